@@ -1,0 +1,145 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Second faces of the collection's pure functions, for playbooks."""
+
+from __future__ import annotations
+
+import typing as t
+from functools import wraps
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes, _manifests, _verdict
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError
+
+
+def _plain(value: t.Any) -> t.Any:
+    """Without ansible-core's tags and marks: plain dicts, lists, text and numbers, which every library takes."""
+    if isinstance(value, t.Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return str.__str__(value)  # str() of an unsafe text of ansible-core 2.18 and older is unsafe text again
+    for kind in (bool, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return value
+
+
+def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    """`function` as a filter: plain input, and errors that name the filter."""
+    name = f"meshops.istio_precheck.{function.__name__}"
+
+    @wraps(function)
+    def face(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        try:
+            return function(*(_plain(arg) for arg in args), **{key: _plain(arg) for key, arg in kwargs.items()})
+        except (_changes.RecordError, _manifests.ManifestError, GatherError, SelectionError) as error:
+            raise AnsibleFilterError(str(error)) from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise AnsibleFilterError(f"{name}: the input is not what this filter takes: {type(error).__name__}: {error}") from error
+
+    return face
+
+
+def _selection(options: dict[str, t.Any]) -> Selection:
+    return Selection(
+        namespaces=tuple(options.get("namespaces") or ()),
+        exclude_namespaces=tuple(options.get("exclude_namespaces") or ()),
+        label_selectors=tuple(options.get("label_selectors") or ()),
+        scope=options.get("scope") or "mesh",
+        replicas=options.get("replicas") or "all",
+    )
+
+
+def list_requests(answers: list[t.Any], options: dict[str, t.Any]) -> list[t.Any]:
+    return _tasks.list_requests(_selection(options), options.get("istio_namespace") or "istio-system", answers)
+
+
+def list_answers(results: list[t.Any]) -> list[t.Any]:
+    return _tasks.list_answers(results)
+
+
+def list_problem(answers: list[t.Any], options: dict[str, t.Any]) -> str:
+    try:
+        cluster_snapshot(answers, options)
+    except GatherError as error:
+        return str(error)
+    return ""
+
+
+def cluster_snapshot(answers: list[t.Any], options: dict[str, t.Any]) -> dict[str, t.Any]:
+    return _tasks.base_snapshot(_selection(options), options.get("istio_namespace") or "istio-system", answers)
+
+
+def exec_requests(snapshot: dict[str, t.Any], options: dict[str, t.Any], answers: list[t.Any]) -> list[t.Any]:
+    return _tasks.exec_requests(_selection(options), snapshot, answers)
+
+
+def exec_answers(results: list[t.Any]) -> list[t.Any]:
+    return _tasks.exec_answers(results)
+
+
+def with_sockets(snapshot: dict[str, t.Any], options: dict[str, t.Any], answers: list[t.Any]) -> dict[str, t.Any]:
+    return _tasks.with_sockets(_selection(options), snapshot, answers)
+
+
+def verdict(report: dict[str, t.Any], fail_on: list[str], failure: str | None = None) -> list[str]:
+    return _verdict.verdict(report, fail_on, failure)
+
+
+def blocking(report: dict[str, t.Any], fail_on: list[str]) -> list[str]:
+    return _verdict.blocking(report, fail_on)
+
+
+def sidecar_yaml(remediation: dict[str, t.Any]) -> str:
+    return _manifests.sidecar_yaml(remediation)
+
+
+def sidecar_files(report: dict[str, t.Any]) -> list[t.Any]:
+    return _manifests.sidecar_files(report)
+
+
+def sidecar_manifests(files: list[t.Any]) -> list[t.Any]:
+    return _manifests.sidecar_manifests(files)
+
+
+def sidecar_changes(manifests: list[t.Any], current: list[t.Any], remediations: list[t.Any]) -> dict[str, t.Any]:
+    return _changes.changes(manifests, current, remediations)
+
+
+def remediation_record(changes: list[t.Any], tried: list[t.Any], earlier: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+    return _changes.record(earlier, changes, tried)
+
+
+def remediation_undo(record: dict[str, t.Any], current: list[t.Any]) -> dict[str, t.Any]:
+    return _changes.undo(record, current)
+
+
+FACES = (
+    list_requests,
+    list_answers,
+    list_problem,
+    cluster_snapshot,
+    exec_requests,
+    exec_answers,
+    with_sockets,
+    verdict,
+    blocking,
+    sidecar_yaml,
+    sidecar_files,
+    sidecar_manifests,
+    sidecar_changes,
+    remediation_record,
+    remediation_undo,
+)
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {function.__name__: _face(function) for function in FACES}

@@ -1,0 +1,373 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""evaluate: a ClusterSnapshot and options in, a Report out. Pure: the same input gives the same output, byte for byte."""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from collections import defaultdict
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Seen
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, PodKey, Thing, key, pod_ips
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import (
+    ControlPlane,
+    ControlPlanes,
+    Delivery,
+    Sidecars,
+    delivery,
+    is_ipv6,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version, as_version
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import probe_notes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedies import Looked, Remedies
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS, Verdict, judge
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import SocketTable, parse
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, Target, is_running, select, waiting
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import SUPPRESS_ANNOTATION, Waiver, apply, suppresses
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload
+
+CODE = "IST0143"
+LEVEL = "Error"
+DOCUMENTATION_URL = "https://istio.io/latest/docs/reference/config/analysis/ist0143/"
+MESSAGE = "Port {port} is exposed in a Service but listens on localhost. It will not be exposed to other pods."
+"""Istio's own text: pkg/config/analysis/msg/messages.yaml@1.20.8."""
+
+Report = t.Dict[str, t.Any]
+
+
+NOTHING_CHECKED = "No pod was checked: with scope {scope} and these namespaces and label selectors, no Service exposes one."
+
+OLDEST_ISTIOD = (1, 5)
+
+
+class Options(t.NamedTuple):
+    """What shapes a Report beside the snapshot; `today` is the day on which waivers are judged, the only clock there is."""
+
+    today: datetime.date
+    selection: Selection = Selection()
+    target_version: str | None = None
+    waivers: tuple[Waiver, ...] = ()
+    sidecar_api_version: str | None = None
+
+
+class OptionError(ValueError):
+    """An option value that cannot be understood; the text names the option."""
+
+
+def target(options: Options) -> Version | None:
+    """The version upgraded to. Raises OptionError if it is none."""
+    version = as_version(options.target_version)
+    if options.target_version and not version:
+        raise OptionError(f"target_version: {options.target_version!r} is no Istio version; wanted one such as 1.24")
+    if version and version < OLDEST_ISTIOD:
+        raise OptionError(
+            f"target_version: there is no istiod {options.target_version}; a version such as 1.20 needs quotes in YAML, where it is the number 1.2"
+        )
+    return version
+
+
+class _Seen(t.NamedTuple):
+    """One exposed port of one pod, judged."""
+
+    pod: str
+    port: int
+    verdict: Verdict
+    notes: tuple[str, ...]
+    judged_by: str | None
+    """The pod whose table speaks for this one, if it is another."""
+
+
+class _Group(t.NamedTuple):
+    """One workload, as far as it is checked."""
+
+    workload: Workload
+    targets: list[Target]
+    seen: list[_Seen]
+
+
+def evaluate(snapshot: Snapshot, options: Options) -> Report:
+    """The Report on a checked snapshot.
+
+    Raises SelectionError, OptionError or WaiverError for options that cannot be understood.
+    """
+    upgraded_to = target(options)
+    chosen = select(snapshot, options.selection)
+    mesh = _Mesh(snapshot, upgraded_to)
+    controllers = Controllers(snapshot)
+    tables = _Tables(snapshot)
+    unchecked: list[dict[str, t.Any]] = []
+    groups: dict[Workload, _Group] = {}
+    for entry in chosen.targets:
+        workload = controllers.workload(entry.pod)
+        group = groups.setdefault(workload, _Group(workload, [], []))
+        group.targets.append(entry)
+        reading = tables.of(entry)
+        if reading.trouble:
+            unchecked.append({"namespace": workload.namespace, "pod": entry.pod["metadata"]["name"], "workload": workload.as_dict(), **reading.trouble})
+        if reading.table:
+            group.seen.extend(_judge_pod(entry, reading.table, reading.by, mesh))
+
+    records: dict[str, list[dict[str, t.Any]]] = {"finding": [], "remediated": [], "not_listening": []}
+    suppressed: dict[str, str] = {}
+    for group in groups.values():
+        for outcome, found in records.items():
+            for record in _records(group, outcome):
+                found.append(record)
+                if outcome == "finding":
+                    annotation = _suppressed_by(group, record["pods"])
+                    if annotation:
+                        suppressed[record["id"]] = annotation
+    judged = apply(sorted(records["finding"], key=_urgency), options.waivers, suppressed, options.today)
+    concerned = {Workload(finding["namespace"], **finding["workload"]) for finding in judged.findings}
+    looked = {workload: [_look(entry, tables, mesh) for entry in groups[workload].targets] for workload in concerned}
+    findings, remediations = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version).of(judged.findings, looked)
+    report = {
+        "findings": findings,
+        "waived": judged.waived,
+        "remediated": sorted(records["remediated"], key=_urgency),
+        "unchecked": sorted(unchecked, key=lambda u: (u["namespace"], u["pod"], u["reason"])),
+        "not_listening": sorted(records["not_listening"], key=_urgency),
+        "out_of_scope": chosen.skipped,
+        "remediations": remediations,
+        "hints": sorted(f"{u['resource']} could not be listed: {u.get('detail') or 'no reason given'}" for u in snapshot.get("unlisted") or ())
+        + mesh.downgrades()
+        + ([] if chosen.targets else [NOTHING_CHECKED.format(scope=options.selection.scope)])
+        + judged.warnings,
+    }
+    report["summary"] = _summary(report, chosen.targets, groups)
+    return report
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables
+
+
+class _Reading(t.NamedTuple):
+    """The table that speaks for a pod, the pod it was read in, and what is wrong with it: `{reason, detail}`."""
+
+    table: SocketTable | None
+    by: Thing
+    trouble: dict[str, str] | None
+
+
+class _Tables:
+    """The socket tables of a snapshot, each parsed once, by the pod that was read."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._pods = {key(pod): pod for pod in snapshot["pods"]}
+        self._unread = {(u["namespace"], u["pod"]): u for u in sorted(snapshot["unread"], key=lambda u: (u["reason"], u.get("detail") or ""), reverse=True)}
+        self._raw: dict[PodKey, list[dict[str, t.Any]]] = defaultdict(list)
+        for table in snapshot["socketTables"]:
+            self._raw[table["namespace"], table["pod"]].append(table)
+        self._parsed: dict[PodKey, SocketTable] = {}
+
+    def _read(self, pod_key: PodKey) -> SocketTable | None:
+        """The table of a pod; several of one pod show the same sockets, and are taken together."""
+        if pod_key not in self._parsed and pod_key in self._raw:
+            several = [parse(raw["format"], raw["stdout"]) for raw in self._raw[pod_key]]
+            listeners = sorted({listener for table in several for listener in table.listeners})
+            self._parsed[pod_key] = SocketTable(tuple(listeners), tuple(sorted({s for table in several for s in table.suspect})))
+        return self._parsed.get(pod_key)
+
+    def of(self, entry: Target) -> _Reading:
+        own = key(entry.pod)
+        by = next((pod_key for pod_key in (entry.read_in, own) if self._read(pod_key)), own)
+        pod = self._pods[by]
+        table = self._read(by)
+        if table is None:
+            return _Reading(None, pod, self._why_unread(entry))
+        if not pod_ips(pod):
+            return _Reading(None, pod, {"reason": "no_address", "detail": "The pod has no IP address."})
+        suspect = [s for s in table.suspect if s != NO_IPV6_HALF or any(is_ipv6(ip) for ip in pod_ips(pod))]
+        return _Reading(table, pod, {"reason": "suspect_table", "detail": " ".join(suspect)} if suspect else None)
+
+    def _why_unread(self, entry: Target) -> dict[str, str]:
+        unread = self._unread.get(entry.read_in) or self._unread.get(key(entry.pod))
+        if unread:
+            return {"reason": unread["reason"], "detail": unread.get("detail") or ""}
+        if not is_running(entry.pod):
+            phase = (entry.pod.get("status") or {}).get("phase") or "not known"
+            return {"reason": "not_running", "detail": f"The pod's phase is {phase}."}
+        return {"reason": "not_read", "detail": "The snapshot holds no socket table of the pod."}
+
+
+NO_IPV6_HALF = "The IPv6 half of the table, /proc/net/tcp6, is missing."
+"""Only a kernel without IPv6 lacks the file (a cut-off table is never kept), and there it hides nothing from a pod without an IPv6 address."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Ports
+
+
+class _Mesh:
+    """What istiod does with a pod, before and after the upgrade."""
+
+    def __init__(self, snapshot: Snapshot, upgraded_to: Version | None) -> None:
+        self._target = upgraded_to
+        self._planes = ControlPlanes(snapshot)
+        self._sidecars = Sidecars(snapshot, self._planes)
+
+    def planes(self, pod: Thing) -> tuple[ControlPlane, ControlPlane]:
+        return self._planes.today(pod), self._planes.after(pod, self._target)
+
+    @property
+    def all(self) -> list[ControlPlane]:
+        return self._planes.all
+
+    def sidecars(self, pod: Thing) -> tuple[Thing | None, Thing | None]:
+        today, after = self.planes(pod)
+        return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
+
+    def deliveries(self, pod: Thing, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
+        """istiod goes by EndpointSlices only where no selector finds the pod: GetProxyServiceInstances, controller.go@1.20.8."""
+        served = not any(e.selected for e in exposures) or any(e.selected for e in exposures if e.port == port)
+        today, after = self.planes(pod)
+        return (
+            delivery(pod, port, self._sidecars.effective(pod, today), today, served),
+            delivery(pod, port, self._sidecars.effective(pod, after), after, served),
+        )
+
+    def downgrades(self) -> list[str]:
+        target = self._target
+        newer = [p for p in self._planes.all if target and p.version and p.version[: len(target)] > target]
+        return [f"target_version is older than {plane} of revision {plane.name}." for plane in newer]
+
+
+def _judge_pod(entry: Target, table: SocketTable, by: Thing, mesh: _Mesh) -> t.Iterator[_Seen]:
+    """Each exposed port of a pod by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
+    pod = _as_read(entry.pod, by)
+    _today, after_plane = mesh.planes(pod)
+    for port in sorted({exposure.port for exposure in entry.exposures}):
+        today, after = mesh.deliveries(pod, port, entry.exposures)
+        verdict = judge(table.listeners, port, _asked_for(pod, port, entry.exposures), today, after)
+        notes: list[str] = []
+        if verdict.outcome in ("finding", "remediated"):
+            notes = probe_notes(pod, port, after_plane, verdict.outcome == "remediated")
+        elif verdict.outcome == "not_listening" and not verdict.listeners and waiting(pod):
+            verdict = verdict._replace(reason=f"{verdict.reason[:-1]}; {' and '.join(waiting(pod))}.")
+        yield _Seen(pod["metadata"]["name"], port, verdict, tuple(notes), None if by is entry.pod else by["metadata"]["name"])
+
+
+def _as_read(pod: Thing, by: Thing) -> Thing:
+    """The pod, at the addresses of the one whose table speaks for it."""
+    status = by.get("status") or {}
+    return pod if by is pod else {**pod, "status": {**(pod.get("status") or {}), "podIP": status.get("podIP"), "podIPs": status.get("podIPs")}}
+
+
+def _look(entry: Target, tables: _Tables, mesh: _Mesh) -> Looked:
+    """The pod as a remedy has to see it: with every port, whatever the verdict on it."""
+    reading = tables.of(entry)
+    pod = _as_read(entry.pod, reading.by)
+    listeners = reading.table.listeners if reading.table else None
+    ports: dict[int, Seen] = {}
+    for port in sorted({exposure.port for exposure in entry.exposures}):
+        exposures = tuple(exposure for exposure in entry.exposures if exposure.port == port)
+        asked = tuple(_asked_for(pod, port, entry.exposures))
+        ports[port] = Seen(pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, entry.exposures))
+    return Looked(pod, ports, mesh.sidecars(pod))
+
+
+def _asked_for(pod: dict[str, t.Any], port: int, exposures: t.Sequence[Exposure]) -> list[str]:
+    """The pod's addresses of the families that the port's Services have.
+
+    The primary one for a Service from before ipFamilies, and for a ServiceEntry, to which istiod gives no other: NewEndpointBuilder,
+    pilot/pkg/serviceregistry/kube/controller/endpoint_builder.go@1.20.8.
+    """
+    ips = pod_ips(pod)
+    families = {family for e in exposures if e.port == port for family in e.families or [_family(ip) for ip in ips[:1]]}
+    return [ip for ip in ips if _family(ip) in families] or ips[:1]
+
+
+def _family(ip: str) -> str:
+    return "IPv6" if is_ipv6(ip) else "IPv4"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Records
+
+
+def _records(group: _Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
+    """One record for each port of the workload with this outcome in any pod."""
+    by_port: dict[int, list[_Seen]] = defaultdict(list)
+    for seen in group.seen:
+        if seen.verdict.outcome == outcome:
+            by_port[seen.port].append(seen)
+    workload = group.workload
+    for port, seen_in in sorted(by_port.items()):
+        worst = min(seen_in, key=lambda s: (IMPACTS.index(s.verdict.impact) if s.verdict.impact else 0, s.pod))
+        pods = sorted(s.pod for s in seen_in)
+        record: dict[str, t.Any] = {
+            "id": f"{CODE}/{workload.namespace}/{workload.kind}/{workload.name}/{port}",
+            "namespace": workload.namespace,
+            "workload": workload.as_dict(),
+            "pods": pods,
+            "port": port,
+            "services": _services(group, port, pods),
+            "listeners": sorted({text for s in seen_in for text in s.verdict.listeners}),
+            "reason": worst.verdict.reason,
+        }
+        if outcome != "not_listening":
+            record.update(
+                code=CODE,
+                level=LEVEL,
+                message=MESSAGE.format(port=port),
+                documentation_url=DOCUMENTATION_URL,
+                impact=worst.verdict.impact,
+                notes=_notes(group, seen_in, port),
+            )
+        yield record
+
+
+def _services(group: _Group, port: int, pods: t.Sequence[str]) -> list[dict[str, t.Any]]:
+    among = frozenset(pods)
+    exposing = {(e.service, e.service_port, e.port_name): e for entry in group.targets for e in entry.exposures if e.port == port and e.pod in among}
+    return [exposing[which].as_dict() for which in sorted(exposing)]
+
+
+def _notes(group: _Group, seen_in: t.Sequence[_Seen], port: int) -> list[str]:
+    notes = list(dict.fromkeys(note for seen in seen_in for note in seen.notes))
+    judged = {seen.pod for seen in group.seen if seen.port == port}
+    if len(seen_in) < len(judged):
+        notes.insert(0, f"It is so in {len(seen_in)} of the {len(judged)} pods of the workload that were judged.")
+    for by in sorted({seen.judged_by for seen in seen_in if seen.judged_by}):
+        several = sum(seen.judged_by == by for seen in seen_in)
+        notes.append(f"{several} of its pods {'was' if several == 1 else 'were'} not read but judged by the sockets of pod {by}.")
+    return notes
+
+
+def _suppressed_by(group: _Group, pods: t.Sequence[str]) -> str | None:
+    """The annotation, if every pod of the finding has one that names the code."""
+    texts = [(entry.pod["metadata"].get("annotations") or {}).get(SUPPRESS_ANNOTATION) for entry in group.targets if entry.pod["metadata"]["name"] in pods]
+    return texts[0] if all(suppresses(text, CODE) for text in texts) else None
+
+
+def _urgency(record: dict[str, t.Any]) -> tuple[t.Any, ...]:
+    impact = record.get("impact")
+    return (IMPACTS.index(impact) if impact else 0, record["namespace"], record["workload"]["kind"], record["workload"]["name"], record["port"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Summary
+
+
+def _summary(report: Report, targets: t.Sequence[Target], groups: dict[Workload, _Group]) -> dict[str, t.Any]:
+    """Counts; `seconds` is added by who has a clock."""
+    unread = {(u["namespace"], u["pod"]) for u in report["unchecked"] if u["reason"] != "suspect_table"}
+    impacts = {impact: sum(1 for f in report["findings"] if f["impact"] == impact) for impact in IMPACTS}
+    return {
+        "namespaces": len({group.namespace for group in groups}),
+        "workloads": len(groups),
+        "pods": len(targets),
+        "pods_read": len(targets) - len(unread),
+        "ports": len({(workload, e.port) for workload, group in groups.items() for entry in group.targets for e in entry.exposures}),
+        "findings": len(report["findings"]),
+        **impacts,
+        **{name: len(report[name]) for name in ("waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations")},
+    }

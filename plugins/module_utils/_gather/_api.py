@@ -1,0 +1,169 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Paged lists of raw JSON through the client that kubernetes.core makes: its auth, proxy, CA and impersonation, none of the models."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import typing as t
+
+PAGE = 500
+
+RETRIED = (429, 500, 502, 503, 504)
+"""HTTP statuses that may be another the next time."""
+
+REQUEST_TIMEOUT = 60.0
+"""Seconds that one request may take, tries and waits included; a page has 500 objects."""
+
+IDLE_TIMEOUT = 30.0
+"""Seconds without a byte after which a request is given up."""
+
+FIRST_WAIT = 0.5
+
+T = t.TypeVar("T")
+
+
+class GatherError(Exception):
+    """The cluster could not be looked at; the text says what and why."""
+
+
+class ApiError(GatherError):
+    """The API server could not be asked, or said no.
+
+    `status` is the HTTP status, 0 where there was no answer; `detail` is the reason alone, without what was asked for.
+    """
+
+    def __init__(self, asked: str, detail: str, status: int = 0) -> None:
+        super().__init__(f"{asked}: {detail}")
+        self.detail, self.status = detail, status
+
+
+class Api:
+    """Reads from one API server. `client` is what kubernetes.core's get_api_client() returns."""
+
+    def __init__(self, client: t.Any, timeout: float = REQUEST_TIMEOUT) -> None:
+        self._request = client.client.request
+        self._timeout = timeout
+        self.server: str = client.configuration.host
+
+    def get(self, path: str, **params: t.Any) -> dict[str, t.Any]:
+        """The JSON object at `path`. Raises ApiError."""
+        asked = f"GET {path}"
+        deadline = time.monotonic() + self._timeout
+        wait = FIRST_WAIT
+        while True:
+            try:
+                found = within(deadline - time.monotonic(), asked, lambda: self._once(path, params))
+                break
+            except Exception as error:
+                known = server_error(error)
+                if known is None:
+                    raise
+                status = getattr(error, "status", 0) or 0
+                after = retry_after(getattr(error, "headers", None) or {})
+                wait = wait if after is None else after
+                if status not in RETRIED or time.monotonic() + wait >= deadline:
+                    raise ApiError(asked, known, status) from error
+            time.sleep(wait)
+            wait = max(wait, FIRST_WAIT) * 2
+        if not isinstance(found, dict):
+            raise ApiError(asked, "the answer is no JSON object")
+        return found
+
+    def _once(self, path: str, params: dict[str, t.Any]) -> t.Any:
+        idle = min(IDLE_TIMEOUT, self._timeout)
+        return json.loads(self._request("get", path, serialize=False, _request_timeout=(idle, idle), **params).data)
+
+    def pages(self, path: str, reduce: t.Callable[[dict[str, t.Any]], t.Any], **params: t.Any) -> list[t.Any]:
+        """Every object of the list at `path`, each reduced as its page arrives.
+
+        A continue token that has expired (410) starts the list over once: a list is of one moment. Raises ApiError.
+        """
+        for last in (False, True):
+            found: list[t.Any] = []
+            token = None
+            try:
+                while True:
+                    page = self.get(path, limit=PAGE, _continue=token, **params)
+                    if "items" not in page:
+                        raise ApiError(f"GET {path}", "the answer is no list")
+                    found.extend(reduce(item) for item in page["items"] or ())
+                    token = (page.get("metadata") or {}).get("continue")
+                    if not token:
+                        return found
+            except ApiError as error:
+                if error.status != 410 or last:
+                    raise
+        raise AssertionError("not reached")
+
+
+def within(seconds: float, asked: str, call: t.Callable[[], T]) -> T:
+    """What `call` returns or raises, or ApiError if that takes longer than `seconds`.
+
+    The generated client has no timeout of its own, the one that it can be given is renewed by each byte, and what is under it waits for
+    as long as a Retry-After says. So the caller stops waiting; the thread ends with the process, if not before.
+    """
+    outcome: list[tuple[T | None, BaseException | None]] = []
+
+    def work() -> None:
+        try:
+            outcome.append((call(), None))
+        except BaseException as error:  # pylint: disable=broad-except
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=work, name="request", daemon=True)
+    thread.start()
+    thread.join(max(0.0, seconds))
+    if not outcome:
+        raise ApiError(asked, "the API server did not answer in time")
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return t.cast(T, result)
+
+
+def retry_after(headers: t.Mapping[str, t.Any]) -> float | None:
+    """The seconds that a Retry-After header asks for, if there is one."""
+    after = next((str(value).strip() for name, value in headers.items() if name.lower() == "retry-after"), "")
+    return float(after) if after.isdecimal() else None
+
+
+def server_error(error: BaseException) -> str | None:
+    """What a request's exception means, in one sentence; None for one that is not the server's or the network's doing."""
+    import urllib3
+    from kubernetes.client.exceptions import ApiException
+
+    if isinstance(error, ApiError):
+        return error.detail
+    if isinstance(error, ApiException):
+        return status_message(error.body, f"{error.status} {error.reason}")
+    if isinstance(error, urllib3.exceptions.HTTPError):
+        pool = getattr(error, "pool", None)
+        where = f"{pool.scheme}://{pool.host}:{pool.port}" if pool else "the API server"
+        return f"{where} cannot be reached: {_root(error)}"
+    return f"{type(error).__name__}: {error}" if isinstance(error, (OSError, ValueError)) else None
+
+
+def status_message(body: t.Any, otherwise: str | None) -> str:
+    """The sentence in a Kubernetes Status body, which names the user, verb, resource and namespace; else `otherwise`."""
+    try:
+        message = json.loads(body)["message"]
+    except (TypeError, ValueError, KeyError):
+        message = None
+    return message if message and isinstance(message, str) else str(otherwise or "no reason given")
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause: urllib3 wraps a refused connection in a page of its own state."""
+    reason = getattr(error, "reason", None)
+    while isinstance(reason, BaseException):
+        error, reason = reason, getattr(reason, "reason", None)
+    text = str(error)
+    return text.rpartition(": ")[2] if "object at 0x" in text else text

@@ -1,0 +1,309 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""One command in one container, over a WebSocket, under a deadline.
+
+Not kubernetes.stream: that is not thread-safe, drops impersonation, has no working timeout, can lose frames over TLS, and parses
+the CA file again for each exec. What is used here is the same Configuration, and websocket-client, which it depends on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+import typing as t
+from urllib.parse import quote, urlencode, urlsplit
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import RETRIED, retry_after, status_message
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Outcome, refused
+
+MAX_OUTPUT = 64 << 20
+"""Bytes of output of one command that are kept; a table of 100,000 sockets has 15 MB."""
+
+STDOUT, STDERR, ERROR = 1, 2, 3
+"""Channels of v4.channel.k8s.io: k8s.io/apimachinery/pkg/util/remotecommand/constants.go."""
+
+FIRST_WAIT = 0.25
+"""Seconds before the second try; each further wait is twice as long."""
+
+DIALS = 3
+"""Tries of a connection that breaks: an API server that restarts costs some, one that is gone must not cost each pod its whole timeout."""
+
+
+class _Failed(Exception):
+    """A try that gave no output: the word and the sentence for it, and whether another try may do better."""
+
+    def __init__(self, reason: str, detail: str, again: bool = False, wait: float | None = None) -> None:
+        super().__init__(detail)
+        self.reason, self.detail, self.again, self.wait = reason, detail[:300], again, wait
+
+
+class ExecClient:
+    """Runs commands in pods; safe to use from many threads. `client` is what kubernetes.core's get_api_client() returns.
+
+    Raises ValueError or OSError if its configuration cannot be used.
+    """
+
+    def __init__(self, client: t.Any, timeout: float) -> None:
+        self.timeout = timeout
+        self._configuration = client.configuration
+        self._host = urlsplit(self._configuration.host)
+        self._impersonation = [f"{name}: {value}" for name, value in client.client.client.default_headers.items() if name.lower().startswith("impersonate-")]
+        self._context = tls_context(self._configuration)
+        self._proxy = proxy_of(self._configuration)
+        self._auth = threading.Lock()
+        self._watchdog = _Watchdog()
+
+    def close(self) -> None:
+        self._watchdog.stop()
+
+    def run(self, namespace: str, pod: str, container: str, command: t.Sequence[str]) -> Outcome:
+        """What the command printed, or why that is not known. Never raises for what a cluster does; ends within `timeout` seconds."""
+        deadline = time.monotonic() + self.timeout
+        query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", part) for part in command)]
+        path = f"{self._host.path.rstrip('/')}/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/exec?{urlencode(query)}"
+        wait = FIRST_WAIT
+        dials = 0
+        while True:
+            try:
+                return self._once(path, deadline)
+            except Exception as error:  # pylint: disable=broad-except
+                # Whatever one pod's answer is, garbage included, the others are still to be read.
+                failed = self._failed(error, deadline)
+            dials += failed.reason == "connection"
+            if failed.wait is not None:
+                wait = failed.wait
+            if not failed.again or dials >= DIALS or time.monotonic() + wait >= deadline:
+                return Outcome("", None, failed.reason, failed.detail)
+            time.sleep(wait)
+            wait = max(wait, FIRST_WAIT) * 2
+
+    def _failed(self, error: Exception, deadline: float) -> _Failed:
+        """Every way in which a try can fail, as one."""
+        import websocket
+
+        if isinstance(error, _Failed):
+            return error
+        if isinstance(error, (TimeoutError, websocket.WebSocketTimeoutException)) or time.monotonic() >= deadline:
+            return _Failed("timeout", "No answer in time.")
+        if isinstance(error, websocket.WebSocketBadStatusException):
+            return _refusal(error)
+        certain = isinstance(error, ssl.SSLCertVerificationError) or not isinstance(error, (websocket.WebSocketException, http.client.HTTPException, OSError))
+        return _Failed("connection", f"{type(error).__name__}: {error}", again=not certain)
+
+    def _once(self, path: str, deadline: float) -> Outcome:
+        import websocket
+
+        with self._watchdog.until(deadline) as watched, contextlib.ExitStack() as stack:
+            raw = self._dial(deadline, watched, stack)
+            stream = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
+            stack.callback(stream.shutdown)
+            raw.settimeout(_left(deadline))
+            stream.connect(
+                f"{'wss' if self._host.scheme == 'https' else 'ws'}://{self._host.netloc}{path}",
+                socket=raw,
+                header=self._headers(),
+                subprotocols=["v4.channel.k8s.io"],
+                suppress_origin=True,
+                redirect_limit=0,  # it would take the token to wherever it is sent, past the proxy and the TLS context
+            )
+            if stream.getstatus() != 101:
+                raise _Failed("connection", f"The server answered with HTTP {stream.getstatus()}, a redirection.")
+            return _read(stream, deadline)
+
+    def _headers(self) -> list[str]:
+        with self._auth:  # a refresh hook may re-read a token file or run a plugin
+            settings = self._configuration.auth_settings()
+        return [f"{s['key']}: {s['value']}" for s in settings.values() if s.get("in") == "header"] + self._impersonation
+
+    def _dial(self, deadline: float, watched: t.Callable[[t.Any], None], stack: contextlib.ExitStack) -> t.Any:
+        """A connected socket, TLS done. Each step is visible to the watchdog: a peer that dribbles bytes renews a socket's own timeout."""
+        secure = self._host.scheme == "https"
+        name, port = self._host.hostname or "", self._host.port or (443 if secure else 80)
+        if self._proxy:
+            raw = _connect(self._proxy.hostname or "", self._proxy.port or 80, deadline, watched, stack)
+            _tunnel(raw, f"[{name}]:{port}" if ":" in name else f"{name}:{port}", self._configuration.proxy_headers or {})
+        else:
+            raw = _connect(name, port, deadline, watched, stack)
+        if secure:
+            raw.settimeout(_left(deadline))
+            server_name = getattr(self._configuration, "tls_server_name", None) or name
+            raw = stack.enter_context(self._context.wrap_socket(raw, server_hostname=server_name, do_handshake_on_connect=False))
+            watched(raw)
+            raw.do_handshake()
+        return raw
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _connect(name: str, port: int, deadline: float, watched: t.Callable[[t.Any], None], stack: contextlib.ExitStack) -> socket.socket:
+    """The first of the host's addresses that answers, all under one deadline: socket.create_connection() gives each the whole time."""
+    addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    for number, (family, kind, protocol, _canonical, address) in enumerate(addresses):
+        raw = stack.enter_context(socket.socket(family, kind, protocol))
+        watched(raw)
+        raw.settimeout(_left(deadline) / (len(addresses) - number))
+        try:
+            raw.connect(address)
+        except OSError:
+            raw.close()
+            if number == len(addresses) - 1:
+                raise
+        else:
+            raw.settimeout(_left(deadline))
+            return raw
+    raise OSError(f"{name} has no address")
+
+
+def _tunnel(raw: socket.socket, target: str, headers: t.Mapping[str, str]) -> None:
+    """Asks an HTTP proxy for a connection to `target`."""
+    lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *(f"{name}: {value}" for name, value in headers.items())]
+    raw.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    response = http.client.HTTPResponse(raw, method="CONNECT")
+    try:
+        response.begin()
+        if response.status // 100 != 2:
+            raise _Failed("connection", f"The proxy answered with {response.status} {response.reason}.", again=response.status in RETRIED)
+    finally:
+        response.close()
+
+
+def proxy_of(configuration: t.Any) -> t.Any:
+    """The URL of the proxy to the API server, split, or None; the lists decide it in the same way. Raises ValueError for one that cannot be used."""
+    from kubernetes.client import rest
+
+    if not configuration.proxy:
+        return None
+    bypass = getattr(rest, "should_bypass_proxies", None)  # not in every version of the client
+    if bypass and bypass(configuration.host, no_proxy=getattr(configuration, "no_proxy", None) or ""):
+        return None
+    proxy = urlsplit(configuration.proxy)
+    if proxy.scheme != "http" or not proxy.hostname:
+        raise ValueError(f"proxy: an exec can only go through an http:// proxy, not {proxy.scheme or 'no'}://")
+    return proxy
+
+
+def _read(stream: t.Any, deadline: float) -> Outcome:
+    """Frames until the status arrives, which comes last, or the server closes: the first byte of each is its channel."""
+    import websocket
+
+    stdout = bytearray()
+    error = bytearray()
+    status = None
+    while status is None:
+        stream.settimeout(_left(deadline))
+        try:
+            opcode, data = stream.recv_data(control_frame=True)
+        except (websocket.WebSocketConnectionClosedException, ConnectionError, ssl.SSLError):
+            _left(deadline)
+            opcode, data = websocket.ABNF.OPCODE_CLOSE, b""
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            break
+        if opcode not in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT) or not data:
+            continue
+        if data[0] == STDOUT:
+            stdout += data[1:]
+        elif data[0] == ERROR and len(data) > 1:
+            error += data[1:]
+            with contextlib.suppress(ValueError):
+                status = json.loads(error)
+        if len(stdout) + len(error) > MAX_OUTPUT:
+            raise _Failed("too_much_output", f"The command printed more than {MAX_OUTPUT} bytes.")
+    if status is None and not error:
+        raise _Failed("connection", "The connection was closed before the server said how the command ended.", again=True)
+    if not isinstance(status, dict):
+        raise _Failed("connection", "What the server said of how the command ended is no status.")
+    text = stdout.decode("utf-8", "replace")
+    if status.get("status") == "Success":
+        return Outcome(text, 0)
+    causes = (status.get("details") or {}).get("causes") or ()
+    code = next((c.get("message") for c in causes if c.get("reason") == "ExitCode"), None)
+    if status.get("reason") == "NonZeroExitCode" and str(code).isdecimal():
+        return Outcome(text, int(str(code)))
+    return Outcome(text, None, CANNOT_RUN, str(status.get("message") or "no reason given")[:300])
+
+
+def _refusal(error: t.Any) -> _Failed:
+    """A failed upgrade: an HTTP status and, where the server gave one, a Kubernetes Status."""
+    body = (error.resp_body or b"").decode("utf-8", "replace").strip()
+    reason, detail = refused(error.status_code, status_message(body, body or f"HTTP {error.status_code}"))
+    again = reason == "server_error" and error.status_code in RETRIED
+    return _Failed(reason, detail, again, retry_after(error.resp_headers or {}) if again else None)
+
+
+def tls_context(configuration: t.Any) -> ssl.SSLContext:
+    """One context for all connections, as the generated client would make one for each.
+
+    Not ssl.create_default_context(): from Python 3.13 on that asks more of a certificate than the client's own lists may do.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as urllib3 and kubectl: a CA given by name is trusted, root or not
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    else:
+        data = getattr(configuration, "ca_cert_data", None)
+        if configuration.ssl_ca_cert or data:
+            context.load_verify_locations(cafile=configuration.ssl_ca_cert or None, cadata=data or None)
+        else:
+            context.load_default_certs()
+        if configuration.assert_hostname is False:
+            context.check_hostname = False
+    if configuration.cert_file:
+        context.load_cert_chain(configuration.cert_file, configuration.key_file, password="")  # without one, an encrypted key asks the terminal
+    return context
+
+
+class _Watchdog:
+    """Shuts down what is past its deadline, so that nothing a peer does keeps a thread longer."""
+
+    def __init__(self) -> None:
+        self._watched: dict[int, tuple[float, socket.socket]] = {}
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._next = 0
+        self._thread = threading.Thread(target=self._watch, name="exec-deadlines", daemon=True)
+        self._thread.start()
+
+    @contextlib.contextmanager
+    def until(self, deadline: float) -> t.Iterator[t.Callable[[socket.socket], None]]:
+        with self._lock:
+            self._next += 1
+            ticket = self._next
+
+        def watched(connection: socket.socket) -> None:
+            with self._lock:
+                self._watched[ticket] = (deadline, connection)
+
+        try:
+            yield watched
+        finally:
+            with self._lock:
+                self._watched.pop(ticket, None)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(0.1):
+            now = time.monotonic()
+            with self._lock:
+                late = [connection for deadline, connection in self._watched.values() if now > deadline]
+            for connection in late:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -1,0 +1,110 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Remediations as files that a team reviews and keeps: written from a Report, live or saved, and read back."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import typing as t
+
+Thing = t.Dict[str, t.Any]
+
+LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+"""RFC 1123 label, as Kubernetes checks a namespace's name; a name of most other things is labels with dots between."""
+
+
+class ManifestError(ValueError):
+    """A remediation or a file that cannot be used; the text names it."""
+
+
+def sidecar_yaml(remediation: Thing) -> str:
+    """The Sidecar as a file: why it is there in comments, then the manifest. The same remediation gives the same text."""
+    import yaml
+
+    meta = remediation["manifest"]["metadata"]
+    said = [f"Keeps reachable: {finding}" for finding in remediation["findings"]] + list(remediation.get("notes") or ())
+    if remediation["action"] == "create":
+        said.append(f"Once the program binds to every address: kubectl delete sidecar --namespace {meta['namespace']} {meta['name']}")
+    header = "".join(f"# {line}\n" for text in said for line in textwrap.wrap(_line(text), 118, subsequent_indent="  ", break_long_words=False))
+
+    class Dumper(yaml.SafeDumper):
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> t.Any:
+            return super().increase_indent(flow, False)  # sequences inside their key, as yamllint has it
+
+    return header + "---\n" + yaml.dump(_ordered(remediation["manifest"]), Dumper=Dumper, sort_keys=False, default_flow_style=False, width=1 << 16)
+
+
+FIRST = (
+    *("apiVersion", "kind", "metadata", "spec"),
+    *("port", "number", "protocol", "name", "namespace", "resourceVersion", "annotations", "defaultEndpoint"),
+    *("workloadSelector", "ingress", "egress", "outboundTrafficPolicy", "inboundConnectionPool"),
+)
+"""The order in which a person would write the keys. Any other comes after these, by name: a saved report may have them in any order."""
+
+
+def _ordered(value: t.Any) -> t.Any:
+    if isinstance(value, list):
+        return [_ordered(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _ordered(value[key]) for key in sorted(value, key=lambda k: (FIRST.index(k) if k in FIRST else len(FIRST), k))}
+
+
+def sidecar_files(report: Thing) -> list[Thing]:
+    """A Report's remediations as `{path, content}`, `path` being NAMESPACE/NAME.yaml below any directory.
+
+    Raises ManifestError for names that Kubernetes would not take, since a report may come from anyone: they could lead out of the directory.
+    """
+    files: dict[str, Thing] = {}
+    for remediation in report["remediations"]:
+        namespace, name = legal_names(remediation["manifest"], "a remediation of the report")
+        path = f"{namespace}/{name}.yaml"
+        if path in files:
+            raise ManifestError(f"the report has two remediations for Sidecar {namespace}/{name}")
+        files[path] = {"path": path, "content": sidecar_yaml(remediation)}
+    return list(files.values())
+
+
+def sidecar_manifests(files: t.Sequence[Thing]) -> list[Thing]:
+    """The Sidecars in files `{path, content}`, by namespace and name. Raises ManifestError for anything else in them."""
+    import yaml
+
+    found: dict[tuple[str, str], Thing] = {}
+    for file in files:
+        try:
+            documents = [document for document in yaml.safe_load_all(file["content"]) if document is not None]
+        except yaml.YAMLError as error:
+            raise ManifestError(f"{file['path']} is no YAML: {error}") from error
+        for document in documents:
+            key = legal_names(document, file["path"])
+            if not isinstance(document.get("spec"), dict) or not document["spec"]:
+                raise ManifestError(f"{file['path']} holds a Sidecar without a spec")
+            if key in found:
+                raise ManifestError(f"{file['path']} holds Sidecar {'/'.join(key)}, which another file holds too")
+            found[key] = document
+    return [found[key] for key in sorted(found)]
+
+
+def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
+    """Namespace and name of a Sidecar. Raises ManifestError, naming `where`, if it is none or they are not what Kubernetes takes."""
+    is_sidecar = isinstance(manifest, dict) and manifest.get("kind") == "Sidecar" and str(manifest.get("apiVersion")).startswith("networking.istio.io/")
+    meta = manifest.get("metadata") if is_sidecar else None
+    if not isinstance(meta, dict):
+        raise ManifestError(f"{where} holds something other than a Sidecar of networking.istio.io")
+    namespace, name = meta.get("namespace"), meta.get("name")
+    if not (isinstance(namespace, str) and re.fullmatch(LABEL, namespace)):
+        raise ManifestError(f"{where}: {namespace!r} is no name of a namespace")
+    if not (isinstance(name, str) and len(name) <= 253 and re.fullmatch(rf"{LABEL}(\.{LABEL})*", name)):
+        raise ManifestError(f"{where}: {name!r} is no name of a Sidecar")
+    return namespace, name
+
+
+def _line(text: str) -> str:
+    """One line of a comment: no line breaks of any kind, nothing that a terminal obeys."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(str(text).split()))

@@ -1,0 +1,50 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""How Istio writes things: versions, image references, truth, JSON in annotations. No function here raises."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+Version = t.Tuple[int, ...]
+"""Major, minor and, where it is known, patch. `(1, 12, 5) <= (1, 12)` is false: compare with `<` and `>=` only."""
+
+
+def as_version(text: str | None) -> Version | None:
+    """The numbers of `1.20.8`, `1.11.2-asm.17-distroless`, `v1.9`, `release-1.3-latest-daily`; None for anything else.
+
+    As TagToVersionString, operator/pkg/version/version.go@1.20.8.
+    """
+    found = re.fullmatch(r"(?:release-)?v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,9}))?(?:\.\d+)*(?:[-+.].*)?", text or "", re.ASCII)
+    return tuple(int(part) for part in found.groups() if part) if found else None
+
+
+def image_tag(image: str | None) -> str | None:
+    """The tag of an image reference: no digest, no registry port. None where there is none."""
+    name = (image or "").partition("@")[0].rpartition("/")[2]
+    return name.partition(":")[2] or None
+
+
+def as_object(text: str | None) -> dict[str, t.Any]:
+    """The JSON object in `text`; an empty one if it holds anything else."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def go_false(text: str | None) -> bool:
+    """strconv.ParseBool, as istiod's env package uses it."""
+    return text in ("0", "f", "F", "false", "FALSE", "False")
+
+
+def go_true(text: str | None) -> bool:
+    return text in ("1", "t", "T", "true", "TRUE", "True")

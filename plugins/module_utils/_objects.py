@@ -1,0 +1,159 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Which objects a snapshot is made of, and how lists of them become one: the same for every way to gather."""
+
+from __future__ import annotations
+
+import typing as t
+from urllib.parse import quote
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot as shapes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIOD_ENV, MESH_CONFIG_FIELDS
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version, image_tag
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, Snapshot, trim
+
+ISTIO = tuple(f"networking.istio.io/{version}" for version in ("v1beta1", "v1", "v1alpha3"))
+"""v1beta1 first: it is served by every Istio from 1.5 on."""
+
+
+class Listing(t.NamedTuple):
+    """One kind to list. `versions` are tried in turn; the first that the server has counts."""
+
+    key: str
+    kind: str
+    resource: str
+    versions: tuple[str, ...]
+    shape: t.Any
+    required: bool = False
+    """Whether a verdict depends on it: if so, it must be allowed."""
+
+    @property
+    def may_be_absent(self) -> bool:
+        """Whether a server may lack the kind; one that lacks a core kind is no Kubernetes."""
+        return self.versions != ("v1",)
+
+
+SERVICES = Listing("services", "Service", "services", ("v1",), shapes.SERVICE, True)
+PODS = Listing("pods", "Pod", "pods", ("v1",), shapes.POD, True)
+SIDECARS = Listing("sidecars", "Sidecar", "sidecars", ISTIO, shapes.SIDECAR, True)
+
+SELECTED = (
+    SERVICES,
+    PODS,
+    SIDECARS,
+    Listing("serviceEntries", "ServiceEntry", "serviceentries", ISTIO, shapes.SERVICE_ENTRY, True),
+    Listing("endpointSlices", "EndpointSlice", "endpointslices", ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"), shapes.ENDPOINT_SLICE),
+    Listing("controllers", "ReplicaSet", "replicasets", ("apps/v1",), shapes.CONTROLLER),
+    Listing("controllers", "StatefulSet", "statefulsets", ("apps/v1",), shapes.CONTROLLER),
+    Listing("controllers", "DaemonSet", "daemonsets", ("apps/v1",), shapes.CONTROLLER),
+    Listing("controllers", "Job", "jobs", ("batch/v1",), shapes.CONTROLLER),
+    Listing("controllers", "ReplicationController", "replicationcontrollers", ("v1",), shapes.CONTROLLER),
+)
+
+ISTIOD = {
+    "metadata": {"name": str, "namespace": str, "labels": shapes.LABELS},
+    "spec": {"containers": [{"name": str, "image": str, "env": [{"name": str, "value": str}]}]},
+    "status": {"phase": str},
+}
+MESH_CONFIG = {"metadata": {"name": str}, "data": {"mesh": str}}
+
+CONTROL_PLANE = (
+    Listing("istiods", "Pod", "pods", ("v1",), ISTIOD),
+    Listing("configMaps", "ConfigMap", "configmaps", ("v1",), MESH_CONFIG),
+)
+
+
+class Request(t.NamedTuple):
+    """One list to ask for: in one namespace, or, where that is empty, in all."""
+
+    listing: Listing
+    namespace: str
+    label_selector: str | None = None
+
+    def path(self, version: str) -> str:
+        prefix = "/api" if "/" not in version else "/apis"
+        where = f"namespaces/{quote(self.namespace, safe='')}/" if self.namespace else ""
+        return f"{prefix}/{version}/{where}{self.listing.resource}"
+
+
+def control_plane_requests(istio_namespace: str) -> list[Request]:
+    """What says how istiod delivers; asked for first, because it names the root namespace."""
+    istiods, config_maps = CONTROL_PLANE
+    return [Request(istiods, istio_namespace, "app=istiod"), Request(config_maps, istio_namespace)]
+
+
+def requests(namespaces: t.Sequence[str], root_namespace: str) -> list[Request]:
+    """Everything else. With `namespaces`, only there, so that rights in them are enough, and the root namespace's Sidecars."""
+    asked = [Request(listing, namespace) for listing in SELECTED for namespace in namespaces or ("",)]
+    if namespaces and root_namespace not in namespaces:
+        asked.append(Request(SIDECARS, root_namespace))
+    return asked
+
+
+def reduced(listing: Listing, item: dict[str, t.Any], version: str) -> dict[str, t.Any]:
+    """An item of a list of `version` as the snapshot keeps it. A raw list's items do not say what they are."""
+    kept = trim(item, listing.shape)
+    if listing.shape is shapes.CONTROLLER:
+        kept["kind"] = listing.kind
+    if listing.shape is shapes.SIDECAR:
+        kept["apiVersion"] = version
+    return kept
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lists to snapshot
+
+
+def assemble(objects: dict[str, list[t.Any]], metadata: dict[str, t.Any], istio: dict[str, t.Any]) -> Snapshot:
+    """A snapshot of `objects` by key, without socket tables yet. Objects are sorted, so that the same cluster gives the same file."""
+    snapshot: Snapshot = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "istio": istio, "socketTables": [], "unread": []}
+    for listing in SELECTED:
+        snapshot[listing.key] = sorted(objects.get(listing.key) or (), key=lambda o: (o.get("kind") or "", o["metadata"]["namespace"], o["metadata"]["name"]))
+    snapshot["unlisted"] = objects.get("unlisted") or []
+    snapshot["sidecarVersions"] = sorted({api.split("/")[1] for api in objects.get("served") or () if api.endswith("/Sidecar")})
+    return snapshot
+
+
+def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dict[str, t.Any]:
+    """The snapshot's `istio`, from istiod's pods and their mesh configurations."""
+    configs = {c["metadata"]["name"]: mesh_config((c.get("data") or {}).get("mesh")) for c in objects.get("configMaps") or ()}
+    planes = {}
+    for pod in objects.get("istiods") or ():
+        if (pod.get("status") or {}).get("phase") not in (None, "Running"):
+            continue
+        labels = pod["metadata"].get("labels") or {}
+        revision = labels.get("istio.io/rev") or "default"
+        discovery = next((c for c in pod["spec"]["containers"] if c["name"] == "discovery"), pod["spec"]["containers"][0])
+        tag = image_tag(discovery.get("image"))
+        version = tag if as_version(tag) else labels.get("app.kubernetes.io/version") or labels.get("operator.istio.io/version") or tag or ""
+        env = {e["name"]: e["value"] for e in discovery.get("env") or () if e.get("name") in ISTIOD_ENV and isinstance(e.get("value"), str)}
+        config = configs.get("istio" if revision == "default" else f"istio-{revision}") or {}
+        planes[revision, version, tuple(sorted(env.items()))] = {
+            "namespace": istio_namespace,
+            "revision": revision,
+            "version": version,
+            "env": env,
+            "meshConfig": config,
+        }
+    default = configs.get("istio") or next((p["meshConfig"] for _key, p in sorted(planes.items())), {})
+    return {
+        "rootNamespace": str(default.get("rootNamespace") or istio_namespace),
+        "controlPlanes": [plane for _key, plane in sorted(planes.items())],
+        "meshConfig": default,
+    }
+
+
+def mesh_config(text: str | None) -> dict[str, t.Any]:
+    """The fields that the rule reads of a mesh configuration in YAML; nothing of one that cannot be read."""
+    import yaml
+
+    try:
+        config = yaml.safe_load(text or "")
+    except yaml.YAMLError:
+        return {}
+    return {field: config[field] for field in MESH_CONFIG_FIELDS if field in config} if isinstance(config, dict) else {}

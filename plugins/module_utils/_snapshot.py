@@ -1,0 +1,450 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""The ClusterSnapshot: what was seen of a cluster, as plain data that a user can read, keep and send.
+
+One table of shapes says which fields of each object the rule reads. It trims what the API gave (so nothing else is ever
+kept) and it checks what a file holds (so nothing else has to).
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import ipaddress
+import json
+import os
+import tempfile
+import typing as t
+import zlib
+
+API_VERSION = "precheck.meshops.io/v1"
+KIND = "ClusterSnapshot"
+TABLE_FORMATS = ("ss", "procnet", "netstat")
+MAX_BYTES = 1 << 30
+"""Most bytes of JSON that read() unpacks; ten thousand pods take about 50 MB."""
+
+Snapshot = t.Dict[str, t.Any]
+
+
+class SnapshotError(ValueError):
+    """A document that is not a ClusterSnapshot; the text names the path inside it."""
+
+
+class Required:
+    """A field that evaluate cannot do without."""
+
+    def __init__(self, shape: t.Any) -> None:
+        self.shape = shape
+
+
+class Mapping:
+    """A mapping with free keys and values of one shape."""
+
+    def __init__(self, value: t.Any) -> None:
+        self.value = value
+
+
+class Reduced:
+    """A field of which only a part may be kept; `keep` returns that part, or None for nothing."""
+
+    def __init__(self, shape: t.Any, keep: t.Callable[[t.Any], t.Any]) -> None:
+        self.shape = shape
+        self.keep = keep
+
+
+class Number:
+    """A whole number within bounds; what a file may hold there is checked, since it ends up in arithmetic and names."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+
+class Address:
+    """An IP address, or empty text where there is none yet: rules compute with it."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the rule reads
+
+ANNOTATIONS = (
+    "ambient.istio.io/redirection",
+    "galley.istio.io/analyze-suppress",
+    "inject.istio.io/templates",
+    "istio.io/rev",
+    "openshift.io/deployment-config.name",
+    "sidecar.istio.io/interceptionMode",
+    "sidecar.istio.io/rewriteAppHTTPProbers",
+    "sidecar.istio.io/status",
+    "status.sidecar.istio.io/port",
+    "traffic.sidecar.istio.io/excludeInboundPorts",
+    "traffic.sidecar.istio.io/includeInboundPorts",
+)
+
+POD_ENV = ("ISTIO_META_INTERCEPTION_MODE", "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION")
+"""Variables of the proxy whose values the rule reads; no other value of any container is ever kept."""
+
+ISTIO_CONTAINERS = ("istio-proxy", "istio-init", "istio-validation")
+"""Containers that Istio wrote; the arguments of any other one may hold secrets and are dropped."""
+
+PROBERS_ENV = "ISTIO_KUBE_APP_PROBERS"
+
+PORT = Number(1, 65535)
+PORT_OR_NAME = (PORT, str)
+LABELS = Mapping(str)
+
+
+def _handler(number: t.Any) -> dict[str, t.Any]:
+    return {
+        "httpGet": {"path": str, "port": number, "host": str, "scheme": str},
+        "tcpSocket": {"port": number, "host": str},
+        "grpc": {"port": number},
+        "exec": {},
+    }
+
+
+PROBE = _handler(PORT_OR_NAME)
+
+
+def _proxy_config(text: str) -> str | None:
+    """Of `proxy.istio.io/config` (YAML) only interceptionMode: its proxyMetadata holds environment values."""
+    import yaml
+
+    try:
+        config = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    mode = config.get("interceptionMode") if isinstance(config, dict) else None
+    return json.dumps({"interceptionMode": mode}) if isinstance(mode, str) else None
+
+
+def _env(entries: list[t.Any]) -> list[dict[str, str]]:
+    """The variables in POD_ENV with their values, and the probers without their request headers."""
+    kept = []
+    for entry in entries:
+        name, value = entry.get("name"), entry.get("value")
+        if not isinstance(value, str):
+            continue
+        if name in POD_ENV:
+            kept.append({"name": name, "value": value})
+        elif name == PROBERS_ENV:
+            try:
+                probers = json.loads(value)
+            except ValueError:
+                continue
+            if isinstance(probers, dict):
+                trimmed = {path: trim(probe, PROBE) for path, probe in probers.items() if isinstance(probe, dict)}
+                kept.append({"name": name, "value": json.dumps(trimmed, sort_keys=True)})
+    return kept
+
+
+OWNERS = [{"apiVersion": str, "kind": Required(str), "name": Required(str), "uid": str, "controller": bool}]
+
+META = Required(
+    {
+        "name": Required(str),
+        "namespace": Required(str),
+        "uid": str,
+        "creationTimestamp": str,
+        "deletionTimestamp": str,
+        "resourceVersion": str,
+        "labels": LABELS,
+        "annotations": {
+            **{name: str for name in ANNOTATIONS},
+            "proxy.istio.io/config": Reduced(str, _proxy_config),
+        },
+        "ownerReferences": OWNERS,
+    }
+)
+
+CONTAINER = {
+    "name": Required(str),
+    "image": str,
+    "args": [str],
+    "restartPolicy": str,
+    "env": Reduced([{"name": str, "value": str}], _env),
+    "ports": [{"name": str, "containerPort": Required(PORT), "protocol": str}],
+    "livenessProbe": PROBE,
+    "readinessProbe": PROBE,
+    "startupProbe": PROBE,
+}
+
+CONTAINER_STATUS = {"name": Required(str), "ready": bool, "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}}}
+
+
+def _containers(containers: list[t.Any]) -> list[t.Any]:
+    return [c if c.get("name") in ISTIO_CONTAINERS else {k: v for k, v in c.items() if k not in ("args", "env")} for c in containers]
+
+
+POD = {
+    "metadata": META,
+    "spec": Required(
+        {
+            "containers": Required(Reduced([CONTAINER], _containers)),
+            "initContainers": Reduced([CONTAINER], _containers),
+            "hostNetwork": bool,
+            "nodeName": str,
+        }
+    ),
+    "status": {
+        "phase": str,
+        "podIP": Address(),
+        "podIPs": [{"ip": Required(Address())}],
+        "conditions": [{"type": Required(str), "status": str}],
+        "containerStatuses": [CONTAINER_STATUS],
+        "initContainerStatuses": [CONTAINER_STATUS],
+    },
+}
+
+SERVICE = {
+    "metadata": META,
+    "spec": Required(
+        {
+            "type": str,
+            "clusterIP": str,
+            "ipFamilies": [str],
+            "selector": LABELS,
+            "externalName": str,
+            "ports": [
+                {
+                    "name": str,
+                    "port": Required(PORT),
+                    "targetPort": (Number(0, 65535), str),
+                    "protocol": str,
+                    "appProtocol": str,
+                }
+            ],
+        }
+    ),
+}
+
+SERVICE_ENTRY = {
+    "metadata": META,
+    "spec": Required(
+        {
+            "hosts": [str],
+            "workloadSelector": {"labels": LABELS},
+            "ports": [{"name": str, "number": Required(PORT), "protocol": str, "targetPort": PORT}],
+        }
+    ),
+}
+
+ENDPOINT_SLICE = {
+    "metadata": META,
+    "addressType": str,
+    "endpoints": [{"addresses": [str], "targetRef": {"kind": str, "namespace": str, "name": str}}],
+    "ports": [{"name": str, "port": PORT, "protocol": str}],
+}
+
+INGRESS = {
+    "port": Required({"number": PORT, "name": str, "protocol": str}),
+    "defaultEndpoint": str,
+    "bind": str,
+    "captureMode": str,
+    "tls": dict,
+    "connectionPool": dict,
+}
+
+SIDECAR = {
+    "apiVersion": str,
+    "metadata": META,
+    # The whole spec is kept: a remediation carries over what it replaces. Empty parts say something here, so they are spelled out:
+    # an empty selector selects every pod, and an empty policy is its enum's zero, REGISTRY_ONLY.
+    "spec": Required(
+        {
+            "workloadSelector": Reduced({"labels": LABELS}, lambda selector: selector or {"labels": {}}),
+            "ingress": [INGRESS],
+            "egress": [dict],
+            "outboundTrafficPolicy": Reduced(dict, lambda policy: policy or {"mode": "REGISTRY_ONLY"}),
+            "inboundConnectionPool": dict,
+        }
+    ),
+}
+
+CONTROLLER = {
+    "kind": Required(str),
+    "metadata": META,
+    "spec": {"selector": dict, "replicas": Number(0, 1 << 31)},
+}
+
+CONTROL_PLANE = {"namespace": str, "revision": str, "version": str, "env": Mapping(str), "meshConfig": dict}
+
+SNAPSHOT = {
+    "metadata": {"takenAt": str, "server": str, "serverVersion": str, "scope": str},
+    "services": Required([SERVICE]),
+    "pods": Required([POD]),
+    "sidecars": Required([SIDECAR]),
+    "serviceEntries": [SERVICE_ENTRY],
+    "endpointSlices": [ENDPOINT_SLICE],
+    "controllers": [CONTROLLER],
+    "sidecarVersions": [str],
+    "unlisted": [{"resource": Required(str), "detail": str}],
+    "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
+    "socketTables": Required([{"namespace": Required(str), "pod": Required(str), "container": str, "format": Required(str), "stdout": Required(str)}]),
+    "unread": Required([{"namespace": Required(str), "pod": Required(str), "reason": Required(str), "detail": str}]),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Trimming
+
+
+def trim(value: t.Any, shape: t.Any) -> t.Any:
+    """What `shape` names of `value`, as plain JSON types; empty and absent parts are left out, unless they are required.
+
+    Objects that came from the API have the shape by its schema; nothing is checked here.
+    """
+    if isinstance(shape, Required):
+        return trim(value, shape.shape)
+    if isinstance(shape, Reduced):
+        return shape.keep(trim(value, shape.shape))
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            return value
+        kept = {}
+        for key, inner in shape.items():
+            part = value.get(key)
+            if part is not None:
+                part = trim(part, inner)
+                if part is not None and (isinstance(inner, Required) or (part != [] and (part != {} or inner == {}))):
+                    kept[key] = part
+        return kept
+    if isinstance(shape, list) and isinstance(value, list):
+        return [trim(item, shape[0]) for item in value]
+    return value
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checking
+
+
+def check(document: t.Any) -> Snapshot:
+    """Returns `document` if it is a ClusterSnapshot of this version.
+
+    Raises SnapshotError, which names the path inside the document, if not.
+    """
+    if not isinstance(document, dict):
+        raise SnapshotError(f"a {KIND} is a mapping, this is {_type_name(document)}")
+    for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
+        if document.get(key) != wanted:
+            raise SnapshotError(f"{key}: wanted {wanted!r}, found {_excerpt(document.get(key))}")
+    _check(document, SNAPSHOT, "")
+    for number, table in enumerate(document["socketTables"]):
+        if table["format"] not in TABLE_FORMATS:
+            raise SnapshotError(f"socketTables[{number}].format: wanted one of {', '.join(TABLE_FORMATS)}, found {_excerpt(table['format'])}")
+    return document
+
+
+def _check(value: t.Any, shape: t.Any, path: str) -> None:
+    if isinstance(shape, (Required, Reduced)):
+        _check(value, shape.shape, path)
+    elif isinstance(shape, dict):
+        _expect(isinstance(value, dict), "a mapping", value, path)
+        for key, inner in shape.items():
+            if value.get(key) is not None:
+                _check(value[key], inner, f"{path}.{key}" if path else key)
+            elif isinstance(inner, Required):
+                raise SnapshotError(f"{path + '.' if path else ''}{key}: missing")
+    elif isinstance(shape, Mapping):
+        _expect(isinstance(value, dict), "a mapping", value, path)
+        for key, item in value.items():
+            _expect(isinstance(key, str), "text for a key", key, path)
+            _check(item, shape.value, f"{path}.{key}")
+    elif isinstance(shape, list):
+        _expect(isinstance(value, list), "a list", value, path)
+        for number, item in enumerate(value):
+            _check(item, shape[0], f"{path}[{number}]")
+    elif isinstance(shape, Number):
+        fits = isinstance(value, int) and not isinstance(value, bool) and shape.low <= value <= shape.high
+        _expect(fits, f"a whole number from {shape.low} to {shape.high}", value, path)
+    elif isinstance(shape, Address):
+        _expect(isinstance(value, str) and _is_address(value), "an IP address", value, path)
+    elif isinstance(shape, tuple):
+        _check(value, shape[1] if isinstance(value, str) else shape[0], path)
+    else:
+        names = {str: "text", bool: "true or false", dict: "a mapping"}
+        _expect(isinstance(value, shape), names[shape], value, path)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text or "::")
+    except ValueError:
+        return False
+    return True
+
+
+def _expect(fits: bool, wanted: str, value: t.Any, path: str) -> None:
+    if not fits:
+        raise SnapshotError(f"{path}: wanted {wanted}, found {_excerpt(value)}")
+
+
+def _type_name(value: t.Any) -> str:
+    for kind, name in ((dict, "a mapping"), (list, "a list"), (str, "text"), (bool, "true or false"), (type(None), "nothing")):
+        if isinstance(value, kind):
+            return name
+    return "a number"
+
+
+def _excerpt(value: t.Any) -> str:
+    if isinstance(value, (dict, list)) or value is None:
+        return _type_name(value)
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+def read(path: str) -> Snapshot:
+    """The ClusterSnapshot in the file `path`, JSON or gzipped JSON (told by its first bytes, not its name).
+
+    Raises SnapshotError if it is none, and OSError if it cannot be read.
+    """
+    with open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        try:
+            data = gzip.GzipFile(fileobj=raw).read(MAX_BYTES + 1) if packed else raw.read(MAX_BYTES + 1)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise SnapshotError(f"it is not whole gzip data: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise SnapshotError(f"it holds more than {MAX_BYTES} bytes")
+    try:
+        document = json.loads(data.decode("utf-8"))
+        if b"\\ud" in data or b"\\uD" in data:  # half of a surrogate pair is JSON, but no text that can be printed
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise SnapshotError(f"it is not JSON: {error}") from error
+    return check(document)
+
+
+def write(snapshot: Snapshot, path: str) -> None:
+    """Writes `snapshot` to `path`, gzipped if that ends in `.gz`: whole or not at all, readable by its owner only.
+
+    The same snapshot gives the same bytes. Raises OSError, also for what is there and is no file: a device would be replaced by one.
+    """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(errno.EINVAL, "it is there and is no file", path)
+    text = json.dumps(snapshot, indent=1, sort_keys=True).encode() + b"\n"
+    if path.endswith(".gz"):
+        packed = io.BytesIO()
+        with gzip.GzipFile(filename="", fileobj=packed, mode="wb", mtime=0) as stream:
+            stream.write(text)
+        text = packed.getvalue()
+    handle, temporary = tempfile.mkstemp(prefix=".precheck-", dir=os.path.dirname(os.path.abspath(path)))
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,184 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Which pods a run is about, and what to run in them: shared by everything that gathers, and by evaluate."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, PodKey, Thing, expose, key, running_containers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIO_PORTS, has_sidecar, proxy_container
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import template_key
+
+
+class SelectionError(ValueError):
+    """A selection that cannot be understood; the text names the option."""
+
+
+class Selection(t.NamedTuple):
+    """Options that say which pods a run is about; names and meaning are the module's."""
+
+    namespaces: tuple[str, ...] = ()
+    exclude_namespaces: tuple[str, ...] = ()
+    label_selectors: tuple[str, ...] = ()
+    scope: str = "mesh"
+    replicas: str = "all"
+
+
+class Target(t.NamedTuple):
+    """A pod that is checked: its exposed TCP ports, and the pod whose socket table is read for it (mostly itself)."""
+
+    pod: Thing
+    exposures: tuple[Exposure, ...]
+    read_in: PodKey
+
+
+class Targets(t.NamedTuple):
+    targets: list[Target]
+    skipped: list[dict[str, t.Any]]
+
+
+def select(snapshot: Snapshot, selection: Selection) -> Targets:
+    """The pods to check, sorted by namespace and name, and what was passed over and why.
+
+    Raises SelectionError for a label selector that is none.
+    """
+    wanted = label_matcher(selection.label_selectors)
+    exposures = expose(snapshot)
+    chosen: dict[PodKey, tuple[Thing, list[Exposure]]] = {}
+    for pod in snapshot["pods"]:
+        ports = exposures.by_pod.get(key(pod))
+        if not ports or not in_namespaces(key(pod)[0], selection) or not wanted(pod["metadata"].get("labels") or {}):
+            continue
+        if selection.scope == "all" or has_sidecar(pod):
+            chosen[key(pod)] = (pod, ports)
+    skipped = [entry for entry in exposures.skipped if in_namespaces(entry["namespace"], selection)]
+    readers: dict[t.Any, PodKey] = {}
+    for pod_key, (pod, _ports) in sorted(chosen.items(), key=lambda item: (not is_ready(item[1][0]), item[0])):
+        shared = _shared_table(pod, selection)
+        if shared:
+            readers.setdefault(shared, pod_key)
+    targets = []
+    for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
+        own = [e for e in ports if not (e.port in ISTIO_PORTS and has_sidecar(pod))]
+        for e in ports:
+            if e not in own:
+                reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
+                skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})
+        if own:
+            targets.append(Target(pod, tuple(own), readers.get(_shared_table(pod, selection), pod_key)))
+    unique = {tuple(sorted(entry.items())): entry for entry in skipped}
+    return Targets(targets, [unique[entry] for entry in sorted(unique)])
+
+
+def _shared_table(pod: Thing, selection: Selection) -> t.Any:
+    """What the pods that share a socket table have in common: hostNetwork pods their node; with `replicas: one`, so we assume, others their template."""
+    if not is_running(pod):
+        return None
+    if pod["spec"].get("hostNetwork") and pod["spec"].get("nodeName"):
+        return "node", pod["spec"]["nodeName"]
+    return template_key(pod) if selection.replicas == "one" else None
+
+
+def in_namespaces(namespace: str, selection: Selection) -> bool:
+    return (not selection.namespaces or namespace in selection.namespaces) and namespace not in selection.exclude_namespaces
+
+
+def is_running(pod: Thing) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Running"
+
+
+def is_ready(pod: Thing) -> bool:
+    """Whether the pod's containers are up: only then does a missing listener say much."""
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return is_running(pod) and any(c["type"] == "Ready" and c.get("status") == "True" for c in conditions)
+
+
+def waiting(pod: Thing) -> list[str]:
+    """The containers that do not run, each with the reason the kubelet gives."""
+    found = []
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        state = status.get("state") or {}
+        if state.get("running") is None and state:
+            why = (state.get("waiting") or state.get("terminated") or {}).get("reason") or "no reason given"
+            found.append(f"container {status['name']} does not run ({why})")
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Label selectors
+
+
+def label_matcher(selectors: t.Sequence[str]) -> t.Callable[[t.Mapping[str, str]], bool]:
+    """A predicate for labels that meet every selector: `k`, `!k`, `k=v`, `k==v`, `k!=v`, `k in (a,b)`, `k notin (a,b)`.
+
+    Kubernetes' syntax (Labels and Selectors, set-based requirements). Evaluated here and not by the API, because a remedy needs to know
+    the pods that do not match, too. Raises SelectionError.
+    """
+    tests: list[t.Callable[[t.Mapping[str, str]], bool]] = []
+    for number, selector in enumerate(selectors):
+        for part in re.split(r",(?![^(]*\))", selector):
+            tests.append(_requirement(part.strip(), f"label_selectors[{number}]"))
+    return lambda labels: all(test(labels) for test in tests)
+
+
+def _requirement(text: str, where: str) -> t.Callable[[t.Mapping[str, str]], bool]:
+    label = r"(?P<key>[A-Za-z0-9](?:[-A-Za-z0-9_./]*[A-Za-z0-9])?)"
+    value = r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
+    exists = re.fullmatch(rf"(?P<no>!?)\s*{label}", text)
+    if exists:
+        return lambda labels: (exists["key"] in labels) != bool(exists["no"])
+    equals = re.fullmatch(rf"{label}\s*(?P<op>==?|!=)\s*(?P<value>(?:{value})?)", text)
+    if equals:
+        return lambda labels: (labels.get(equals["key"]) == equals["value"]) != (equals["op"] == "!=")
+    among = re.fullmatch(rf"{label}\s+(?P<op>in|notin)\s*\(\s*(?P<values>[^()]*?)\s*\)", text)
+    if among and among["values"] and all(re.fullmatch(f"(?:{value})?", v.strip()) for v in among["values"].split(",")):
+        values = {v.strip() for v in among["values"].split(",")}
+        return lambda labels: (labels.get(among["key"]) in values) != (among["op"] == "notin")
+    raise SelectionError(f"{where}: {text!r} is no label selector")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What to run
+
+
+class Attempt(t.NamedTuple):
+    """One command in one container, and the format of what it prints."""
+
+    container: str
+    command: tuple[str, ...]
+    format: str
+
+
+SS = ("ss", "-ltnH")
+PROCNET = ("cat", "/proc/net/tcp", "/proc/net/tcp6")
+NETSTAT = ("netstat", "-ltn")
+
+
+def attempts(pod: Thing) -> list[Attempt]:
+    """What to try in a pod, in order, until one answers: its containers share one network namespace, so any will do.
+
+    istio-proxy first, because every sidecar has it and most of its images hold ss.
+    """
+    proxy = proxy_container(pod)
+    names = [c["name"] for c in running_containers(pod)]
+    others = [name for name in names if not proxy or name != proxy["name"]]
+    first = [Attempt(proxy["name"], SS, "ss"), Attempt(proxy["name"], PROCNET, "procnet")] if proxy else []
+    return first + [Attempt(name, PROCNET, "procnet") for name in others] + [Attempt(name, NETSTAT, "netstat") for name in names]
+
+
+def answers(attempt: Attempt, stdout: str, code: int) -> bool:
+    """Whether a finished command's output is a table.
+
+    /proc/net/tcp6 is absent where the kernel has no IPv6; cat then prints the other half and exits with 1.
+    """
+    if attempt.format == "ss":
+        return code == 0
+    return code in (0, 1) and "local_address" in stdout if attempt.format == "procnet" else code == 0 and "Local Address" in stdout

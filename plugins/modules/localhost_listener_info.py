@@ -1,0 +1,513 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: localhost_listener_info
+short_description: Find ports that Services expose but pods listen on localhost only
+version_added: 0.1.0
+author:
+  - The meshops.istio_precheck authors (@meshops)
+description:
+  - Finds the ports that a Kubernetes Service exposes and that the pods behind it listen on localhost only, Istio's message
+    C(IST0143) (C(LocalhostListener)).
+  - Old versions of Istio deliver such connections to localhost and so hide the mistake; newer ones do not, and the upgrade turns
+    it into an outage.
+  - It lists Services, Pods and Sidecars, reads the socket table of each pod that a Service exposes by running C(ss) or C(cat) in it,
+    and returns what will break, why, and the Sidecar resources that prevent it.
+  - It fails only when it could not look, never because of what it found. The role P(meshops.istio_precheck.check_listeners#role)
+    makes a gate of it.
+extends_documentation_fragment:
+  - kubernetes.core.k8s_auth_options
+  - meshops.istio_precheck._attributes
+  - meshops.istio_precheck._attributes.info_module
+  - meshops.istio_precheck._attributes.actiongroup_precheck
+options:
+  namespaces:
+    description:
+      - Namespaces to check. All of them if not given.
+      - Only these are listed, so that rights in them are enough.
+    type: list
+    elements: str
+    default: []
+  exclude_namespaces:
+    description:
+      - Namespaces not to check.
+    type: list
+    elements: str
+    default: []
+  label_selectors:
+    description:
+      - Checks only pods whose labels match all of these, in the syntax of C(kubectl get -l).
+    type: list
+    elements: str
+    default: []
+  scope:
+    description:
+      - V(mesh) checks pods with an Istio sidecar, V(all) checks every pod.
+    type: str
+    choices: [mesh, all]
+    default: mesh
+  istio_namespace:
+    description:
+      - The namespace in which istiod and its mesh configuration live.
+    type: str
+    default: istio-system
+  target_version:
+    description:
+      - The Istio version that you are about to upgrade to, such as V(1.24).
+      - Without it, any version that delivers to the pod IP.
+    type: str
+  snapshot_src:
+    description:
+      - Evaluates the recorded cluster in this file instead of a live one. JSON, or JSON compressed with gzip.
+      - Mutually exclusive with O(snapshot).
+    type: path
+  snapshot:
+    description:
+      - The same as O(snapshot_src), as data.
+    type: dict
+  snapshot_dest:
+    description:
+      - Writes what was gathered to this file, compressed with gzip if its name ends in V(.gz). Its directory must exist.
+      - Nothing is written in check mode.
+      - It is readable by its owner only. It holds names, labels, ports and socket tables, but no environment values and no secrets.
+    type: path
+  replicas:
+    description:
+      - V(all) reads every pod, V(one) one pod of each pod template; the others are then judged by that one, and findings say so.
+    type: str
+    choices: [all, one]
+    default: all
+  concurrency:
+    description:
+      - How many pods are read at once.
+    type: int
+    default: 32
+  exec_timeout:
+    description:
+      - Seconds after which a pod that does not answer is given up, connecting included.
+    type: float
+    default: 10
+  waivers:
+    description:
+      - Findings that you accept. They move from RV(findings) to RV(waived).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      match:
+        description:
+          - A JMESPath expression over a finding; it waives the findings for which it is true.
+        type: str
+        required: true
+      reason:
+        description:
+          - Why the finding is accepted.
+        type: str
+        required: true
+      until:
+        description:
+          - The last day on which the waiver counts, such as V(2026-12-31).
+        type: str
+  sidecar_api_version:
+    description:
+      - The version of C(networking.istio.io) that the manifests in RV(remediations) are written in.
+      - V(v1beta1) if not given, which every Istio from 1.5 on serves, or another where the cluster does not serve that.
+    type: str
+    choices: [v1beta1, v1, v1alpha3]
+requirements:
+  - python >= 3.10
+  - kubernetes >= 24.2.0, unless O(snapshot_src) or O(snapshot) is used
+  - PyYAML, unless O(snapshot_src) or O(snapshot) is used
+  - jmespath, when O(waivers) is used
+notes:
+  - The user needs the verb V(list) on services, pods, sidecars.networking.istio.io and serviceentries.networking.istio.io, and
+    V(get) and V(create) on pods/exec.
+seealso:
+  - name: IST0143
+    description: What Istio says about the message.
+    link: https://istio.io/latest/docs/reference/config/analysis/ist0143/
+  - module: kubernetes.core.k8s_info
+"""
+
+EXAMPLES = r"""
+- name: Look for ports that listen on localhost only
+  meshops.istio_precheck.localhost_listener_info:
+    context: production
+    target_version: "1.24"
+  register: listeners
+
+- name: Show what the upgrade would break
+  ansible.builtin.debug:
+    msg: "{{ item.id }}: {{ item.reason }}"
+  loop: "{{ listeners.findings | selectattr('impact', 'equalto', 'breaks_on_upgrade') }}"
+  loop_control:
+    label: "{{ item.id }}"
+
+- name: Record a cluster on a bastion, to be evaluated elsewhere
+  meshops.istio_precheck.localhost_listener_info:
+    namespaces: [shop, billing]
+    snapshot_dest: /tmp/production.json.gz
+
+- name: Evaluate the record, accepting what is known
+  meshops.istio_precheck.localhost_listener_info:
+    snapshot_src: /tmp/production.json.gz
+    waivers:
+      - match: namespace == 'billing' && port == `9999`
+        reason: A debug port, used by port-forward alone
+        until: "2026-12-31"
+  register: listeners
+
+- name: Write the Sidecars that keep the ports reachable
+  ansible.builtin.copy:
+    content: "{{ item.content }}"
+    dest: "/tmp/{{ item.path | replace('/', '.') }}"
+    mode: "0644"
+  loop: "{{ listeners | meshops.istio_precheck.sidecar_files }}"
+  loop_control:
+    label: "{{ item.path }}"
+"""
+
+RETURN = r"""
+findings:
+  description: Exposed ports that listen on localhost only, most urgent first; one for each port of a workload.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: A name that stays the same over restarts and replicas.
+      type: str
+      sample: IST0143/shop/Deployment/netcat/8080
+    code:
+      description: Istio's code of the message.
+      type: str
+      sample: IST0143
+    level:
+      description: Istio's level of the message.
+      type: str
+      sample: Error
+    message:
+      description: Istio's own text.
+      type: str
+      sample: Port 8080 is exposed in a Service but listens on localhost. It will not be exposed to other pods.
+    documentation_url:
+      description: Istio's page on the message.
+      type: str
+      sample: https://istio.io/latest/docs/reference/config/analysis/ist0143/
+    namespace:
+      description: The workload's namespace.
+      type: str
+      sample: shop
+    workload:
+      description: The topmost controller of the pods, or the pod itself where it has none.
+      type: dict
+      sample: {"kind": "Deployment", "name": "netcat"}
+    pods:
+      description: Names of the pods concerned.
+      type: list
+      elements: str
+      sample: [netcat-7d4b9c5f6-x2x7k]
+    port:
+      description: The target port.
+      type: int
+      sample: 8080
+    services:
+      description: The Services that expose the port.
+      type: list
+      elements: dict
+      sample: [{"name": "netcat", "port": 8080, "port_name": "tcp"}]
+    listeners:
+      description: What listens on the port.
+      type: list
+      elements: str
+      sample: ["127.0.0.1:8080"]
+    impact:
+      description:
+        - V(breaks_on_upgrade), other pods reach it today and will not after the upgrade.
+        - V(unreachable), other pods cannot reach it today either.
+        - V(unknown), how it is delivered today could not be determined.
+      type: str
+      sample: breaks_on_upgrade
+    reason:
+      description: Why this verdict, in one sentence.
+      type: str
+      sample: >-
+        It listens on 127.0.0.1:8080 only: today istiod 1.9 delivers to 127.0.0.1, after the upgrade istiod 1.21 delivers to the pod IP.
+    remedy:
+      description: V(create_sidecar), V(update_sidecar) or V(change_bind). Not in RV(remediated) and RV(waived).
+      type: str
+      sample: create_sidecar
+    notes:
+      description: What else is to be known, such as a probe that will fail too.
+      type: list
+      elements: str
+      sample: []
+waived:
+  description: Findings that RV(findings) does not hold because a waiver or Istio's suppress annotation accepts them. Each has C(waived_by) too.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+remediated:
+  description: Ports on localhost that a Sidecar or the mesh's own configuration delivers to, before and after the upgrade. Records as in RV(findings).
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+unchecked:
+  description: Pods that were not, or not wholly, read. They are not fine, they are not known.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    namespace:
+      description: The pod's namespace.
+      type: str
+      sample: shop
+    pod:
+      description: The pod's name.
+      type: str
+      sample: cart-6c9f7d4b8-abcde
+    workload:
+      description: The topmost controller of the pod, or the pod itself where it has none.
+      type: dict
+      sample: {"kind": "Deployment", "name": "cart"}
+    reason:
+      description: One word.
+      type: str
+      sample: no_tool
+    detail:
+      description: A sentence.
+      type: str
+      sample: "No container could run a command that shows its sockets (istio-proxy: ss)."
+not_listening:
+  description: Exposed ports that no listener serves, so that nothing can be said about them. Records as in RV(findings), without a message.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+out_of_scope:
+  description: Service ports that the rule is not about, each with the reason.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{"namespace": "shop", "service": "dns", "port": 53, "reason": "UDP is not checked: the rule is about TCP listeners"}]
+remediations:
+  description: The Sidecars that cure findings, one for each workload.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    action:
+      description: V(create), or V(update) for a Sidecar that the namespace has.
+      type: str
+      sample: create
+    manifest:
+      description: The whole Sidecar.
+      type: dict
+      sample:
+        apiVersion: networking.istio.io/v1beta1
+        kind: Sidecar
+        metadata: {name: precheck-deployment-netcat, namespace: shop}
+        spec:
+          workloadSelector: {labels: {app: netcat}}
+          ingress:
+            - port: {number: 8080, protocol: TCP, name: tcp}
+              defaultEndpoint: 127.0.0.1:8080
+    findings:
+      description: Ids of the findings that it cures.
+      type: list
+      elements: str
+      sample: [IST0143/shop/Deployment/netcat/8080]
+    notes:
+      description: What it carries over, and from where.
+      type: list
+      elements: str
+      sample: []
+    made_from:
+      description: The Sidecar that the manifest edits or carries over, if any. A manifest that edits one holds its C(resourceVersion) too.
+      type: dict
+      sample: {"namespace": "istio-system", "name": "default", "resourceVersion": "1234"}
+hints:
+  description: Waivers without effect, and lists that were refused.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+summary:
+  description: Counts, and seconds spent.
+  returned: success
+  type: dict
+  sample:
+    namespaces: 1
+    workloads: 1
+    pods: 2
+    pods_read: 2
+    ports: 1
+    findings: 1
+    breaks_on_upgrade: 1
+    unknown: 0
+    unreachable: 0
+    waived: 0
+    remediated: 0
+    unchecked: 0
+    not_listening: 0
+    out_of_scope: 0
+    remediations: 1
+    seconds: {"gather": 0.8, "evaluate": 0.01}
+"""
+
+import copy
+import datetime
+import math
+import time
+import traceback
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import OptionError, Options, evaluate, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import gather
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError, label_matcher
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import WaiverError, compile_waivers
+
+
+def argument_spec():
+    spec = copy.deepcopy(AUTH_ARG_SPEC)
+    spec.update(
+        namespaces={"type": "list", "elements": "str", "default": []},
+        exclude_namespaces={"type": "list", "elements": "str", "default": []},
+        label_selectors={"type": "list", "elements": "str", "default": []},
+        scope={"type": "str", "choices": ["mesh", "all"], "default": "mesh"},
+        istio_namespace={"type": "str", "default": "istio-system"},
+        target_version={"type": "str"},
+        snapshot_src={"type": "path"},
+        snapshot={"type": "dict"},
+        snapshot_dest={"type": "path"},
+        replicas={"type": "str", "choices": ["all", "one"], "default": "all"},
+        concurrency={"type": "int", "default": 32},
+        exec_timeout={"type": "float", "default": 10},
+        sidecar_api_version={"type": "str", "choices": ["v1beta1", "v1", "v1alpha3"]},
+        waivers={
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "match": {"type": "str", "required": True},
+                "reason": {"type": "str", "required": True},
+                "until": {"type": "str"},
+            },
+        },
+    )
+    return spec
+
+
+def read_options(module):
+    """The options of the evaluation. Fails the module on a bad one: before the cluster is contacted."""
+    params = module.params
+    for name in ("concurrency", "exec_timeout"):
+        if not 0 < params[name] < math.inf:
+            module.fail_json(msg=f"{name}: wanted a number above 0, found {params[name]:g}")
+    for name in ("namespaces", "exclude_namespaces", "istio_namespace"):
+        given = [params[name]] if name == "istio_namespace" else params[name]
+        if not all(namespace.strip() for namespace in given):  # an empty one selects nothing, and nothing is easily found to be in order
+            module.fail_json(msg=f"{name}: a namespace has a name, found an empty one")
+    try:
+        label_matcher(params["label_selectors"])
+        options = Options(
+            today=datetime.date.today(),
+            selection=Selection(
+                namespaces=tuple(params["namespaces"]),
+                exclude_namespaces=tuple(params["exclude_namespaces"]),
+                label_selectors=tuple(params["label_selectors"]),
+                scope=params["scope"],
+                replicas=params["replicas"],
+            ),
+            target_version=params["target_version"],
+            waivers=tuple(compile_waivers(params["waivers"])),
+            sidecar_api_version=params["sidecar_api_version"],
+        )
+        target(options)
+        return options
+    except ImportError:
+        module.fail_json(msg=missing_required_lib("jmespath", reason="when O(waivers) is used"), exception=traceback.format_exc())
+    except (OptionError, SelectionError, WaiverError) as error:
+        module.fail_json(msg=str(error))
+
+
+def load(module):
+    """The recorded snapshot of the options, or None to ask the cluster."""
+    source = module.params["snapshot_src"]
+    try:
+        if source:
+            return _snapshot.read(source)
+        if module.params["snapshot"] is not None:
+            return _snapshot.check(module.params["snapshot"])
+    except _snapshot.SnapshotError as error:
+        module.fail_json(msg=f"snapshot_src: {source} is no ClusterSnapshot: {error}" if source else f"snapshot: this is no ClusterSnapshot: {error}")
+    except (OSError, ValueError) as error:
+        module.fail_json(msg=f"snapshot_src: {source} cannot be read: {getattr(error, 'strerror', None) or error}")
+    return None
+
+
+def ask(module, options):
+    """The snapshot of the live cluster. Raises GatherError."""
+    module.requires("kubernetes", "24.2.0", reason="to ask a cluster; snapshot_src needs none")
+    module.requires("pyyaml")
+    params = module.params
+    now = datetime.datetime.now(datetime.timezone.utc)
+    with connect(module, params["exec_timeout"]) as (api, run):
+        return gather(api, run, options.selection, params["istio_namespace"], params["concurrency"], now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def record(module, snapshot):
+    """Writes the snapshot if that is asked for. Returns why it could not be written, if so."""
+    destination = module.params["snapshot_dest"]
+    if destination and not module.check_mode:
+        try:
+            _snapshot.write(snapshot, destination)
+        except (OSError, ValueError) as error:
+            return f"snapshot_dest: {destination} cannot be written: {getattr(error, 'strerror', None) or error}"
+    return None
+
+
+def main():
+    module = AnsibleK8SModule(
+        module_class=AnsibleModule,
+        argument_spec=argument_spec(),
+        mutually_exclusive=[("snapshot_src", "snapshot")],
+        supports_check_mode=True,
+        check_k8s=False,
+        check_pyyaml=False,
+    )
+    options = read_options(module)
+    started = time.monotonic()
+    try:
+        snapshot = load(module) or ask(module, options)
+    except GatherError as error:
+        module.fail_json(msg=str(error))
+    gathered = time.monotonic()
+    failure = record(module, snapshot)
+    failure = locked_out(snapshot) or failure
+    try:
+        report = evaluate(snapshot, options)
+    except WaiverError as error:
+        module.fail_json(msg=str(error))
+    report["summary"]["seconds"] = {"gather": round(gathered - started, 3), "evaluate": round(time.monotonic() - gathered, 3)}
+    if failure:
+        module.fail_json(msg=failure, **report)
+    module.exit_json(changed=False, **report)
+
+
+if __name__ == "__main__":
+    main()
