@@ -1,0 +1,28 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# TESTING.md says what each target is for; tests/gate.py holds the commands.
+
+STAGES = unit lint build sanity units playbooks demo older kernel cluster-up live bench cluster-down
+
+.PHONY: help setup test clean $(STAGES)
+
+help:
+	@echo 'make demo     see it work on a recorded cluster'
+	@echo 'make test     everything that can be tested here'
+	@echo 'make STAGE    one of: $(STAGES)'
+	@echo 'make setup    only install the tools into .venv'
+	@echo 'make clean    remove .venv and what the tools left'
+
+setup:
+	@tests/setup
+
+test: setup
+	@.venv/bin/python tests/gate.py
+
+$(STAGES): setup
+	@.venv/bin/python tests/gate.py $@
+
+clean:
+	rm -rf .venv .venv-* .ansible .hypothesis .pytest_cache dist tests/output

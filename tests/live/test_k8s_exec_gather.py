@@ -1,0 +1,148 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The slow way to gather, with kubernetes.core's own tasks, says what the module says."""
+
+from __future__ import annotations
+
+import pathlib
+import tempfile
+
+import pytest
+from playing import play
+
+NAMESPACE = "by-tasks"
+LISTS = [
+    {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["list"]},
+    {"apiGroups": ["networking.istio.io"], "resources": ["sidecars", "serviceentries"], "verbs": ["list"]},
+]
+
+# Its ss never ends: an exec into it gets no answer.
+DEAF = """
+ss=$(command -v ss); rm "$ss"; printf '#!/bin/sh\\nexec sleep 3600\\n' > "$ss"; chmod 755 "$ss"; exec sleep 3600
+"""
+
+
+def silent():
+    labels = {"app": "silent", "security.istio.io/tlsMode": "istio"}
+    proxy = {
+        "name": "istio-proxy",
+        "image": "precheck.test/proxyv2:1.9.9",
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", DEAF],
+        "args": [],
+    }
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": "silent",
+                "namespace": NAMESPACE,
+                "labels": labels,
+                "annotations": {"sidecar.istio.io/status": '{"containers":["istio-proxy"],"revision":"default"}'},
+            },
+            "spec": {
+                "containers": [proxy],
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "terminationGracePeriodSeconds": 0,
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "silent", "namespace": NAMESPACE},
+            "spec": {"selector": {"app": "silent"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]},
+        },
+    ]
+
+
+@pytest.fixture(scope="module")
+def awkward(cluster):
+    """A namespace with one pod of each awkward kind, and a silent one."""
+    import testcluster
+
+    objects = testcluster.load(testcluster.WORKLOADS / "awkward.yaml")
+    for each in objects:
+        if each["kind"] == "Namespace":
+            each["metadata"]["name"] = NAMESPACE
+        else:
+            each["metadata"]["namespace"] = NAMESPACE
+    cluster.apply(testcluster.WORKLOADS / "istio-system.yaml")
+    cluster.apply([*objects, *silent()])
+    cluster.wait_ready("istio-system")
+    cluster.wait_ready(NAMESPACE)
+    yield cluster
+    cluster.delete_namespace(NAMESPACE)
+
+
+def both(kubeconfig, *arguments, **variables):
+    """The same check, once by the module and once by tasks."""
+    common = {"check_listeners_kubeconfig": str(kubeconfig), "check_listeners_namespaces": [NAMESPACE], "check_listeners_exec_timeout": 3, **variables}
+    return play(**common), play(*arguments, check_listeners_gather_with="k8s_exec", **common)
+
+
+def left_behind():
+    """Modules that still run, and scripts that are still there."""
+    processes = []
+    for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            processes += [process.parent.name] if b"AnsiballZ_k8s_exec" in process.read_bytes() else []
+        except OSError:
+            continue
+    return processes, sorted(pathlib.Path(tempfile.gettempdir()).glob("precheck-*.sh"))
+
+
+@pytest.fixture(scope="module")
+def gathered(awkward):
+    before = left_behind()
+    found = both(awkward.kubeconfig)
+    assert left_behind() == before
+    return found
+
+
+def test_both_ways_give_the_same_report(gathered):
+    by_module, by_tasks = gathered
+    assert by_tasks.code == by_module.code == 2, by_tasks.output
+    assert by_tasks.report() == by_module.report()
+
+
+def test_every_awkward_pod_is_read_or_told_by_tasks_too(gathered):
+    _by_module, by_tasks = gathered
+    assert by_tasks.ids == [f"IST0143/{NAMESPACE}/Deployment/{name}/8080" for name in ("no-ss", "two-ports")]
+    unread = {(entry["workload"]["name"], entry["reason"]) for entry in by_tasks.result["unchecked"]}
+    assert unread == {("distroless", "no_tool"), ("silent", "timeout")}
+
+
+def test_without_the_right_to_exec_both_ways_fail_with_the_same_words(awkward):
+    kubeconfig = awkward.kubeconfig_for("tasks-lists-only", LISTS)
+    by_module, by_tasks = both(kubeconfig, check_listeners_fail_on=[])
+    assert (by_module.code, by_tasks.code) == (2, 2)
+    assert "no pod may be read" in by_tasks.result["msg"] and 'resource "pods/exec"' in by_tasks.result["msg"]
+    assert by_tasks.result["msg"] == by_module.result["msg"]
+    assert by_tasks.report() == by_module.report()
+
+
+def test_without_the_right_to_list_both_ways_fail_with_the_same_words(awkward):
+    by_module, by_tasks = both(awkward.kubeconfig_for("tasks-nothing", []), "-vv")
+    assert (by_module.code, by_tasks.code) == (2, 2)
+    assert 'cannot list resource "services"' in by_tasks.result["msg"]
+    assert by_tasks.result["msg"] == by_module.result["msg"]
+    assert "Traceback" not in by_tasks.output
+
+
+def test_an_unknown_namespace_is_named_by_both_ways(awkward):
+    by_module, by_tasks = both(awkward.kubeconfig, check_listeners_namespaces=["nowhere"])
+    assert by_tasks.result["msg"] == by_module.result["msg"] == "namespaces: the cluster has no namespace 'nowhere'"
+
+
+def test_a_token_is_in_no_output_of_the_tasks(awkward):
+    server = awkward.kubectl("config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}").stdout.strip()
+    played = play(
+        "-vvv", check_listeners_gather_with="k8s_exec", check_listeners_host=server, check_listeners_api_key="CANARY", check_listeners_validate_certs=False
+    )
+    assert played.code == 2 and played.passed is False
+    assert "Unauthorized" in played.result["msg"]
+    assert "CANARY" not in played.output and "CANARY" not in str(played.result)

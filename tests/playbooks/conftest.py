@@ -1,0 +1,111 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Plays the real ansible-playbook over recorded clusters."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+
+HERE = pathlib.Path(__file__).resolve().parent
+GATE = "meshops.istio_precheck.check_listeners"
+
+
+@dataclasses.dataclass
+class Played:
+    code: int
+    output: str
+    facts: dict[str, dict[str, t.Any]]
+    """By host, what the role set."""
+
+    @property
+    def result(self) -> dict[str, t.Any]:
+        return self.facts["localhost"]["check_listeners_result"]
+
+    @property
+    def passed(self) -> bool:
+        return self.facts["localhost"]["check_listeners_passed"]
+
+    def verdict(self, host: str = "localhost") -> str:
+        """The message of the last task, which must be the role's own."""
+        said = [task for task in self.output.split("TASK [") if "Stop]" in task or "Say that nothing stands in the way]" in task]
+        assert said[-1] == self.output.split("TASK [")[-1], self.output
+        for task in said:
+            lines = [line for line in task.splitlines() if line.startswith((f"fatal: [{host}]", f"ok: [{host}] => {{"))]
+            if lines and lines[0].startswith("fatal"):
+                return json.loads(lines[0].partition("=> ")[2])["msg"]
+            if lines:
+                return "\n".join(json.JSONDecoder().raw_decode(task[task.index(lines[0]) + lines[0].index("{") :])[0]["msg"])
+        raise AssertionError(f"no verdict for {host}: {self.output}")
+
+
+@pytest.fixture()
+def play(tmp_path):
+    """Plays a playbook, the gate if none is given, with variables; `inventory` maps hosts to variables of their own."""
+
+    def play_it(*arguments: str, playbook: str | list[t.Any] = GATE, inventory: dict[str, t.Any] | None = None, **variables: t.Any) -> Played:
+        facts = tmp_path / "facts.json"
+        facts.unlink(missing_ok=True)
+        if not isinstance(playbook, str):
+            (tmp_path / "play.json").write_text(json.dumps(playbook), encoding="utf-8")  # JSON is YAML
+            playbook = str(tmp_path / "play.json")
+        if inventory:
+            (tmp_path / "inventory.json").write_text(json.dumps({"all": {"hosts": inventory}}), encoding="utf-8")
+            arguments = ("-i", str(tmp_path / "inventory.json"), *arguments)
+        (tmp_path / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
+        done = subprocess.run(
+            [tool("ansible-playbook"), playbook, "-e", f"@{tmp_path / 'variables.json'}", *arguments],
+            cwd=tmp_path, env=environment(facts, tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, timeout=240, check=False,
+        )  # fmt: skip
+        return Played(done.returncode, done.stdout, json.loads(facts.read_text("utf-8")) if facts.exists() else {})
+
+    return play_it
+
+
+@pytest.fixture()
+def record(tmp_path):
+    """Writes a recorded cluster; what is not said is as in cluster.snapshot()."""
+
+    def write(name: str = "record", **parts: t.Any) -> str:
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(cluster.snapshot(**parts)), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def tool(name: str) -> str:
+    """A command of the environment that these tests run in."""
+    beside = pathlib.Path(sys.executable).parent / name
+    return str(beside) if beside.exists() else shutil.which(name) or name
+
+
+def environment(facts: pathlib.Path, home: pathlib.Path) -> dict[str, str]:
+    """The caller's, with no cluster in it."""
+    (home / "ansible.cfg").touch()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBE", "K8S_AUTH_"))}
+    return {
+        **kept,
+        "HOME": str(home),
+        "KEEP_FACTS": str(facts),
+        "ANSIBLE_CALLBACK_PLUGINS": str(HERE.parent / "callback"),
+        "ANSIBLE_CALLBACKS_ENABLED": "keep_facts",
+        "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(HERE.parents[1] / ".venv" / "tree"),
+        "ANSIBLE_CONFIG": str(home / "ansible.cfg"),
+        "ANSIBLE_LOCALHOST_WARNING": "False",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False",
+        "ANSIBLE_NOCOLOR": "1",
+    }

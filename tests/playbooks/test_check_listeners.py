@@ -1,0 +1,291 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The gate, as a user plays it, over recorded clusters."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import stat
+
+import pytest
+import yaml
+
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+
+ID = "IST0143/shop/Deployment/web/8080"
+PARTS = {"findings", "waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations", "hints", "summary"}
+FINE = {"binds": ("0.0.0.0:8080",)}
+SILENT = {"tables": [], "unread": [{"namespace": "shop", "pod": "web-7d4b9-a", "reason": "timeout", "detail": "No answer in time."}]}
+MIXED = {
+    "pods": [cluster.pod(), cluster.pod(name="mute-1", app="mute", owner=("ReplicaSet", "mute-7d4b9"))],
+    "services": [cluster.service(), cluster.service(name="mute", selector={"app": "mute"})],
+    "tables": [cluster.table()],
+    "unread": [{"namespace": "shop", "pod": "mute-1", "reason": "no_tool", "detail": "Nothing to read it with."}],
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The verdict
+
+
+def test_a_port_on_localhost_stops_the_play(play, record):
+    played = play(check_listeners_snapshot_src=record())
+    assert played.code == 2
+    assert played.passed is False
+    assert [finding["id"] for finding in played.result["findings"]] == [ID]
+    assert set(played.result) == PARTS
+
+
+def test_a_cluster_without_one_passes(play, record):
+    played = play(check_listeners_snapshot_src=record(**FINE))
+    assert played.code == 0
+    assert played.passed is True
+    assert set(played.result) == PARTS
+    assert played.verdict().startswith("Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read")
+
+
+def test_the_verdict_comes_last_and_lists_everything_at_once(play, record):
+    played = play(check_listeners_snapshot_src=record(**MIXED))
+    said = played.verdict().splitlines()
+    assert said[0] == "shop: Deployment web"
+    assert any("port 8080: breaks_on_upgrade; Service web:80; pods web-7d4b9-a" in line for line in said)
+    assert "Not checked, no_tool: shop/mute-1" in said
+    assert said[-1].startswith("Do not upgrade yet: 1 breaks_on_upgrade, 1 unchecked (")
+    assert played.output.rstrip().splitlines()[-1].startswith("localhost")  # the recap, and nothing in between but the verdict
+
+
+def test_a_pod_that_was_not_read_stops_the_play(play, record):
+    played = play(check_listeners_snapshot_src=record(**SILENT))
+    assert (played.code, played.passed) == (2, False)
+    assert "Not checked, timeout: shop/web-7d4b9-a" in played.verdict()
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "parts", "code"),
+    [
+        ([], {}, 0),
+        ([], SILENT, 0),
+        (["unchecked"], {}, 0),
+        (["unchecked"], SILENT, 2),
+        (["breaks_on_upgrade"], SILENT, 0),
+        (["breaks_on_upgrade"], {}, 2),
+        (["unknown", "unreachable"], {}, 0),
+    ],
+)
+def test_the_play_fails_on_what_it_was_told_to_and_reports_the_rest(play, record, fail_on, parts, code):
+    played = play(check_listeners_snapshot_src=record(**parts), check_listeners_fail_on=fail_on)
+    assert (played.code, played.passed) == (code, code == 0)
+    assert played.result["findings"] or played.result["unchecked"]
+    assert "port 8080" in played.verdict() or "Not checked" in played.verdict()
+
+
+def test_a_waived_finding_does_not_stop_the_play(play, record):
+    waivers = [{"match": f"id == '{ID}'", "reason": "known"}]
+    played = play(check_listeners_snapshot_src=record(), check_listeners_waivers=waivers)
+    assert (played.code, played.passed) == (0, True)
+    assert [finding["waived_by"]["reason"] for finding in played.result["waived"]] == ["known"]
+    assert "1 waived" in played.verdict()
+
+
+def test_an_expired_waiver_stops_the_play_and_says_so(play, record):
+    waivers = [{"match": f"id == '{ID}'", "reason": "known", "until": "2020-01-01"}]
+    played = play(check_listeners_snapshot_src=record(), check_listeners_waivers=waivers)
+    assert played.code == 2
+    assert "expired on 2020-01-01" in played.verdict()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Failures
+
+
+FAILURES = {
+    "a record that is missing": ({"check_listeners_snapshot_src": "/no/such.json"}, "snapshot_src: /no/such.json cannot be read: No such file or directory"),
+    "a record that is none": ({"check_listeners_snapshot": {"kind": "List"}}, "snapshot: this is no ClusterSnapshot: apiVersion"),
+    "no cluster": ({}, "no cluster to look at, from kubeconfig, context or host (none is given)"),
+    "no server": ({"check_listeners_host": "http://127.0.0.1:9", "check_listeners_api_key": "CANARY"}, "127.0.0.1:9 cannot be reached"),
+    "no server, by tasks": (
+        {"check_listeners_host": "http://127.0.0.1:9", "check_listeners_api_key": "CANARY", "check_listeners_gather_with": "k8s_exec"},
+        "HTTPConnectionPool(host='127.0.0.1', port=9)",
+    ),
+    "a version that is none": (
+        {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_target_version": "new"},
+        "target_version: 'new' is no Istio version",
+    ),
+    "a bad waiver": ({"check_listeners_waivers": [{"match": "a b", "reason": "x"}]}, "waivers[0].match: invalid JMESPath: "),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on(play, case):
+    variables, message = FAILURES[case]
+    played = play("-vv", check_listeners_fail_on=[], **variables)
+    assert (played.code, played.passed) == (2, False)
+    assert set(played.result) == {*PARTS, "failed", "msg"}
+    assert message in played.result["msg"]
+    last = played.verdict().splitlines()[-1] if "\n" not in played.result["msg"] else played.verdict()
+    assert last.startswith("The check could not be made: ") and message in last
+    assert played.output.count("fatal: [localhost]") == (2 if "by tasks" in case else 1)  # there the task of kubernetes.core says it, too
+    assert "Traceback" not in played.output
+    assert "CANARY" not in played.output and "CANARY" not in json.dumps(played.facts)
+
+
+def test_what_was_seen_before_a_failure_is_kept_and_fails_the_play_all_the_same(play, record):
+    unread = [{"namespace": "shop", "pod": "web-7d4b9-a", "reason": "forbidden", "detail": 'User "jane" cannot create resource "pods/exec"'}]
+    played = play(check_listeners_snapshot_src=record(tables=[], unread=unread), check_listeners_fail_on=[])
+    assert (played.code, played.passed) == (2, False)
+    assert [entry["reason"] for entry in played.result["unchecked"]] == ["forbidden"]
+    assert played.verdict().splitlines()[-1].startswith('The check could not be made: no pod may be read: User "jane" cannot create')
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("scope", "mesch"), ("gather_with", "kubectl"), ("fail_on", ["breaks"]), ("replicas", "two"), ("waivers", [{"match": "true"}]), ("exec_timeout", "soon")],
+)
+def test_an_unknown_value_names_its_variable(play, record, name, value):
+    played = play(check_listeners_snapshot_src=record(**FINE), **{f"check_listeners_{name}": value})
+    assert played.code == 2
+    assert f"check_listeners_{name}" in played.output
+    assert "Traceback" not in played.output
+
+
+WRAPPED = [
+    {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+        "tasks": [
+            {
+                "block": [{"include_role": {"name": "meshops.istio_precheck.check_listeners"}}],
+                "rescue": [{"debug": {"msg": "RESCUED {{ check_listeners_passed }} {{ check_listeners_result.findings | length }}"}}],
+                "always": [{"debug": {"msg": "ALWAYS {{ check_listeners_passed }}"}}],
+            }
+        ],
+    }
+]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"check_listeners_snapshot": cluster.snapshot()}, ["RESCUED False 1", "ALWAYS False"]),
+        ({"check_listeners_snapshot": cluster.snapshot(**FINE)}, ["ALWAYS True"]),
+        ({"check_listeners_snapshot": {}}, ["RESCUED False 0", "ALWAYS False"]),
+    ],
+    ids=["found", "fine", "failed"],
+)
+def test_a_play_around_the_role_has_its_facts_on_every_path(play, variables, said):
+    played = play(playbook=WRAPPED, **variables)
+    assert played.code == 0
+    for each in said:
+        assert each in played.output
+
+
+def test_a_second_run_in_one_play_forgets_the_first(play, record):
+    role = {"include_role": {"name": "meshops.istio_precheck.check_listeners"}}
+    tasks = [{**role, "vars": {"check_listeners_snapshot_src": record("fine", **FINE)}}, {**role, "vars": {"check_listeners_snapshot_src": "/no/such.json"}}]
+    played = play(playbook=[{**WRAPPED[0], "tasks": tasks}])
+    assert (played.code, played.passed) == (2, False)
+    assert played.result["summary"] == {}
+
+
+def test_templates_in_a_cluster_are_text(play, tmp_path):
+    bait = "{{ lookup('ansible.builtin.pipe', 'touch " + str(tmp_path / "taken") + "') }}"
+    snapshot = cluster.snapshot(pods=[cluster.pod(labels={"bait": bait})])
+    snapshot["unread"].append({"namespace": "shop", "pod": "web-7d4b9-a", "reason": bait, "detail": bait})
+    snapshot["services"][0]["spec"]["ports"][0]["name"] = bait
+    (tmp_path / "hostile.json").write_text(json.dumps(snapshot), encoding="utf-8")
+    played = play(check_listeners_snapshot_src=str(tmp_path / "hostile.json"), check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+    assert played.code == 2
+    assert not (tmp_path / "taken").exists()
+    assert bait in json.dumps(played.result).replace("\\\\", "\\") or "lookup(" in json.dumps(played.result)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+def files(place: pathlib.Path) -> dict[str, str]:
+    return {str(path.relative_to(place)): path.read_text("utf-8") for path in sorted(place.rglob("*.yaml"))}
+
+
+def changed(played) -> int:
+    return int(played.output.rpartition("changed=")[2].split()[0])
+
+
+def test_the_sidecars_are_written_once_and_then_stand(play, record, tmp_path):
+    place = tmp_path / "sidecars"
+    variables = {"check_listeners_snapshot_src": record(), "check_listeners_remediation_dir": str(place)}
+    first = play(**variables)
+    assert first.code == 2 and changed(first) > 0
+    ((name, text),) = files(place).items()
+    assert name.startswith("shop/")
+    assert yaml.safe_load(text) == first.result["remediations"][0]["manifest"]
+    assert ID in text
+    assert stat.S_IMODE((place / name).stat().st_mode) == 0o644
+    second = play(**variables)
+    assert changed(second) == 0
+    assert files(place) == {name: text}
+
+
+def test_check_mode_writes_nothing_and_a_diff_shows_what_would_be(play, record, tmp_path):
+    place = tmp_path / "sidecars"
+    played = play("--check", "--diff", check_listeners_snapshot_src=record(), check_listeners_remediation_dir=str(place))
+    assert played.code == 2 and played.passed is False
+    assert [finding["id"] for finding in played.result["findings"]] == [ID]
+    assert "defaultEndpoint: 127.0.0.1:8080" in played.output
+    assert not place.exists()
+
+
+def test_no_sidecar_is_written_where_nothing_is_to_be_cured(play, record, tmp_path):
+    played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+    assert played.code == 0
+    assert files(tmp_path) == {}
+
+
+def test_sidecars_that_cannot_be_written_do_not_hide_the_verdict(play, record, tmp_path):
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    played = play(check_listeners_snapshot_src=record(), check_listeners_remediation_dir=str(tmp_path / "taken"))
+    assert (played.code, played.passed) == (2, False)
+    assert ID in played.verdict()
+    assert f"The Sidecars could not be written to {tmp_path / 'taken'}: " in played.verdict().splitlines()[-1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Inventories
+
+
+def test_a_pattern_that_matches_no_host_does_not_pass(play, record):
+    played = play(inventory={"east": {}}, check_listeners_hosts="typo", check_listeners_snapshot_src=record(**FINE))
+    assert played.code != 0
+    assert "check_listeners_hosts matches no host" in played.output
+
+
+def test_a_limit_that_matches_no_host_does_not_pass(play, record):
+    played = play("--limit", "typo", inventory={"east": {}}, check_listeners_snapshot_src=record(**FINE))
+    assert played.code != 0
+    assert "no hosts to target" in played.output
+
+
+def test_each_host_of_the_inventory_is_a_cluster_and_a_bad_one_hides_no_other(play, record):
+    played = play(
+        inventory={
+            "east": {"check_listeners_snapshot_src": record("east", **FINE)},
+            "lost": {"check_listeners_snapshot_src": "/no/such.json"},
+            "north": {"check_listeners_snapshot_src": record("north", **SILENT)},
+            "west": {"check_listeners_snapshot_src": record("west")},
+        }
+    )
+    assert played.code == 2
+    assert {host: facts["check_listeners_passed"] for host, facts in played.facts.items()} == {"east": True, "lost": False, "north": False, "west": False}
+    assert [finding["id"] for finding in played.facts["west"]["check_listeners_result"]["findings"]] == [ID]
+    assert "Do not upgrade yet: 1 breaks_on_upgrade" in played.verdict("west")
+    assert "/no/such.json cannot be read" in played.verdict("lost")
+
+
+def test_some_hosts_of_the_inventory_can_be_chosen(play, record):
+    hosts = {name: {"check_listeners_snapshot_src": record(name, **FINE)} for name in ("east", "west")}
+    assert set(play(inventory=hosts, check_listeners_hosts="west").facts) == {"west"}

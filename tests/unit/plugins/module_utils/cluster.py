@@ -1,0 +1,203 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Small clusters in few words: what a test does not name is ordinary.
+
+The ordinary case is a Deployment `web` in namespace `shop` with one pod `web-7d4b9-a` in the mesh of an istiod 1.9, and a Service
+`web` that sends port 80 to the pod's port 8080.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, check
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import compile_waivers
+
+TODAY = datetime.date(2026, 11, 23)
+
+
+def meta(name, namespace="shop", created="2026-01-01T00:00:00Z", **more):
+    return {"name": name, "namespace": namespace, "creationTimestamp": created, **more}
+
+
+def pod(
+    name="web-7d4b9-a",
+    namespace="shop",
+    app="web",
+    ips=("10.0.0.5",),
+    proxy="1.9.9",
+    role="sidecar",
+    native=False,
+    init=None,
+    init_version=None,
+    revision="default",
+    annotations=None,
+    labels=None,
+    env=None,
+    ports=None,
+    probes=None,
+    phase="Running",
+    ready=True,
+    waiting=None,
+    host_network=False,
+    deleting=False,
+    owner=("ReplicaSet", "web-7d4b9"),
+    node="node-1",
+    **spec,
+):
+    """A pod. `proxy` is the version of its istio-proxy, None for none; `init` the arguments of its istio-init, None for none (istio-cni).
+
+    `revision` is what the injector wrote into the status annotation, None for no such annotation.
+    """
+    app_container = {
+        "name": "app",
+        "image": "registry.example:5000/app:1",
+        "ports": [{"name": n, "containerPort": p} for n, p in (ports or {}).items()],
+        **(probes or {}),
+    }
+    containers, init_containers = [app_container], []
+    notes = dict(annotations or {})
+    if proxy is not None:
+        sidecar_container = {
+            "name": "istio-proxy",
+            "image": f"docker.io/istio/proxyv2:{proxy}",
+            "args": ["proxy", role],
+            "env": [{"name": n, "value": v} for n, v in (env or {}).items()],
+        }
+        if native:
+            init_containers.append({**sidecar_container, "restartPolicy": "Always"})
+        else:
+            containers.append(sidecar_container)
+        if revision is not None:
+            notes.setdefault("sidecar.istio.io/status", json.dumps({"containers": ["istio-proxy"], "revision": revision}))
+    if init is not None:
+        init_containers.append({"name": "istio-init", "image": f"docker.io/istio/proxyv2:{init_version or proxy}", "args": list(init)})
+    metadata = meta(name, namespace, labels={"app": app, "pod-template-hash": "7d4b9", **(labels or {})}, annotations=notes)
+    if owner:
+        metadata["ownerReferences"] = [{"kind": owner[0], "name": owner[1], "controller": True}]
+    if deleting:
+        metadata["deletionTimestamp"] = "2026-11-23T00:00:00Z"
+    status = {
+        "phase": phase,
+        "conditions": [{"type": "Ready", "status": str(ready)}],
+        "containerStatuses": [{"name": "app", "ready": ready, "state": {"waiting": {"reason": waiting}} if waiting else {"running": {}}}],
+    }
+    if ips:
+        status.update(podIP=ips[0], podIPs=[{"ip": ip} for ip in ips])
+    return {
+        "metadata": metadata,
+        "spec": {"containers": containers, "initContainers": init_containers, "hostNetwork": host_network, "nodeName": node, **spec},
+        "status": status,
+    }
+
+
+def port(number=80, target=8080, name="http", protocol="TCP", **more):
+    return {"name": name, "port": number, "protocol": protocol, **({} if target is None else {"targetPort": target}), **more}
+
+
+def service(name="web", namespace="shop", selector=None, ports=None, families=("IPv4",), created="2026-01-01T00:00:00Z", **spec):
+    """A Service; `selector={}` for none."""
+    return {
+        "metadata": meta(name, namespace, created),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": {"app": "web"} if selector is None else selector,
+            "ports": [port()] if ports is None else ports,
+            **({"ipFamilies": list(families)} if families else {}),
+            **spec,
+        },
+    }
+
+
+def service_entry(name="web-entry", namespace="shop", selector=None, ports=None):
+    return {
+        "metadata": meta(name, namespace),
+        "spec": {"hosts": ["web.example"], "workloadSelector": {"labels": selector or {"app": "web"}}, "ports": ports or [{"number": 80, "name": "http"}]},
+    }
+
+
+def endpoint_slice(of="web", namespace="shop", pods=(), addresses=(), family="IPv4", number=8080, name="http"):
+    targets = [{"addresses": ["192.0.2.1"], "targetRef": {"kind": "Pod", "namespace": namespace, "name": p}} for p in pods]
+    return {
+        "metadata": meta(f"{of}-abcde", namespace, labels={"kubernetes.io/service-name": of}),
+        "addressType": family,
+        "endpoints": targets + [{"addresses": [address]} for address in addresses],
+        "ports": [{"name": name, "port": number, "protocol": "TCP"}],
+    }
+
+
+def sidecar(name="listeners", namespace="shop", selector=None, ingress=None, created="2026-01-01T00:00:00Z", revision=None, **spec):
+    """A Sidecar. `selector` None for none, {} for an empty one; `ingress` maps port numbers to a defaultEndpoint, None for unset."""
+    labels = {"labels": {"istio.io/rev": revision}} if revision else {}
+    listeners = [{"port": {"number": n}, **({"defaultEndpoint": e} if e else {})} for n, e in (ingress or {}).items()]
+    chosen = {} if selector is None else {"workloadSelector": {"labels": selector} if selector else {}}
+    return {"apiVersion": "networking.istio.io/v1beta1", "metadata": meta(name, namespace, created, **labels), "spec": {**chosen, "ingress": listeners, **spec}}
+
+
+def istiod(version="1.9.9", revision="default", opt_out=False, localhost=False, merge=False, **mesh_config):
+    """A control plane. `opt_out`: PILOT_ENABLE_INBOUND_PASSTHROUGH=false; `localhost`: meshConfig.inboundTrafficPolicy.mode LOCALHOST."""
+    env = {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"} if opt_out else {}
+    if merge:
+        env["PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE"] = "true"
+    policy = {"inboundTrafficPolicy": {"mode": "LOCALHOST"}} if localhost else {}
+    config = {"rootNamespace": "istio-system", **policy, **mesh_config}
+    return {"namespace": "istio-system", "revision": revision, "version": version, "env": env, "meshConfig": config}
+
+
+def table(of="web-7d4b9-a", binds=("127.0.0.1:8080",), namespace="shop", text=None):
+    """A socket table as ss prints it: binds such as `127.0.0.1:8080`, `[::1]:8080`, `*:8080` (both families), `[::]:8080` (IPv6 alone)."""
+    peers = ["[::]:*" if bind.startswith("[") else "*:*" if bind.startswith("*") else "0.0.0.0:*" for bind in binds]
+    lines = [f"LISTEN 0 4096 {bind} {peer}\n" for bind, peer in zip(binds, peers)]
+    return {"namespace": namespace, "pod": of, "container": "istio-proxy", "format": "ss", "stdout": "".join(lines) if text is None else text}
+
+
+def snapshot(pods=None, services=None, sidecars=(), istiods=None, tables=None, binds=("127.0.0.1:8080",), unread=(), **more):
+    """A checked snapshot; without `tables`, each running pod binds `binds`."""
+    pods = [pod()] if pods is None else list(pods)
+    if tables is None:
+        running = [p["metadata"] for p in pods if p["status"]["phase"] == "Running"]
+        tables = [table(m["name"], binds, m["namespace"]) for m in running]
+    planes = [istiod()] if istiods is None else list(istiods)
+    return check(
+        {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"takenAt": "2026-11-23T00:00:00Z"},
+            "services": [service()] if services is None else list(services),
+            "pods": pods,
+            "sidecars": list(sidecars),
+            "istio": {"rootNamespace": "istio-system", "controlPlanes": planes, "meshConfig": {}},
+            "socketTables": list(tables),
+            "unread": list(unread),
+            **more,
+        }
+    )
+
+
+def report(*args, target=None, scope="mesh", waivers=(), today=TODAY, selection=None, **kwargs):
+    """The Report on snapshot(*args, **kwargs)."""
+    chosen = selection or Selection(scope=scope)
+    return evaluate(snapshot(*args, **kwargs), Options(today, chosen, target, tuple(compile_waivers(waivers))))
+
+
+def verdicts(found):
+    """What a Report says of each port: `{(workload, port): impact or outcome}`; a pod that was not checked is `unchecked`."""
+    said = {}
+    for outcome in ("not_listening", "remediated", "waived", "findings"):
+        for record in found[outcome]:
+            said[record["workload"]["name"], record["port"]] = record["impact"] if outcome == "findings" else outcome
+    for record in found["unchecked"]:
+        said[record["pod"], None] = "unchecked"
+    return said
+
+
+def verdict(found):
+    """The one verdict of a Report on one port; `ok` where it says nothing of it."""
+    said = verdicts(found)
+    assert len(said) <= 1, said
+    return next(iter(said.values()), "ok")

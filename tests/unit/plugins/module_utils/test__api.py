@@ -1,0 +1,217 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Lists, through the client that kubernetes.core makes, from a server that misbehaves."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+import typing as t
+
+import pytest
+
+pytest.importorskip("kubernetes")
+
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server as faults
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import ApiServer, Connection, http, refusal
+
+PODS = "/api/v1/pods"
+NAMES = [{"metadata": {"name": f"web-{n}"}} for n in range(7)]
+FORBIDDEN = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" at the cluster scope'
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """kubernetes.core keeps what a server offers in a file by its address; no waits that a user would notice."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(_api, "FIRST_WAIT", 0.02)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def api(server: ApiServer, timeout: float = 5.0, **auth: t.Any) -> Api:
+    return Api(get_api_client(**{"host": server.url, "api_key": "abc", **auth}), timeout)
+
+
+def names(found: t.Sequence[dict[str, t.Any]]) -> list[str]:
+    return [item["metadata"]["name"] for item in found]
+
+
+def same(item: t.Any) -> t.Any:
+    return item
+
+
+def test_pages_are_read_to_the_last_each_object_once_and_in_order():
+    with ApiServer({PODS: NAMES}) as server:
+        server.page = 3
+        assert names(api(server).pages(PODS, same)) == names(NAMES)
+        assert server.paths(PODS) == [f"{PODS}?limit=500", f"{PODS}?continue=3&limit=500", f"{PODS}?continue=6&limit=500"]
+
+
+def test_objects_are_reduced_as_their_page_arrives():
+    with ApiServer({PODS: NAMES}) as server:
+        assert api(server).pages(PODS, lambda item: item["metadata"]["name"]) == names(NAMES)
+
+
+def test_a_list_without_items_is_empty():
+    with ApiServer({PODS: {"kind": "PodList", "metadata": None, "items": None}}) as server:
+        assert api(server).pages(PODS, same) == []
+
+
+def gone(n: int) -> list[t.Any]:
+    return [None, *[http(410, refusal(410, "Expired", "The provided continue parameter is too old"))] * n, None]
+
+
+def test_an_expired_continue_token_starts_the_list_over_and_nothing_comes_twice():
+    with ApiServer({PODS: NAMES}, faults={PODS: gone(1)}) as server:
+        server.page = 4
+        assert names(api(server).pages(PODS, same)) == names(NAMES)
+        assert len(server.paths(PODS)) == 4
+
+
+def test_a_continue_token_that_expires_again_is_an_error():
+    with ApiServer({PODS: NAMES}, faults={PODS: [None, http(410, refusal(410, "Expired", "too old"))]}) as server:
+        server.page = 4
+        with pytest.raises(ApiError, match="too old") as caught:
+            api(server).pages(PODS, same)
+    assert caught.value.status == 410
+
+
+def test_a_label_selector_is_passed_on_with_every_page():
+    with ApiServer({PODS: NAMES}) as server:
+        server.page = 4
+        api(server).pages(PODS, same, label_selector="app=istiod")
+        assert all("labelSelector=app%3Distiod" in path for path in server.paths(PODS))
+
+
+def test_token_and_impersonation_reach_the_lists_with_all_groups():
+    with ApiServer({PODS: NAMES}) as server:
+        api(server, impersonate_user="jane", impersonate_groups=["dev", "ops"]).pages(PODS, same)
+        asked = server.requests[-1]
+    assert asked.all("authorization") == ["Bearer abc"]
+    assert (asked.all("Impersonate-User"), sorted(asked.all("Impersonate-Group"))) == (["jane"], ["dev", "ops"])
+
+
+def silent(connection: Connection) -> None:
+    connection.hold()
+
+
+def resets(connection: Connection) -> None:
+    connection.reset()
+
+
+def dribbles(connection: Connection) -> None:
+    connection.dribble(http(200, json.dumps({"items": NAMES}).encode()))
+
+
+def body(data: bytes, *headers: str, code: int = 200) -> bytes:
+    return http(code, data, "Connection: close", *headers)
+
+
+REFUSED: dict[str, tuple[t.Any, int, str]] = {
+    "401": (body(refusal(401, "Unauthorized", "Unauthorized"), code=401), 401, "GET /api/v1/pods: Unauthorized"),
+    "403": (body(refusal(403, "Forbidden", FORBIDDEN), code=403), 403, f"GET /api/v1/pods: {FORBIDDEN}"),
+    "404": (body(b"404 page not found", code=404), 404, "GET /api/v1/pods: 404 Said"),
+    "409": (body(refusal(409, "Conflict", "conflict"), code=409), 409, "GET /api/v1/pods: conflict"),
+    "500 for ever": (body(refusal(500, "InternalError", "etcd is gone"), code=500), 500, "GET /api/v1/pods: etcd is gone"),
+    "503 for ever": (body(b"", code=503), 503, "GET /api/v1/pods: 503 Said"),
+    "a message that is none": (body(b'{"message": {"no": 1}}', code=409), 409, "GET /api/v1/pods: 409 Said"),
+    "429 that asks for an hour": (body(b"", "Retry-After: 3600", code=429), 0, "GET /api/v1/pods: the API server did not answer in time"),
+    "silence": (silent, 0, "GET /api/v1/pods: "),
+    "a reset": (resets, 0, "GET /api/v1/pods: "),
+    "byte by byte": (dribbles, 0, "GET /api/v1/pods: the API server did not answer in time"),
+    "HTML": (body(b"<html>log in first</html>"), 0, "GET /api/v1/pods: JSONDecodeError"),
+    "binary": (body(b"\xff\xfe\x00"), 0, "GET /api/v1/pods: "),
+    "a JSON list": (body(b"[]"), 0, "GET /api/v1/pods: the answer is no JSON object"),
+    "half an answer": (http(200, b'{"items": [', length=500), 0, "GET /api/v1/pods: "),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_every_fault_of_a_list_is_one_sentence_in_time(fault):
+    behaviour, code, message = REFUSED[fault]
+    with ApiServer({PODS: NAMES}, faults={PODS: [behaviour]}) as server:
+        asking = api(server, timeout=0.6)
+        began = time.monotonic()
+        with pytest.raises(ApiError) as caught:
+            asking.pages(PODS, same)
+        assert time.monotonic() - began < 0.6 + 1.0
+    assert str(caught.value).startswith(message)
+    assert caught.value.status == code
+    assert "object at 0x" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+def test_a_failure_that_passes_is_asked_again(code):
+    with ApiServer({PODS: NAMES}, faults={PODS: [body(b"", code=code), None]}) as server:
+        assert names(api(server).pages(PODS, same)) == names(NAMES)
+
+
+def test_a_retry_after_is_waited_for():
+    with ApiServer({PODS: NAMES}, faults={PODS: [body(b"", "Retry-After: 1", code=429), None]}) as server:
+        began = time.monotonic()
+        assert names(api(server).pages(PODS, same)) == names(NAMES)
+        assert time.monotonic() - began >= 1
+
+
+def test_an_unreachable_server_is_named():
+    with ApiServer({PODS: NAMES}) as server:
+        asking = api(server)
+    with pytest.raises(ApiError, match=rf"GET /api/v1/pods: http://127.0.0.1:{server.port} cannot be reached: .*Connection refused"):
+        asking.pages(PODS, same)
+
+
+def test_a_call_that_raises_raises_in_the_caller():
+    with pytest.raises(ZeroDivisionError):
+        _api.within(5, "asked", lambda: 1 // 0)
+
+
+def test_a_call_that_exits_exits_the_caller():
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        _api.within(5, "asked", leave)
+
+
+def test_a_call_that_takes_too_long_is_not_waited_for():
+    done = threading.Event()
+    try:
+        with pytest.raises(ApiError, match="^asked: the API server did not answer in time$"):
+            _api.within(0.05, "asked", done.wait)
+    finally:
+        done.set()
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7),
+        ({"retry-after": " 7 "}, 7),
+        ({"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, None),
+        ({"Retry-After": "-1"}, None),
+    ],
+)
+def test_a_retry_after_is_a_number_of_seconds_or_nothing(headers, seconds):
+    assert _api.retry_after(headers) == seconds
+
+
+def test_a_defect_of_ours_is_not_dressed_up_as_the_servers():
+    def broken(_item: t.Any) -> t.Any:
+        raise KeyError("ours")
+
+    with ApiServer({PODS: NAMES}) as server, pytest.raises(KeyError):
+        api(server).pages(PODS, broken)
+
+
+def test_over_tls_the_server_is_verified():
+    with ApiServer({PODS: NAMES}, tls=faults.pki().context()) as server:
+        assert names(api(server, ca_cert=faults.pki().ca).pages(PODS, same)) == names(NAMES)

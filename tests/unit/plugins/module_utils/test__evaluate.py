@@ -1,0 +1,568 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+import json
+import pathlib
+import random
+
+import pytest
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import OptionError, Options, evaluate, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    TODAY,
+    endpoint_slice,
+    istiod,
+    pod,
+    port,
+    report,
+    service,
+    service_entry,
+    sidecar,
+    snapshot,
+    table,
+    verdict,
+    verdicts,
+)
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+PAGE = pathlib.Path(__file__).parents[4] / "docs" / "verdicts.md"
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_page_shows_the_tables_that_are_tested(number):
+    assert truth.tables()[number] in PAGE.read_text(encoding="utf-8")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From the cluster to the verdict
+
+
+@pytest.mark.parametrize("version, named, to, wanted", truth.HOPS)
+def test_an_upgrade_breaks_what_the_table_says(version, named, to, wanted):
+    assert verdict(report(istiods=[istiod(version, **truth.SETTINGS[named])], target=to)) == wanted
+
+
+EXCLUDED = {"annotations": {"traffic.sidecar.istio.io/excludeInboundPorts": "8080"}}
+DUAL = {"ips": ("10.0.0.5", "fd00::5")}
+CURED = {"ingress": {8080: "127.0.0.1:8080"}}
+BREAKS, NEVER, CURE, FINE, SILENT = "breaks_on_upgrade", "unreachable", "remediated", "ok", "not_listening"
+
+
+# From istiod 1.9 to 1.24: the pod, its Service, Sidecars, what it binds, the verdict; with every pod in scope.
+@pytest.mark.parametrize(
+    "spec, families, sidecars, binds, wanted",
+    [
+        ({}, ["IPv4"], [], ["127.0.0.1:8080"], BREAKS),
+        ({"native": True}, ["IPv4"], [], ["127.0.0.1:8080"], BREAKS),
+        ({}, ["IPv4"], [], ["*:8080"], FINE),
+        ({}, ["IPv4"], [], ["127.0.0.1:8080", "0.0.0.0:8080"], FINE),
+        ({}, ["IPv4"], [], ["127.0.0.1:8080", "10.0.0.5:8080"], FINE),
+        ({}, ["IPv4"], [], ["127.0.0.2:8080"], NEVER),
+        ({}, ["IPv4"], [], ["[::1]:8080"], NEVER),
+        ({}, ["IPv4"], [], [], SILENT),
+        ({}, ["IPv4"], [], ["127.0.0.1:80"], SILENT),
+        ({"ips": ("fd00::5",)}, ["IPv6"], [], ["127.0.0.1:8080"], NEVER),
+        ({"ips": ("fd00::5",)}, ["IPv6"], [], ["[::1]:8080"], BREAKS),
+        (DUAL, ["IPv4"], [], ["0.0.0.0:8080", "[::1]:8080"], FINE),
+        (DUAL, ["IPv6"], [], ["0.0.0.0:8080", "[::1]:8080"], BREAKS),
+        (DUAL, ["IPv4", "IPv6"], [], ["0.0.0.0:8080", "[::1]:8080"], BREAKS),
+        (DUAL, ["IPv4", "IPv6"], [], ["*:8080"], FINE),
+        (DUAL, [], [], ["0.0.0.0:8080", "[::1]:8080"], FINE),
+        ({"ips": ("fd00::5", "10.0.0.5")}, [], [], ["0.0.0.0:8080", "[::1]:8080"], BREAKS),
+        ({}, ["IPv6"], [], ["127.0.0.1:8080"], BREAKS),
+        ({"proxy": None}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
+        ({"proxy": None}, ["IPv4"], [sidecar(**CURED)], ["127.0.0.1:8080"], NEVER),
+        ({"host_network": True}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
+        ({"role": "router"}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
+        ({"role": "router"}, ["IPv4"], [], ["0.0.0.0:8080"], FINE),
+        ({"proxy": None, "annotations": {"ambient.istio.io/redirection": "enabled"}}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
+        (EXCLUDED, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
+        (EXCLUDED, ["IPv4"], [sidecar(**CURED)], ["127.0.0.1:8080"], NEVER),
+        ({"annotations": {"sidecar.istio.io/interceptionMode": "NONE"}}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
+        ({"annotations": {"sidecar.istio.io/interceptionMode": "NONE"}}, ["IPv4"], [sidecar(**CURED)], ["127.0.0.1:8080"], CURE),
+        ({}, ["IPv4"], [sidecar(selector={"app": "web"}, **CURED)], ["127.0.0.1:8080"], CURE),
+        ({}, ["IPv4"], [sidecar(selector={"app": "other"}, **CURED)], ["127.0.0.1:8080"], BREAKS),
+        ({}, ["IPv4"], [sidecar(selector={}, **CURED)], ["127.0.0.1:8080"], CURE),
+        ({}, ["IPv4"], [sidecar(namespace="istio-system", **CURED)], ["127.0.0.1:8080"], CURE),
+        ({}, ["IPv4"], [sidecar(namespace="billing", **CURED)], ["127.0.0.1:8080"], BREAKS),
+        ({}, ["IPv4"], [sidecar(revision="canary", **CURED)], ["127.0.0.1:8080"], BREAKS),
+        ({}, ["IPv4"], [sidecar(ingress={9090: "127.0.0.1:9090"})], ["127.0.0.1:8080"], NEVER),
+        ({}, ["IPv4"], [sidecar()], ["127.0.0.1:8080"], BREAKS),
+        ({}, ["IPv4"], [sidecar(ingress={80: "127.0.0.1:8080"})], ["127.0.0.1:8080"], NEVER),
+        ({}, ["IPv4"], [sidecar(ingress={8080: "127.0.0.1:9000"})], ["127.0.0.1:9000"], CURE),
+        ({}, ["IPv4"], [sidecar(ingress={8080: "127.0.0.1:9000"})], ["127.0.0.1:8080"], NEVER),
+        ({}, ["IPv4"], [sidecar(ingress={8080: "unix:///run/app"})], ["127.0.0.1:8080"], CURE),
+        ({}, ["IPv4"], [sidecar(ingress={8080: "0.0.0.0:8080"})], ["127.0.0.1:8080"], NEVER),
+        ({}, ["IPv4"], [sidecar(ingress={8080: None})], ["127.0.0.1:8080"], NEVER),
+        (DUAL, ["IPv6"], [sidecar(ingress={8080: "[::1]:8080"})], ["[::1]:8080"], CURE),
+    ],
+)
+def test_a_port_gets_its_verdict_from_the_whole_cluster(spec, families, sidecars, binds, wanted):
+    found = report([pod(**spec)], [service(families=families)], sidecars, binds=binds, scope="all", target="1.24")
+    assert verdict(found) == wanted
+
+
+def test_a_sidecar_of_a_canary_counts_once_its_control_plane_is_the_next():
+    canary = sidecar(revision="canary", **CURED)
+    both = [istiod("1.9.9"), istiod("1.24.0", "canary")]
+    assert verdict(report(istiods=both, sidecars=[canary], target="1.24")) == CURE
+    assert verdict(report(istiods=both, sidecars=[sidecar(revision="default", **CURED)], target="1.24")) == BREAKS
+
+
+@pytest.mark.parametrize(
+    "spec, istiods, wanted",
+    [
+        ({}, [], "unknown"),
+        ({"revision": "gone"}, [istiod("1.9.9")], "unknown"),
+        ({"revision": "canary"}, [istiod("1.9.9"), istiod("1.20.8", "canary")], NEVER),
+        ({"revision": "default"}, [istiod("1.9.9"), istiod("1.20.8", "canary")], BREAKS),
+        ({"revision": "canary"}, [istiod("1.20.8"), istiod("1.20.8", "canary", opt_out=True)], BREAKS),
+        ({"proxy": "1.20.8"}, [istiod("1.9.9")], BREAKS),
+        ({"proxy": "1.9.9"}, [istiod("1.20.8")], NEVER),
+    ],
+)
+def test_the_control_plane_of_the_pods_revision_decides_and_not_its_proxy(spec, istiods, wanted):
+    assert verdict(report([pod(**spec)], istiods=istiods, target="1.24")) == wanted
+
+
+def test_what_never_could_be_reached_is_not_unknown_without_a_control_plane():
+    assert verdict(report(istiods=[], binds=["127.0.0.2:8080"])) == NEVER
+    assert verdict(report([pod(proxy=None)], istiods=[], scope="all")) == NEVER
+
+
+def test_a_port_that_an_endpoint_slice_alone_exposes_is_passed_through_if_another_service_selects_the_pod():
+    by_slice = [service("manual", selector={}, ports=[port(81, 9090, "other")])]
+    part = endpoint_slice("manual", pods=["web-7d4b9-a"], number=9090, name="other")
+    binds = ["127.0.0.1:8080", "127.0.0.1:9090"]
+    assert verdicts(report(services=[service(), *by_slice], binds=binds, endpointSlices=[part])) == {("web", 8080): BREAKS, ("web", 9090): NEVER}
+    assert verdicts(report(services=by_slice, binds=binds, endpointSlices=[part])) == {("web", 9090): BREAKS}
+
+
+def test_a_service_entry_is_asked_at_the_primary_address():
+    found = report([pod(**DUAL)], [], serviceEntries=[service_entry(ports=[{"number": 8080}])], binds=["0.0.0.0:8080", "[::1]:8080"])
+    assert verdict(found) == FINE
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A pod that could not be read is never fine
+
+
+@pytest.mark.parametrize(
+    "spec, tables, unread, reason",
+    [
+        ({"phase": "Pending", "ips": ()}, [], [], "not_running"),
+        ({"phase": "Unknown"}, [], [], "not_running"),
+        ({}, [], [], "not_read"),
+        ({}, [], [{"namespace": "shop", "pod": "web-7d4b9-a", "reason": "timeout", "detail": "after 10 s"}], "timeout"),
+        ({"ips": ()}, [table()], [], "no_address"),
+        ({}, [table(text="nonsense\n")], [], "suspect_table"),
+        ({}, [table(text="")], [{"namespace": "billing", "pod": "web-7d4b9-a", "reason": "timeout"}], None),
+    ],
+)
+def test_a_pod_that_could_not_be_read_is_unchecked_with_the_reason(spec, tables, unread, reason):
+    found = report([pod(**spec)], tables=tables, unread=unread)
+    assert [u["reason"] for u in found["unchecked"]] == ([reason] if reason else [])
+    assert found["summary"]["unchecked"] == len(found["unchecked"])
+    if reason:
+        assert found["unchecked"][0]["workload"] == {"kind": "Deployment", "name": "web"}
+        assert found["unchecked"][0]["pod"] == "web-7d4b9-a"
+        assert found["summary"]["pods_read"] == (1 if reason == "suspect_table" else 0)
+
+
+@pytest.mark.parametrize("spec", [{"phase": "Succeeded"}, {"phase": "Failed"}, {"deleting": True}])
+def test_a_pod_that_has_ended_is_nobodys_business(spec):
+    found = report([pod(**spec)], tables=[])
+    assert verdicts(found) == {} and found["out_of_scope"][0]["reason"] == "Its selector matches no pod that runs or may run."
+
+
+def test_a_suspect_table_makes_the_pod_unchecked_and_its_findings_are_still_reported():
+    found = report(tables=[table(text="LISTEN 0 1 127.0.0.1:8080 0.0.0.0:*\nLISTEN 0 1 what?:80 0.0.0.0:*\n")])
+    assert verdicts(found) == {("web", 8080): BREAKS, ("web-7d4b9-a", None): "unchecked"}
+
+
+@pytest.mark.parametrize("spec, unchecked", [({}, 0), (DUAL, 1)])
+def test_a_table_without_its_ipv6_half_is_whole_for_a_pod_without_ipv6(spec, unchecked):
+    text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+    found = report([pod(**spec)], tables=[{**table(text=text), "format": "procnet"}])
+    assert len(found["unchecked"]) == unchecked
+
+
+def test_several_tables_of_a_pod_are_taken_together():
+    tables = [table(binds=["127.0.0.1:8080"]), table(binds=["10.0.0.5:8080"])]
+    assert verdict(report(tables=tables)) == verdict(report(tables=tables[::-1])) == FINE
+
+
+def test_nothing_listening_says_which_container_does_not_run():
+    found = report([pod(ready=False, waiting="CrashLoopBackOff")], binds=[])
+    assert found["not_listening"][0]["reason"] == "Nothing listens on the port; container app does not run (CrashLoopBackOff)."
+    assert report(binds=[])["not_listening"][0]["reason"] == "Nothing listens on the port."
+    elsewhere = report([pod(ready=False, waiting="CrashLoopBackOff")], binds=["10.0.0.9:8080"])
+    assert "does not run" not in elsewhere["not_listening"][0]["reason"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Records
+
+
+def test_a_finding_has_the_keys_of_the_contract():
+    found = report()["findings"][0]
+    assert {k: v for k, v in found.items() if k != "notes"} == {
+        "id": "IST0143/shop/Deployment/web/8080",
+        "code": "IST0143",
+        "level": "Error",
+        "message": "Port 8080 is exposed in a Service but listens on localhost. It will not be exposed to other pods.",
+        "documentation_url": "https://istio.io/latest/docs/reference/config/analysis/ist0143/",
+        "namespace": "shop",
+        "workload": {"kind": "Deployment", "name": "web"},
+        "pods": ["web-7d4b9-a"],
+        "port": 8080,
+        "services": [{"name": "web", "port": 80, "port_name": "http"}],
+        "listeners": ["127.0.0.1:8080"],
+        "impact": "breaks_on_upgrade",
+        "reason": "It listens on 127.0.0.1:8080 only: today istiod 1.9 delivers to 127.0.0.1, after the upgrade a newer istiod delivers to the pod IP.",
+        "remedy": "create_sidecar",
+    }
+
+
+def test_replicas_are_one_finding_and_services_on_one_port_are_named_together():
+    found = report([pod("web-7d4b9-b"), pod("web-7d4b9-a")], [service("z"), service("a", ports=[port(9000)])])["findings"]
+    assert [(f["pods"], [s["name"] for s in f["services"]]) for f in found] == [(["web-7d4b9-a", "web-7d4b9-b"], ["a", "z"])]
+
+
+def test_a_finding_names_the_services_of_its_port_and_pods_alone():
+    pods = [pod("a", ports={"http": 8080}, labels={"tier": "x"}), pod("b", ports={"http": 9090})]
+    services = [service(ports=[port(80, "http")]), service("x", selector={"tier": "x"}), service("all", ports=[port(81, 9090)])]
+    found = report(pods, services, binds=["127.0.0.1:8080", "127.0.0.1:9090"])["findings"]
+    assert [(f["port"], f["pods"], [s["name"] for s in f["services"]]) for f in found] == [
+        (8080, ["a"], ["web", "x"]),
+        (9090, ["a", "b"], ["all", "web"]),
+    ]
+    only = report([pod("a", labels={"tier": "x"}), pod("b")], [service(), service("x", selector={"tier": "x"})], tables=[table("a", []), table("b")])
+    assert [s["name"] for s in only["findings"][0]["services"]] == ["web"]
+
+
+def test_a_port_is_asked_for_at_the_addresses_of_all_its_services():
+    services = [service(families=()), service("six", families=("IPv6",))]
+    assert verdict(report([pod(**DUAL)], services, binds=["[::]:8080"])) == SILENT
+    assert verdict(report([pod(**DUAL)], services, binds=["0.0.0.0:8080"])) == SILENT
+    assert verdict(report([pod(**DUAL)], services, binds=["*:8080"])) == FINE
+
+
+def test_a_finding_in_some_pods_says_in_how_many():
+    pods = [pod("a"), pod("b"), pod("c")]
+    found = report(pods, tables=[table("a"), table("b", ["0.0.0.0:8080"]), table("c")])
+    assert found["findings"][0]["pods"] == ["a", "c"]
+    assert found["findings"][0]["notes"][0] == "It is so in 2 of the 3 pods of the workload that were judged."
+
+
+def test_a_workload_is_as_bad_as_its_worst_pod():
+    pods = [pod("a", annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "8080"}), pod("b")]
+    found = report(pods)["findings"]
+    assert [(f["impact"], f["pods"]) for f in found] == [(BREAKS, ["a", "b"])]
+    assert "today istiod 1.9" in found[0]["reason"]
+
+
+def test_findings_come_most_urgent_first():
+    special = {"a": {}, "b": {"revision": "gone"}, "c": EXCLUDED, "d": {}}
+    pods = [pod(name, app=name, owner=None, **spec) for name, spec in special.items()]
+    services = [service(name, selector={"app": name}) for name in "abcd"]
+    found = report(pods, services)["findings"]
+    assert [(f["workload"]["name"], f["impact"]) for f in found] == [("a", BREAKS), ("d", BREAKS), ("b", "unknown"), ("c", NEVER)]
+
+
+@pytest.mark.parametrize("binds, wanted", [(["127.0.0.1:8080"], BREAKS), (["10.0.0.5:8080"], FINE)])
+def test_pods_judged_by_another_are_judged_at_that_ones_addresses_and_say_so(binds, wanted):
+    pods = [pod("a"), pod("b", ips=("10.0.0.6",)), pod("c", ips=("10.0.0.7",))]
+    found = report(pods, tables=[table("a", binds)], selection=Selection(replicas="one"))
+    assert verdict(found) == wanted
+    if wanted == BREAKS:
+        assert found["findings"][0]["pods"] == ["a", "b", "c"]
+        assert "2 of its pods were not read but judged by the sockets of pod a." in found["findings"][0]["notes"]
+
+
+def test_a_pod_whose_reader_could_not_be_read_is_unchecked():
+    unread = [{"namespace": "shop", "pod": "a", "reason": "timeout"}]
+    found = report([pod("a"), pod("b")], tables=[], unread=unread, selection=Selection(replicas="one"))
+    assert [(u["pod"], u["reason"]) for u in found["unchecked"]] == [("a", "timeout"), ("b", "timeout")]
+
+
+def test_the_reason_why_a_pod_was_not_read_may_be_its_own():
+    unread = [{"namespace": "shop", "pod": "b", "reason": "timeout"}]
+    found = report([pod("a"), pod("b")], tables=[], unread=unread, selection=Selection(replicas="one"))
+    assert [(u["pod"], u["reason"]) for u in found["unchecked"]] == [("a", "not_read"), ("b", "timeout")]
+
+
+def test_a_pod_that_was_read_itself_needs_no_other():
+    found = report([pod("a"), pod("b")], tables=[table("b")], selection=Selection(replicas="one"))
+    assert verdicts(found) == {("web", 8080): BREAKS, ("a", None): "unchecked"}
+
+
+def test_the_summary_counts():
+    pods = [pod("a"), pod("b", app="db", owner=None), pod("c", app="c", owner=None)]
+    services = [service(), service("db", selector={"app": "db"}, ports=[port(), port(53, protocol="UDP")]), service("c", selector={"app": "c"})]
+    found = report(pods, services, tables=[table("a"), table("b", ["0.0.0.0:8080"])])
+    assert found["summary"] == {
+        "namespaces": 1,
+        "workloads": 3,
+        "pods": 3,
+        "pods_read": 2,
+        "ports": 3,
+        "findings": 1,
+        "breaks_on_upgrade": 1,
+        "unknown": 0,
+        "unreachable": 0,
+        "waived": 0,
+        "remediated": 0,
+        "unchecked": 1,
+        "not_listening": 0,
+        "out_of_scope": 1,
+        "remediations": 1,
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Options and hints
+
+
+def test_a_selection_that_finds_no_pod_says_so():
+    assert report(selection=Selection(label_selectors=("app=nothing",)))["hints"] == [
+        "No pod was checked: with scope mesh and these namespaces and label selectors, no Service exposes one."
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [("1.24", (1, 24)), ("v1.20.8", (1, 20, 8)), ("1.5", (1, 5)), (None, None), ("", None)],
+)
+def test_the_target_version_is_understood(text, wanted):
+    assert target(Options(TODAY, target_version=text)) == wanted
+
+
+@pytest.mark.parametrize(
+    "text, wanted", [("latest", "is no Istio"), ("1", "is no Istio"), ("1.2", "needs quotes"), ("1.4", "needs quotes"), ("0.9", "no istiod 0.9")]
+)
+def test_a_target_version_that_is_none_is_refused(text, wanted):
+    with pytest.raises(OptionError, match=wanted):
+        report(target=text)
+
+
+def test_a_downgrade_is_hinted_at():
+    found = report(istiods=[istiod("1.20.8"), istiod("1.9.9", "old"), istiod("1.24.0", "new")], target="1.20")
+    assert found["hints"] == ["target_version is older than istiod 1.24 of revision new."]
+
+
+def test_lists_that_were_refused_are_hinted_at():
+    found = report(unlisted=[{"resource": "replicasets", "detail": "403"}, {"resource": "jobs"}])
+    assert found["hints"] == ["jobs could not be listed: no reason given", "replicasets could not be listed: 403"]
+
+
+def test_the_waivers_of_the_options_are_applied():
+    found = report(waivers=[{"match": "namespace == 'shop'", "reason": "known"}, {"match": "port == `1`", "reason": "typo"}])
+    assert not found["findings"] and found["waived"][0]["waived_by"]["reason"] == "known"
+    assert found["hints"] == ["waivers[1] matches no finding: port == `1`"]
+    assert not found["remediations"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Properties
+
+NAMES = st.sampled_from(["a", "b"])
+BINDS = st.sets(st.sampled_from(["127.0.0.1:8080", "[::1]:8080", "*:8080", "10.0.0.5:8080", "127.0.0.1:9090", "0.0.0.0:9090"]))
+ENDPOINTS = st.sampled_from(["127.0.0.1:8080", "0.0.0.0:8080", "[::1]:9090", "unix:///x", None])
+
+
+@st.composite
+def clusters(draw):
+    """Small clusters whose objects know each other."""
+    pods, tables, unread = [], [], []
+    for number in range(draw(st.integers(1, 5))):
+        namespace, app = draw(NAMES), draw(NAMES)
+        pods.append(
+            pod(
+                f"{app}-{number}",
+                namespace,
+                app,
+                owner=draw(st.sampled_from([None, ("ReplicaSet", f"{app}-7d4b9"), ("StatefulSet", app)])),
+                ips=draw(st.sampled_from([("10.0.0.5",), ("fd00::5",), ("10.0.0.5", "fd00::5"), ()])),
+                proxy=draw(st.sampled_from(["1.9.9", "1.9.9", "1.20.0", None])),
+                revision=draw(st.sampled_from(["default", "default", "canary", None])),
+                phase=draw(st.sampled_from(["Running", "Running", "Pending"])),
+                ready=draw(st.booleans()),
+                host_network=draw(st.integers(0, 5)) == 0,
+                ports=draw(st.sampled_from([{}, {"http": 8080}, {"http": 9090}])),
+                annotations=draw(st.sampled_from([{}, EXCLUDED["annotations"], {"galley.istio.io/analyze-suppress": "*"}])),
+                probes=draw(st.sampled_from([{}, {"livenessProbe": {"httpGet": {"port": 8080}}}])),
+            )
+        )
+        for _time in range(draw(st.integers(0, 2))):
+            tables.append(table(f"{app}-{number}", sorted(draw(BINDS)), namespace))
+        for reason in draw(st.lists(st.sampled_from(["timeout", "forbidden"]), max_size=2)):
+            unread.append({"namespace": namespace, "pod": f"{app}-{number}", "reason": reason})
+    services = [
+        service(
+            f"svc-{n}",
+            draw(NAMES),
+            draw(st.sampled_from([{"app": "a"}, {"app": "b"}, {}])),
+            [port(80, draw(st.sampled_from([8080, 9090, "http", 15021])))],
+            draw(st.sampled_from([(), ("IPv4",), ("IPv6", "IPv4")])),
+        )
+        for n in range(draw(st.integers(1, 4)))
+    ]
+    sidecars = [
+        sidecar(
+            f"sc-{n}",
+            draw(st.sampled_from(["a", "a", "istio-system"])),
+            draw(st.sampled_from([None, {}, {"app": "a"}])),
+            draw(st.dictionaries(st.sampled_from([8080, 9090]), ENDPOINTS)),
+            created=draw(st.sampled_from(["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"])),
+        )
+        for n in range(draw(st.integers(0, 4)))
+    ]
+    istiods = [
+        istiod(
+            draw(st.sampled_from(["1.9.9", "1.12.0", "1.20.8", "1.24.0", "?"])),
+            draw(st.sampled_from(["default", "canary"])),
+            draw(st.booleans()),
+            draw(st.booleans()),
+        )
+        for _n in range(draw(st.integers(0, 3)))
+    ]
+    slices = [endpoint_slice(f"svc-{draw(st.integers(0, 3))}", draw(NAMES), addresses=["10.0.0.5"]) for _n in range(draw(st.integers(0, 2)))]
+    entries = [service_entry(namespace=draw(NAMES), selector={"app": "a"})] if draw(st.booleans()) else []
+    return snapshot(pods, services, sidecars, istiods, tables, unread=unread, endpointSlices=slices, serviceEntries=entries)
+
+
+OPTIONS = st.builds(
+    lambda scope, replicas, to: Options(TODAY, Selection(scope=scope, replicas=replicas), to),
+    st.sampled_from(["mesh", "all"]),
+    st.sampled_from(["all", "one"]),
+    st.sampled_from([None, "1.9", "1.15", "1.21", "1.24"]),
+)
+LISTS = ("pods", "services", "sidecars", "serviceEntries", "endpointSlices", "socketTables", "unread")
+
+
+def shuffled(document, seed):
+    """The same cluster, its objects in another order; within one object the order means something and stays."""
+    generator, mixed = random.Random(seed), copy.deepcopy(document)
+    for part in LISTS:
+        generator.shuffle(mixed[part])
+    generator.shuffle(mixed["istio"]["controlPlanes"])
+    return mixed
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(clusters(), OPTIONS, st.integers())
+def test_the_report_is_the_same_whatever_the_order_of_the_objects(document, options, seed):
+    before = json.dumps(document)
+    once = json.dumps(evaluate(document, options))
+    assert json.dumps(document) == before, "evaluate changed its input"
+    assert json.dumps(evaluate(document, options)) == once
+    assert json.dumps(evaluate(shuffled(document, seed), options)) == once
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(clusters(), OPTIONS)
+def test_every_exposed_pod_is_judged_or_unchecked(document, options):
+    found = evaluate(document, options)
+    tabled = {(t["namespace"], t["pod"]) for t in document["socketTables"]}
+    unchecked = {(u["namespace"], u["pod"]) for u in found["unchecked"]}
+    readable = {(p["metadata"]["namespace"], p["metadata"]["name"]) for p in document["pods"] if p["status"].get("podIP")}
+    own = options.selection.replicas == "all" and not any(p["spec"]["hostNetwork"] for p in document["pods"])
+    if own:
+        assert not unchecked & tabled & readable
+        for record in found["findings"] + found["waived"] + found["remediated"] + found["not_listening"]:
+            assert {(record["namespace"], name) for name in record["pods"]} <= tabled - unchecked
+    assert found["summary"]["pods"] == found["summary"]["pods_read"] + len(unchecked)
+
+
+TEXTS = [
+    *"a b default istio-proxy istio-init sidecar proxy router web 8080 http * 10.0.0.5 fd00::5 127.0.0.1 127.0.0.1:8080 [::1]:8080 unix:///x :8080 x:y".split(),
+    *"IPv4 IPv6 NONE Running Pending Pod Service ReplicaSet ReplicationController Job Node Always TCP UDP HTTP ExternalName Ready True false true".split(),
+    *"1.9.9 1.20.8 1.24.0 -m -b -d -d80 --istio-inbound-ports=80 {} [] configmaps endpointslices ss procnet netstat 2026-01-01T00:00:00Z ,, é".split(),
+    "",
+    "LISTEN 0 1 127.0.0.1:8080 0.0.0.0:*\n",
+    "[" * 5000,
+    "9" * 5000,
+    '{"revision": 7}',
+    '{"/app-health/app/livez": {"httpGet": {"port": []}}}',
+    '{"/app-health/app/livez": 1}',
+]
+
+
+class Anything:
+    """Draws documents that pass the check: what a shape says may be absent is, or is null, or is anything of its kind."""
+
+    def __init__(self, seed):
+        self.random = random.Random(seed)
+
+    def of(self, shape):
+        if isinstance(shape, (_snapshot.Required, _snapshot.Reduced)):
+            return self.of(shape.shape)
+        if isinstance(shape, dict):
+            return {key: self.part(inner) for key, inner in shape.items() if isinstance(inner, _snapshot.Required) or self.random.random() < 0.6}
+        if isinstance(shape, list):
+            return [self.of(shape[0]) for _time in range(self.random.randrange(3))]
+        if isinstance(shape, tuple):
+            return self.of(self.random.choice(shape))
+        if isinstance(shape, _snapshot.Mapping):
+            return {self.of(str): self.of(shape.value) for _time in range(self.random.randrange(3))}
+        if isinstance(shape, _snapshot.Number):
+            return self.random.choice([n for n in (shape.low, 22, 80, 8080, 15021, shape.high) if shape.low <= n <= shape.high])
+        if isinstance(shape, _snapshot.Address):
+            return self.random.choice(["", "10.0.0.5", "fd00::5", "fe80::1%eth0", "::ffff:10.0.0.5"])
+        if shape is dict:
+            keys = ["mode", "labels", "matchLabels", "matchExpressions", "inboundTrafficPolicy", "rootNamespace", "app"]
+            return {self.random.choice(keys): self.json() for _time in range(self.random.randrange(3))}
+        return self.random.choice(TEXTS if shape is str else [True, False])
+
+    def part(self, shape):
+        return None if not isinstance(shape, _snapshot.Required) and self.random.random() < 0.2 else self.of(shape)
+
+    def json(self):
+        return self.random.choice([None, True, 7, 1.5, "LOCALHOST", "app", [], ["x", {}], {}, {"app": "web"}, {"mode": "LOCALHOST"}, {"mode": []}])
+
+    def like(self, shape, sample):
+        """The sample, of which one part in fifteen is anything that its shape allows: ordinary enough to be looked at."""
+        if isinstance(shape, (_snapshot.Required, _snapshot.Reduced)):
+            return self.like(shape.shape, sample)
+        if isinstance(shape, dict) and isinstance(sample, dict):
+            parts = {}
+            for key, inner in shape.items():
+                if self.random.random() < 1 / 15:
+                    parts[key] = self.part(inner)
+                elif key in sample:
+                    parts[key] = self.like(inner, sample[key])
+            return parts
+        if isinstance(shape, list) and isinstance(sample, list):
+            return [self.like(shape[0], item) for item in sample]
+        return sample
+
+
+ORDINARY = snapshot(
+    [pod("a", "a", init=["-b", "*"], ports={"http": 8080}, probes={"livenessProbe": {"httpGet": {"port": 8080}}}), pod("b", "a", native=True)],
+    [service("a", "a"), service("b", "a", {}, ports=[port(81, "http")])],
+    [sidecar("a", "a", {"app": "web"}, {8080: "127.0.0.1:8080"}), sidecar("b", "a")],
+    endpointSlices=[endpoint_slice("b", "a", pods=["a"], addresses=["10.0.0.5"])],
+    serviceEntries=[service_entry("a", "a")],
+    controllers=[{"kind": "ReplicaSet", "metadata": {"name": "web-7d4b9", "namespace": "a"}, "spec": {"selector": {"matchLabels": {"app": "web"}}}}],
+    unread=[{"namespace": "a", "pod": "b", "reason": "timeout"}],
+    unlisted=[],
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.integers(), st.booleans(), OPTIONS)
+def test_evaluate_never_raises_on_a_checked_snapshot(seed, odd, options):
+    anything = Anything(seed)
+    parts = anything.of(_snapshot.SNAPSHOT) if odd else anything.like(_snapshot.SNAPSHOT, ORDINARY)
+    for one in parts["socketTables"]:
+        one["format"] = "ss"
+    document = _snapshot.check({**parts, "apiVersion": _snapshot.API_VERSION, "kind": _snapshot.KIND})
+    json.dumps(evaluate(document, options))

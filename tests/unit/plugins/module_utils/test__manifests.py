@@ -1,0 +1,120 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import yaml
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import ManifestError, sidecar_files, sidecar_manifests, sidecar_yaml
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import TODAY, sidecar, snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import GOLDEN
+
+
+def remediation(**metadata):
+    manifest = {
+        "apiVersion": "networking.istio.io/v1beta1",
+        "kind": "Sidecar",
+        "metadata": {"name": "web", "namespace": "shop", **metadata},
+        "spec": {"ingress": [{"port": {"number": 80}}]},
+    }
+    return {"action": "create", "manifest": manifest, "findings": ["IST0143/shop/Deployment/web/8080"], "notes": ["why"]}
+
+
+def test_a_file_says_what_it_is_for_and_how_to_take_it_away():
+    assert sidecar_yaml(remediation()).startswith(
+        "# Keeps reachable: IST0143/shop/Deployment/web/8080\n# why\n"
+        "# Once the program binds to every address: kubectl delete sidecar --namespace shop web\n---\napiVersion:"
+    )
+    assert "kubectl delete" not in sidecar_yaml({**remediation(), "action": "update"})
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_saved_report_gives_the_same_files_as_the_live_one(name):
+    report = evaluate(GOLDEN[name], Options(TODAY))
+    for saved in (json.dumps(report), json.dumps(report, sort_keys=True)):
+        assert sidecar_files(json.loads(saved)) == sidecar_files(report)
+
+
+@pytest.mark.parametrize("text", ["a\nspec: {}", "a\r\nb", "a\x85b: c", "a\u2028b", "a\x00\x1b[2Jb", "a\ud800", "\ufeff", "--- # x"])
+def test_no_note_breaks_out_of_its_comment(text):
+    hostile = {**remediation(), "findings": [text], "notes": [text]}
+    written = sidecar_yaml(hostile)
+    written.encode("utf-8")
+    assert yaml.safe_load(written) == hostile["manifest"]
+    comments, _separator, _manifest = written.partition("---\napiVersion")
+    assert all(line.startswith("# ") and line.isprintable() for line in comments.splitlines())
+
+
+BAD_NAMES = ["..", ".", "../x", "/etc", "a/b", "a\\b", "", "A", "a_b", "-a", "a-", "a" * 64, "a\n", "\u0430", None, 1, ["a"], "~", "a\x00"]
+
+
+@pytest.mark.parametrize("field", ["namespace", "name"])
+@pytest.mark.parametrize("bad", BAD_NAMES, ids=repr)
+def test_a_name_that_kubernetes_would_not_take_names_no_file(field, bad):
+    if (field, bad) == ("name", "a" * 64):
+        bad = ".".join(["a" * 63] * 5)
+    with pytest.raises(ManifestError, match=f"is no name of a {'namespace' if field == 'namespace' else 'Sidecar'}"):
+        sidecar_files({"remediations": [remediation(**{field: bad})]})
+
+
+def test_a_hostile_snapshot_leads_to_no_file_outside_the_directory():
+    """The name of a Sidecar to edit comes from the snapshot as it is."""
+    hostile = sidecar("../../etc/cron.d/x", selector={"app": "web"}, ingress={9090: None})
+    report = evaluate(snapshot(sidecars=[hostile]), Options(TODAY))
+    assert report["remediations"][0]["manifest"]["metadata"]["name"] == "../../etc/cron.d/x"
+    with pytest.raises(ManifestError):
+        sidecar_files(report)
+
+
+def test_a_name_with_dots_is_legal():
+    assert sidecar_files({"remediations": [remediation(name="web.v1")]})[0]["path"] == "shop/web.v1.yaml"
+
+
+def test_two_remediations_for_one_file_are_refused():
+    with pytest.raises(ManifestError, match="two remediations for Sidecar shop/web"):
+        sidecar_files({"remediations": [remediation(), remediation()]})
+
+
+def file(content, path="shop/web.yaml"):
+    return {"path": path, "content": content if isinstance(content, str) else yaml.safe_dump(content)}
+
+
+def changed(**fields):
+    return {**copy.deepcopy(remediation()["manifest"]), **fields}
+
+
+@pytest.mark.parametrize(
+    "content, why",
+    [
+        ("a: [", "shop/web.yaml is no YAML"),
+        ("- a", "shop/web.yaml holds something other than a Sidecar"),
+        ("text", "shop/web.yaml holds something other than a Sidecar"),
+        (changed(kind="Secret"), "something other than a Sidecar"),
+        (changed(kind="List"), "something other than a Sidecar"),
+        (changed(apiVersion="v1"), "something other than a Sidecar"),
+        (changed(metadata=None), "something other than a Sidecar"),
+        (changed(metadata={"name": "web"}), "None is no name of a namespace"),
+        (changed(metadata={"name": "web", "namespace": "../x"}), "is no name of a namespace"),
+        (changed(spec=None), "a Sidecar without a spec"),
+        (changed(spec={}), "a Sidecar without a spec"),
+        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+    ],
+)
+def test_a_reviewed_file_holds_sidecars_and_nothing_else(content, why):
+    with pytest.raises(ManifestError, match=why):
+        sidecar_manifests([file(content)])
+
+
+def test_two_files_for_one_sidecar_are_refused():
+    with pytest.raises(ManifestError, match="b.yaml holds Sidecar shop/web, which another file holds too"):
+        sidecar_manifests([file(changed(), "a.yaml"), file(changed(), "b.yaml")])
+
+
+def test_files_may_be_empty_or_hold_several_and_come_in_any_order():
+    one, two = changed(), changed(metadata={"name": "api", "namespace": "shop"})
+    assert sidecar_manifests([file(""), file("# only a comment\n"), file(yaml.safe_dump_all([one, two, None]))]) == [two, one]

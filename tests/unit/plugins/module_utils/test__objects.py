@@ -1,0 +1,152 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is asked for, and a snapshot of what came."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+pytest.importorskip("yaml")
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import check
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+
+BY_KIND = {listing.kind: listing for listing in (*_objects.CONTROL_PLANE, *_objects.SELECTED)}
+
+
+def test_everything_is_listed_once_where_no_namespace_is_named():
+    asked = _objects.requests((), "istio-system")
+    assert [r.namespace for r in asked] == [""] * len(_objects.SELECTED)
+    assert {r.listing.kind for r in asked} >= {"Service", "Pod", "Sidecar", "ServiceEntry", "EndpointSlice", "ReplicaSet"}
+
+
+def test_with_namespaces_only_these_are_listed_and_the_root_namespaces_sidecars():
+    asked = _objects.requests(("shop", "bank"), "istio-config")
+    assert {r.namespace for r in asked if r.listing.kind != "Sidecar"} == {"shop", "bank"}
+    assert [r.namespace for r in asked if r.listing.kind == "Sidecar"] == ["shop", "bank", "istio-config"]
+
+
+def test_a_root_namespace_that_is_named_is_not_listed_twice():
+    asked = _objects.requests(("istio-system",), "istio-system")
+    assert [r.namespace for r in asked if r.listing.kind == "Sidecar"] == ["istio-system"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "namespace", "path"),
+    [
+        ("Pod", "v1", "", "/api/v1/pods"),
+        ("Service", "v1", "shop", "/api/v1/namespaces/shop/services"),
+        ("Sidecar", "networking.istio.io/v1beta1", "shop", "/apis/networking.istio.io/v1beta1/namespaces/shop/sidecars"),
+        ("Pod", "v1", "../../nodes?x=", "/api/v1/namespaces/..%2F..%2Fnodes%3Fx%3D/pods"),
+    ],
+)
+def test_a_request_has_a_path_that_a_name_cannot_leave(kind, version, namespace, path):
+    assert _objects.Request(BY_KIND[kind], namespace).path(version) == path
+
+
+@pytest.mark.parametrize(("kind", "absent"), [("Pod", False), ("Service", False), ("Sidecar", True), ("EndpointSlice", True), ("ReplicaSet", True)])
+def test_a_server_may_lack_an_extension_but_no_core_kind(kind, absent):
+    listings = [listing for listing in _objects.SELECTED if listing.kind == kind]
+    assert [listing.may_be_absent for listing in listings] == [absent]
+
+
+def test_objects_are_sorted_so_that_the_same_cluster_gives_the_same_file():
+    pods = [cluster.pod(name=f"web-{n}", namespace=namespace) for n in range(5) for namespace in ("shop", "bank")]
+    shuffled = random.Random(1).sample(pods, len(pods))
+    one, other = (_objects.assemble({"pods": some}, {}, {}) for some in (pods, shuffled))
+    assert one == other
+    assert [(p["metadata"]["namespace"], p["metadata"]["name"]) for p in one["pods"]][:2] == [("bank", "web-0"), ("bank", "web-1")]
+
+
+def test_an_assembled_snapshot_is_one():
+    found = _objects.assemble({"pods": [cluster.pod()], "services": [cluster.service()]}, {"server": "x"}, _objects.control_planes({}, "istio-system"))
+    assert check(found)["pods"][0]["metadata"]["name"] == "web-7d4b9-a"
+
+
+def test_the_served_versions_of_sidecars_are_kept():
+    served = ["v1/Pod", "networking.istio.io/v1/Sidecar", "networking.istio.io/v1/ServiceEntry"]
+    assert _objects.assemble({"served": served}, {}, {})["sidecarVersions"] == ["v1"]
+
+
+def test_an_object_keeps_what_its_list_says_of_it():
+    meta = {"metadata": {"name": "web", "namespace": "shop"}}
+    assert _objects.reduced(BY_KIND["ReplicaSet"], {**meta, "spec": {}}, "apps/v1")["kind"] == "ReplicaSet"
+    assert _objects.reduced(BY_KIND["Sidecar"], {**meta, "spec": {}}, "networking.istio.io/v1")["apiVersion"] == "networking.istio.io/v1"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The control plane
+
+
+def istiod(name="istiod-1", image="docker.io/istio/pilot:1.9.9", revision="default", phase="Running", env=(), labels=None, containers=None):
+    return {
+        "metadata": {"name": name, "namespace": "istio-system", "labels": {"app": "istiod", "istio.io/rev": revision, **(labels or {})}},
+        "spec": {"containers": containers or [{"name": "discovery", "image": image, "env": [{"name": n, "value": v} for n, v in env]}]},
+        "status": {"phase": phase},
+    }
+
+
+def config(text, name="istio"):
+    return {"metadata": {"name": name}, "data": {"mesh": text}}
+
+
+def planes(*pods, configs=()):
+    return _objects.control_planes({"istiods": list(pods), "configMaps": list(configs)}, "istio-system")
+
+
+def test_an_istiod_says_version_revision_and_the_variables_that_the_rule_reads():
+    (plane,) = planes(istiod(env=[("PILOT_ENABLE_INBOUND_PASSTHROUGH", "false"), ("SECRET", "x")]))["controlPlanes"]
+    assert plane == {
+        "namespace": "istio-system",
+        "revision": "default",
+        "version": "1.9.9",
+        "env": {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"},
+        "meshConfig": {},
+    }
+
+
+def test_replicas_of_one_istiod_are_one_control_plane_and_two_versions_are_two():
+    found = planes(istiod(), istiod("istiod-2"), istiod("istiod-3", image="docker.io/istio/pilot:1.10.0"))["controlPlanes"]
+    assert [plane["version"] for plane in found] == ["1.10.0", "1.9.9"] or [plane["version"] for plane in found] == ["1.9.9", "1.10.0"]
+    assert len(found) == 2
+
+
+def test_an_istiod_that_does_not_run_delivers_nothing():
+    assert planes(istiod(phase="Failed"), istiod(phase="Pending"))["controlPlanes"] == []
+
+
+def test_an_image_without_a_version_leaves_it_to_the_labels():
+    (plane,) = planes(istiod(image="registry.example/pilot@sha256:" + "0" * 64, labels={"app.kubernetes.io/version": "1.22.3"}))["controlPlanes"]
+    assert plane["version"] == "1.22.3"
+
+
+def test_the_discovery_container_is_read_wherever_it_stands():
+    others = [{"name": "logger", "image": "logger:9.9.9"}, {"name": "discovery", "image": "istio/pilot:1.9.9"}]
+    assert planes(istiod(containers=others))["controlPlanes"][0]["version"] == "1.9.9"
+
+
+def test_each_revision_has_its_own_mesh_configuration():
+    found = planes(
+        istiod(),
+        istiod("istiod-canary", revision="canary"),
+        configs=[config("rootNamespace: config"), config("rootNamespace: other", "istio-canary")],
+    )
+    assert {plane["revision"]: plane["meshConfig"] for plane in found["controlPlanes"]} == {
+        "default": {"rootNamespace": "config"},
+        "canary": {"rootNamespace": "other"},
+    }
+    assert found["rootNamespace"] == "config"
+
+
+def test_without_an_istiod_the_istio_namespace_is_the_root():
+    assert planes() == {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}
+
+
+@pytest.mark.parametrize("text", [None, "", "- a list", "just text", "{unclosed", "\t\tbad", "a: !!python/object/apply:os.system [id]", "5"])
+def test_a_mesh_configuration_that_cannot_be_read_says_nothing(text):
+    assert _objects.mesh_config(text) == {}

@@ -1,0 +1,135 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlanes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import LEGACY_ENV, probe_notes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import PROBERS_ENV
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import istiod, pod, report, snapshot
+
+HTTP = {"httpGet": {"path": "/", "port": 8080}}
+TCP = {"tcpSocket": {"port": 8080}}
+GRPC = {"grpc": {"port": 8080}}
+MOVED = {"httpGet": {"path": "/app-health/app/livez", "port": 15020}}
+
+
+def rewritten(handler, path="livez", **env):
+    """How an injector leaves a pod whose probe it rewrote."""
+    return {"probes": {"livenessProbe": MOVED}, "env": {PROBERS_ENV: json.dumps({f"/app-health/app/{path}": handler}), **env}}
+
+
+def plain(handler, name="livenessProbe"):
+    return {"probes": {name: handler}}
+
+
+ALREADY, WILL, PROXY, NOTHING = "fails already", "will fail once the pod is injected again", "through the proxy", None
+NEXT, OPT_OUT, LOCALHOST = istiod("1.24.0"), istiod("1.20.8", opt_out=True), istiod("1.24.0", localhost=True)
+
+
+def notes(spec, after, port=8080, cured=False):
+    plane = ControlPlanes(snapshot(istiods=[after])).today(pod(revision=None))
+    return probe_notes(pod(**spec), port, plane, cured)
+
+
+@pytest.mark.parametrize(
+    "spec, after, wanted",
+    [
+        # rewritten by an injector that had its agent ask localhost
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, WILL),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, istiod("1.9.9"), NOTHING),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, istiod("1.10.0"), WILL),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, OPT_OUT, NOTHING),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, LOCALHOST, NOTHING),
+        ({"proxy": "@sha256:01", **rewritten(HTTP)}, NEXT, WILL),
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}, NEXT, WILL),
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "1"})}, OPT_OUT, NOTHING),
+        # 1.21: istiod no longer reads the opt-out, but the injector does
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}, istiod("1.21.0", opt_out=True), NOTHING),
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}, istiod("1.22.0", opt_out=True), WILL),
+        # rewritten by one that has it ask the pod IP
+        ({"proxy": "1.20.8", **rewritten(HTTP)}, NEXT, ALREADY),
+        ({"proxy": "1.10.0", **rewritten(HTTP)}, OPT_OUT, ALREADY),
+        ({"proxy": "1.10", **rewritten(HTTP)}, OPT_OUT, ALREADY),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, istiod("1.10"), WILL),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, istiod("?"), NOTHING),
+        ({"proxy": "1.12.0", **rewritten(TCP)}, NEXT, ALREADY),
+        ({"proxy": "1.13.0", **rewritten(GRPC)}, NEXT, ALREADY),
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "false"})}, NEXT, ALREADY),
+        # not rewritten, since its injector did not know that kind
+        ({"proxy": "1.9.9", **plain(TCP)}, NEXT, WILL),
+        ({"proxy": "1.9.9", **plain(TCP)}, istiod("1.11.0"), NOTHING),
+        ({"proxy": "1.9.9", **plain(TCP)}, istiod("1.12.0"), WILL),
+        ({"proxy": "1.9.9", **plain(TCP)}, istiod("1.12"), WILL),
+        ({"proxy": "@sha256:01", **plain(TCP)}, istiod("1.12"), WILL),
+        ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.13.0"), WILL),
+        ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.12.0"), NOTHING),
+        # not rewritten, since rewriting is off
+        ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, PROXY),
+        ({"proxy": "@sha256:01", **plain(HTTP)}, NEXT, PROXY),
+        ({"proxy": "1.13.0", **plain(GRPC)}, NEXT, PROXY),
+        ({"proxy": "1.12.0", **plain(TCP)}, NEXT, NOTHING),
+        ({"proxy": "1.12", **plain(TCP)}, NEXT, NOTHING),
+        ({"proxy": "1.9.9", **plain(GRPC), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}}, NEXT, PROXY),
+        ({"proxy": "1.9.9", **plain(TCP), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}}, NEXT, NOTHING),
+        # no probe of this port, or none at all
+        ({"proxy": "1.20.8", **rewritten({"httpGet": {"port": 9090}})}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", **plain({"httpGet": {"port": 8080, "host": "192.0.2.1"}})}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", **rewritten({"httpGet": {"port": 8080, "host": "192.0.2.1"}})}, NEXT, ALREADY),
+        ({"proxy": "1.20.8", **plain({"exec": {}})}, NEXT, NOTHING),
+        ({"proxy": "1.20.8"}, NEXT, NOTHING),
+        ({"proxy": None, **plain(HTTP)}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", "role": "router", **rewritten(HTTP)}, NEXT, NOTHING),
+        # what cannot be read
+        ({"proxy": "1.20.8", "env": {PROBERS_ENV: "no JSON"}}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", "env": {PROBERS_ENV: json.dumps({"/app-health/app/livez": {"httpGet": 8080}})}}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", "env": {PROBERS_ENV: json.dumps({"/app-health/app/livez": [8080]})}}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", **rewritten({"httpGet": {"port": "9" * 5000}})}, NEXT, NOTHING),
+    ],
+)
+def test_a_probe_of_a_localhost_port_is_told_what_becomes_of_it(spec, after, wanted):
+    said = notes(spec, after)
+    assert len(said) == (wanted is not NOTHING), said
+    assert wanted is NOTHING or wanted in said[0]
+
+
+@pytest.mark.parametrize("name, path", [("livenessProbe", "livez"), ("readinessProbe", "readyz"), ("startupProbe", "startupz")])
+def test_each_kind_of_probe_is_looked_at(name, path):
+    wanted = f"The {name} of container app asks port 8080 and fails already, with or without a Sidecar, because the Istio agent sends it to the pod IP."
+    assert notes({"proxy": "1.20.8", **rewritten(HTTP, path)}, NEXT) == [wanted]
+
+
+@pytest.mark.parametrize("port", ["8080", "http"])
+def test_the_port_of_a_probe_may_be_a_number_in_text_or_a_name(port):
+    assert notes({"proxy": "1.20.8", "ports": {"http": 8080}, **rewritten({"httpGet": {"port": port}})}, NEXT)
+    assert not notes({"proxy": "1.20.8", "ports": {"http": 9090}, **rewritten({"httpGet": {"port": "http"}})}, NEXT)
+
+
+def test_a_probe_that_goes_through_the_proxy_is_cured_with_the_port():
+    assert notes({"proxy": "1.9.9", **plain(HTTP)}, NEXT) == [
+        "The livenessProbe of container app asks port 8080 through the proxy: it fails with the port, and a Sidecar that cures the port cures it."
+    ]
+    assert not notes({"proxy": "1.9.9", **plain(HTTP)}, NEXT, cured=True)
+    assert notes({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, cured=True)
+
+
+def test_the_probe_of_the_proxy_itself_is_its_own_affair():
+    a_pod = pod(proxy="1.20.8")
+    a_pod["spec"]["containers"][1]["readinessProbe"] = HTTP
+    plane = ControlPlanes(snapshot(istiods=[NEXT])).today(a_pod)
+    assert probe_notes(a_pod, 8080, plane, False) == []
+
+
+def test_a_finding_says_so_in_its_notes():
+    found = report([pod(**rewritten(HTTP))], target="1.24")["findings"][0]
+    assert any("livenessProbe" in note and "will fail" in note for note in found["notes"])
+
+
+def test_without_a_target_version_the_trap_of_1_21_is_not_relied_on():
+    spec = {"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}
+    found = report([pod(**spec)], istiods=[istiod("1.20.8", opt_out=True)])["findings"][0]
+    assert any("will fail" in note for note in found["notes"])

@@ -1,0 +1,370 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The door: options in, a report or one clear message out."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import json
+import os
+import tempfile
+
+import pytest
+import yaml
+
+pytest.importorskip("kubernetes")
+pytest.importorskip("websocket")
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
+from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info as module
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+    SUCCESS,
+    ApiServer,
+    answers,
+    http,
+    out,
+    refusal,
+    says,
+    status,
+)
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules.module_runner import run
+
+TABLE = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
+READ = says(out(TABLE), status(SUCCESS))
+PARTS = ["findings", "waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations", "hints", "summary"]
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """No cluster of the user's, no cache of an earlier server, no waits."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in list(os.environ):
+        if name.startswith(("K8S_AUTH_", "KUBE")) or name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
+            monkeypatch.delenv(name)
+    for part in (_api, _exec):
+        monkeypatch.setattr(part, "FIRST_WAIT", 0.02)
+
+
+@pytest.fixture()
+def record(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(cluster.snapshot()), encoding="utf-8")
+    return str(path)
+
+
+def play(check_mode=False, **options):
+    return run(module.main, check_mode, **options)
+
+
+def live(server, **options):
+    return play(host=server.url, api_key="abc", exec_timeout=1, **options)
+
+
+def lists(*pods, namespaces=("shop",)):
+    services = [cluster.service(namespace=namespace) for namespace in namespaces]
+    found = {"/api/v1/pods": list(pods) or [cluster.pod()], "/api/v1/services": services, "/api/v1/replicationcontrollers": []}
+    return {**found, "/api/v1/namespaces/istio-system/pods": [], "/api/v1/namespaces/istio-system/configmaps": []}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What it returns
+
+
+def test_a_recorded_cluster_gives_a_report(record):
+    ended = play(snapshot_src=record)
+    assert ended.code == 0
+    assert len(ended.result["findings"]) == 1
+    assert set(ended.result) - {"invocation"} == {"changed", *PARTS}
+    assert ended.result["changed"] is False
+
+
+def test_the_same_data_inline_gives_the_same_report(record):
+    one, other = play(snapshot_src=record).result, play(snapshot=cluster.snapshot()).result
+    for result in (one, other):
+        result["summary"].pop("seconds")
+    assert {part: one[part] for part in PARTS} == {part: other[part] for part in PARTS}
+
+
+def test_every_part_is_documented_and_every_documented_part_is_returned(record):
+    returned = set(play(snapshot_src=record).result) - {"changed", "invocation"}
+    assert returned == set(yaml.safe_load(module.RETURN))
+
+
+def test_no_part_has_a_name_that_ansible_keeps_for_itself():
+    assert not set(PARTS) & {"skipped", "failed", "warnings", "deprecations", "results", "exception", "diff", "msg", "rc", "stdout", "values", "items", "keys"}
+
+
+def test_a_live_cluster_gives_a_report():
+    with ApiServer(lists(), READ) as server:
+        ended = live(server)
+    assert ended.code == 0
+    assert len(ended.result["findings"]) == 1
+    assert ended.result["summary"]["pods_read"] == 1
+
+
+def test_what_was_recorded_from_a_live_cluster_evaluates_to_the_same_report(tmp_path):
+    record = str(tmp_path / "record.json.gz")
+    with ApiServer(lists(), READ) as server:
+        one = live(server, snapshot_dest=record).result
+    other = play(snapshot_src=record).result
+    for result in (one, other):
+        result["summary"].pop("seconds")
+    assert {part: one[part] for part in PARTS} == {part: other[part] for part in PARTS}
+
+
+def test_a_recorded_cluster_needs_no_library(record, monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *args, **kwargs):
+        if name.split(".")[0] in ("kubernetes", "websocket", "urllib3", "yaml", "jmespath"):
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    assert play(snapshot_src=record).code == 0
+    ended = play(snapshot_src=record, waivers=[{"match": "true", "reason": "x"}])
+    assert "jmespath" in ended.message
+
+
+def test_the_token_is_in_no_result():
+    with ApiServer(lists(), READ) as server:
+        assert "CANARY" not in json.dumps(play(host=server.url, api_key="CANARY").result)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Bad options
+
+
+BAD_OPTIONS = {
+    "an unknown scope": ({"scope": "mesch"}, "value of scope must be one of: mesh, all, got: mesch"),
+    "an unknown way to read replicas": ({"replicas": "two"}, "value of replicas must be one of: all, one, got: two"),
+    "an option that there is not": ({"namespace": "shop"}, "Unsupported parameters for"),
+    "a label selector that is none": ({"label_selectors": ["app=web", "a b"]}, "label_selectors[1]: 'a b' is no label selector"),
+    "a version that is none": ({"target_version": "latest"}, "target_version: 'latest' is no Istio version; wanted one such as 1.24"),
+    "no concurrency": ({"concurrency": 0}, "concurrency: wanted a number above 0, found 0"),
+    "less than no concurrency": ({"concurrency": -1}, "concurrency: wanted a number above 0, found -1"),
+    "a concurrency that is no number": ({"concurrency": "many"}, "concurrency"),
+    "no time": ({"exec_timeout": 0}, "exec_timeout: wanted a number above 0, found 0"),
+    "time without end": ({"exec_timeout": "inf"}, "exec_timeout: wanted a number above 0, found inf"),
+    "a time that is no number": ({"exec_timeout": "nan"}, "exec_timeout: wanted a number above 0, found nan"),
+    "a namespace without a name": ({"namespaces": ["shop", ""]}, "namespaces: a namespace has a name, found an empty one"),
+    "an excluded namespace without a name": ({"exclude_namespaces": [" "]}, "exclude_namespaces: a namespace has a name, found an empty one"),
+    "an istio namespace without a name": ({"istio_namespace": ""}, "istio_namespace: a namespace has a name, found an empty one"),
+    "a waiver without a reason": ({"waivers": [{"match": "true"}]}, "missing required arguments: reason found in waivers"),
+    "a waiver with an empty reason": ({"waivers": [{"match": "true", "reason": " "}]}, "waivers[0].reason: a waiver says why"),
+    "a waiver that is no JMESPath": ({"waivers": [{"match": "port == ", "reason": "x"}]}, "waivers[0].match: invalid JMESPath: "),
+    "a waiver with an unknown function": ({"waivers": [{"match": "nosuch(@)", "reason": "x"}]}, "waivers"),
+    "a waiver until a day that is none": (
+        {"waivers": [{"match": "true", "reason": "x", "until": "2026-13-01"}]},
+        "waivers[0].until: wanted a day such as 2026-12-31",
+    ),
+    "two records": ({"snapshot_src": "/x", "snapshot": {}}, "parameters are mutually exclusive: snapshot_src|snapshot"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_a_bad_option_is_named_before_the_cluster_is_contacted(case):
+    options, message = BAD_OPTIONS[case]
+    with ApiServer(lists(), READ) as server:
+        ended = play(**({} if case == "two records" else {"host": server.url, "api_key": "abc"}), **options)
+        if "unknown function" not in case:  # that is found out over a finding
+            assert server.connections == 0
+    assert message in ended.message
+
+
+def test_the_column_of_a_bad_expression_is_shown():
+    assert "at column 5" in play(waivers=[{"match": "port port", "reason": "x"}]).message
+    assert '"port == "\n         ^' in play(waivers=[{"match": "port == ", "reason": "x"}]).message
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Bad records
+
+BROKEN = {
+    "no JSON": ("{", "it is not JSON"),
+    "a list": ("[]", "a ClusterSnapshot is a mapping, this is a list"),
+    "another kind": ('{"apiVersion": "v1", "kind": "List"}', "apiVersion: wanted 'precheck.meshops.io/v1', found 'v1'"),
+    "a later version": ({"apiVersion": "precheck.meshops.io/v2"}, "apiVersion: wanted 'precheck.meshops.io/v1', found 'precheck.meshops.io/v2'"),
+    "no pods": ({"pods": None}, "pods: missing"),
+    "pods that are no list": ({"pods": {}}, "pods: wanted a list, found a mapping"),
+    "a pod without a name": ({"pods": [{"metadata": {}}]}, "pods[0].metadata.name: missing"),
+    "a port that is none": (
+        {"services": [cluster.service(ports=[cluster.port(number=99999)])]},
+        "services[0].spec.ports[0].port: wanted a whole number from 1 to 65535, found 99999",
+    ),
+    "a table in an unknown format": (
+        {"socketTables": [{"namespace": "a", "pod": "b", "format": "lsof", "stdout": ""}]},
+        "socketTables[0].format: wanted one of",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_record_that_is_none_is_named_with_the_path_inside_it(case, tmp_path):
+    change, message = BROKEN[case]
+    text = change if isinstance(change, str) else json.dumps({**cluster.snapshot(), **change})
+    path = tmp_path / "broken.json"
+    path.write_text(text, encoding="utf-8")
+    assert play(snapshot_src=str(path)).message.startswith(f"snapshot_src: {path} is no ClusterSnapshot: {message}")
+    if not isinstance(change, str):
+        assert play(snapshot=json.loads(text)).message.startswith(f"snapshot: this is no ClusterSnapshot: {message}")
+
+
+def test_a_record_that_is_missing_is_named():
+    assert play(snapshot_src="/no/such/file").message == "snapshot_src: /no/such/file cannot be read: No such file or directory"
+
+
+def test_a_record_that_is_a_directory_is_named(tmp_path):
+    assert play(snapshot_src=str(tmp_path)).message == f"snapshot_src: {tmp_path} cannot be read: Is a directory"
+
+
+def test_an_empty_record_is_not_taken_for_none():
+    assert play(snapshot={}).message.startswith("snapshot: this is no ClusterSnapshot: apiVersion: ")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Writing a record
+
+
+def test_a_record_is_not_written_in_check_mode(tmp_path):
+    path = tmp_path / "record.json"
+    with ApiServer(lists(), READ) as server:
+        assert live(server, check_mode=True, snapshot_dest=str(path)).code == 0
+        assert not path.exists()
+        assert live(server, snapshot_dest=str(path)).code == 0
+    assert path.exists()
+
+
+def test_a_record_that_cannot_be_written_fails_with_the_whole_report(tmp_path):
+    with ApiServer(lists(), READ) as server:
+        ended = live(server, snapshot_dest=str(tmp_path / "missing" / "record.json"))
+    assert ended.message == f"snapshot_dest: {tmp_path / 'missing' / 'record.json'} cannot be written: No such file or directory"
+    assert set(PARTS) <= set(ended.result)
+    assert len(ended.result["findings"]) == 1
+
+
+def test_a_full_disk_fails_with_the_whole_report_and_leaves_nothing(tmp_path, monkeypatch, record):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_snapshot.os, "fsync", full)
+    place = tmp_path / "place"
+    place.mkdir()
+    ended = play(snapshot_src=record, snapshot_dest=str(place / "record.json"))
+    assert ended.message.endswith("cannot be written: No space left on device")
+    assert set(PARTS) <= set(ended.result)
+    assert list(place.iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Clusters that cannot be looked at
+
+
+def test_no_kubeconfig_names_the_options():
+    message = play().message
+    assert message.startswith("no cluster to look at, from kubeconfig, context or host (none is given)")
+
+
+def test_a_kubeconfig_that_is_missing_is_named(tmp_path):
+    assert play(kubeconfig=str(tmp_path / "no.yaml")).message.startswith("no cluster to look at, from kubeconfig: ")
+
+
+@pytest.mark.parametrize("text", ["", "{", "just text", "[]", "clusters: 5", "\t", "apiVersion: v1\nkind: Config\ncurrent-context: nowhere\n"])
+def test_a_kubeconfig_that_is_none_is_named(tmp_path, text):
+    (tmp_path / "config").write_text(text, encoding="utf-8")
+    assert play(kubeconfig=str(tmp_path / "config")).message.startswith("no cluster to look at, from kubeconfig: ")
+
+
+def test_a_context_that_there_is_not_is_named(tmp_path):
+    (tmp_path / "config").write_text("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n", encoding="utf-8")
+    message = play(kubeconfig=str(tmp_path / "config"), context="nowhere").message
+    assert message.startswith("no cluster to look at, from kubeconfig, context: ") and "nowhere" in message
+
+
+def test_an_unreachable_server_is_named():
+    with ApiServer({}) as server:
+        url = server.url
+    message = play(host=url, api_key="abc").message
+    assert url in message and "cannot be reached" in message
+
+
+def test_a_server_that_is_no_kubernetes_is_not_an_empty_cluster():
+    with ApiServer(lists(), faults={"/api/v1/": [http(200, b"{}", "Connection: close")]}) as server:
+        assert live(server).message.endswith(": the answer is no list")
+    with ApiServer({}, faults={"/": [http(200, b"<html>", "Connection: close")]}) as server:
+        assert live(server).message.startswith("no cluster to look at, from host: ")
+
+
+def test_a_server_that_never_answers_is_given_up(monkeypatch):
+    from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _connect
+
+    monkeypatch.setattr(_connect, "REQUEST_TIMEOUT", 0.3)
+    with ApiServer({}, faults={"/": [lambda connection: connection.hold()]}) as server:
+        assert live(server).message == "no cluster to look at, from host: the API server did not answer in time"
+
+
+def test_a_token_that_is_none_is_said():
+    with ApiServer({}, faults={"/": [http(401, refusal(401, "Unauthorized", "Unauthorized"), "Connection: close")]}) as server:
+        assert live(server).message == "no cluster to look at, from host: Unauthorized"
+
+
+def test_a_list_that_is_forbidden_names_user_verb_and_resource():
+    message = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" at the cluster scope'
+    with ApiServer(lists(), READ, {"/api/v1/pods": [http(403, refusal(403, "Forbidden", message), "Connection: close")]}) as server:
+        assert live(server).message == f"GET /api/v1/pods: {message}"
+
+
+def test_an_unknown_namespace_is_named():
+    empty = {"/api/v1/namespaces/shopp/pods": [], "/api/v1/namespaces/shopp/services": [], "/api/v1/namespaces/shopp/replicationcontrollers": []}
+    with ApiServer({**lists(), **empty}, READ) as server:
+        assert live(server, namespaces=["shopp"]).message == "namespaces: the cluster has no namespace 'shopp'"
+
+
+def forbidden(*namespaces):
+    def behave(connection):
+        path = connection.request().path.split("/")
+        if path[4] not in namespaces:
+            return READ(connection)
+        message = f'pods "{path[6]}" is forbidden: User "jane" cannot get resource "pods/exec" in API group "" in the namespace "{path[4]}"'
+        return answers(http(403, refusal(403, "Forbidden", message)))(connection)
+
+    return behave
+
+
+TWO = (cluster.pod(), cluster.pod(name="pay-1", namespace="bank"))
+
+
+def test_exec_forbidden_everywhere_fails_with_what_is_known():
+    with ApiServer(lists(*TWO, namespaces=("shop", "bank")), forbidden("shop", "bank")) as server:
+        ended = live(server)
+    assert ended.message.startswith('no pod may be read: User "jane" cannot get resource "pods/exec"')
+    assert ended.message.endswith("Grant the verbs get and create on pods/exec.")
+    assert set(PARTS) <= set(ended.result)
+    assert [entry["reason"] for entry in ended.result["unchecked"]] == ["forbidden", "forbidden"]
+
+
+def test_exec_forbidden_in_one_namespace_is_unchecked_there():
+    with ApiServer(lists(*TWO, namespaces=("shop", "bank")), forbidden("bank")) as server:
+        ended = live(server)
+    assert ended.code == 0
+    assert [(entry["namespace"], entry["pod"], entry["reason"]) for entry in ended.result["unchecked"]] == [("bank", "pay-1", "forbidden")]
+    assert [finding["namespace"] for finding in ended.result["findings"]] == ["shop"]
+
+
+def test_a_record_of_a_run_that_might_read_nothing_fails_as_that_run_did(tmp_path):
+    record = str(tmp_path / "record.json")
+    with ApiServer(lists(), forbidden("shop")) as server:
+        one = live(server, snapshot_dest=record).message
+    assert play(snapshot_src=record).message == one
+
+
+def test_a_client_certificate_that_is_none_names_the_options(tmp_path):
+    (tmp_path / "no.pem").write_text("no certificate", encoding="utf-8")
+    message = play(host="https://127.0.0.1:9", client_cert=str(tmp_path / "no.pem"), client_key=str(tmp_path / "no.pem")).message
+    assert "127.0.0.1:9" in message or "client_cert" in message or "PEM" in message or "SSL" in message
