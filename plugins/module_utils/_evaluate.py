@@ -14,7 +14,7 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Seen
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, PodKey, Thing, key, pod_ips
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, Thing, key, pod_ips
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import (
     ControlPlane,
     ControlPlanes,
@@ -28,7 +28,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes imp
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedies import Looked, Remedies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS, Verdict, judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import SocketTable, parse
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import SocketTable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, Target, is_running, select, waiting
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import SUPPRESS_ANNOTATION, Waiver, apply, suppresses
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload
@@ -92,8 +93,8 @@ class _Group(t.NamedTuple):
     seen: list[_Seen]
 
 
-def evaluate(snapshot: Snapshot, options: Options) -> Report:
-    """The Report on a checked snapshot.
+def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None) -> Report:
+    """The Report on a checked snapshot. `tables` are its socket tables if it holds them no more.
 
     Raises SelectionError, OptionError or WaiverError for options that cannot be understood.
     """
@@ -101,14 +102,14 @@ def evaluate(snapshot: Snapshot, options: Options) -> Report:
     chosen = select(snapshot, options.selection)
     mesh = _Mesh(snapshot, upgraded_to)
     controllers = Controllers(snapshot)
-    tables = _Tables(snapshot)
+    readings = _Readings(snapshot, Tables(snapshot["socketTables"]) if tables is None else tables)
     unchecked: list[dict[str, t.Any]] = []
     groups: dict[Workload, _Group] = {}
     for entry in chosen.targets:
         workload = controllers.workload(entry.pod)
         group = groups.setdefault(workload, _Group(workload, [], []))
         group.targets.append(entry)
-        reading = tables.of(entry)
+        reading = readings.of(entry)
         if reading.trouble:
             unchecked.append({"namespace": workload.namespace, "pod": entry.pod["metadata"]["name"], "workload": workload.as_dict(), **reading.trouble})
         if reading.table:
@@ -126,7 +127,7 @@ def evaluate(snapshot: Snapshot, options: Options) -> Report:
                         suppressed[record["id"]] = annotation
     judged = apply(sorted(records["finding"], key=_urgency), options.waivers, suppressed, options.today)
     concerned = {Workload(finding["namespace"], **finding["workload"]) for finding in judged.findings}
-    looked = {workload: [_look(entry, tables, mesh) for entry in groups[workload].targets] for workload in concerned}
+    looked = {workload: [_look(entry, readings, mesh) for entry in groups[workload].targets] for workload in concerned}
     findings, remediations = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version).of(judged.findings, looked)
     report = {
         "findings": findings,
@@ -157,30 +158,19 @@ class _Reading(t.NamedTuple):
     trouble: dict[str, str] | None
 
 
-class _Tables:
-    """The socket tables of a snapshot, each parsed once, by the pod that was read."""
+class _Readings:
+    """What the socket tables say of each pod."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, tables: Tables) -> None:
         self._pods = {key(pod): pod for pod in snapshot["pods"]}
         self._unread = {(u["namespace"], u["pod"]): u for u in sorted(snapshot["unread"], key=lambda u: (u["reason"], u.get("detail") or ""), reverse=True)}
-        self._raw: dict[PodKey, list[dict[str, t.Any]]] = defaultdict(list)
-        for table in snapshot["socketTables"]:
-            self._raw[table["namespace"], table["pod"]].append(table)
-        self._parsed: dict[PodKey, SocketTable] = {}
-
-    def _read(self, pod_key: PodKey) -> SocketTable | None:
-        """The table of a pod; several of one pod show the same sockets, and are taken together."""
-        if pod_key not in self._parsed and pod_key in self._raw:
-            several = [parse(raw["format"], raw["stdout"]) for raw in self._raw[pod_key]]
-            listeners = sorted({listener for table in several for listener in table.listeners})
-            self._parsed[pod_key] = SocketTable(tuple(listeners), tuple(sorted({s for table in several for s in table.suspect})))
-        return self._parsed.get(pod_key)
+        self._tables = tables
 
     def of(self, entry: Target) -> _Reading:
         own = key(entry.pod)
-        by = next((pod_key for pod_key in (entry.read_in, own) if self._read(pod_key)), own)
+        by = next((pod_key for pod_key in (entry.read_in, own) if self._tables.get(pod_key)), own)
         pod = self._pods[by]
-        table = self._read(by)
+        table = self._tables.get(by)
         if table is None:
             return _Reading(None, pod, self._why_unread(entry))
         if not pod_ips(pod):
@@ -261,9 +251,9 @@ def _as_read(pod: Thing, by: Thing) -> Thing:
     return pod if by is pod else {**pod, "status": {**(pod.get("status") or {}), "podIP": status.get("podIP"), "podIPs": status.get("podIPs")}}
 
 
-def _look(entry: Target, tables: _Tables, mesh: _Mesh) -> Looked:
+def _look(entry: Target, readings: _Readings, mesh: _Mesh) -> Looked:
     """The pod as a remedy has to see it: with every port, whatever the verdict on it."""
-    reading = tables.of(entry)
+    reading = readings.of(entry)
     pod = _as_read(entry.pod, reading.by)
     listeners = reading.table.listeners if reading.table else None
     ports: dict[int, Seen] = {}

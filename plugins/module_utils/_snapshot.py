@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import errno
 import gzip
-import io
 import ipaddress
 import json
 import os
@@ -425,26 +424,92 @@ def read(path: str) -> Snapshot:
     return check(document)
 
 
-def write(snapshot: Snapshot, path: str) -> None:
+def key_of_table(table: t.Mapping[str, t.Any]) -> tuple[str, str, str]:
+    """The order of `socketTables`."""
+    return table["namespace"], table["pod"], table.get("container") or ""
+
+
+class Spool:
+    """The socket tables of a snapshot on their way to the file `path`: appended in any order, given back in the snapshot's.
+
+    They wait in a file without a name in the same directory, so that none is held in memory, and nothing is left behind however the
+    process ends. An error keeps until they are asked for: what has been gathered is worth more than its record.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._folder = os.path.dirname(os.path.abspath(path))
+        self._file: t.IO[bytes] | None = None
+        self._places: list[tuple[tuple[str, str, str], int, int]] = []
+        self._size = 0
+        self._error: OSError | None = None
+
+    def append(self, table: dict[str, t.Any]) -> None:
+        if self._error:
+            return
+        data = json.dumps(table).encode()
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(prefix=".precheck-", dir=self._folder)
+            self._file.write(data)
+        except OSError as error:
+            self._error = error
+        self._places.append((key_of_table(table), self._size, len(data)))
+        self._size += len(data)
+
+    def __iter__(self) -> t.Iterator[dict[str, t.Any]]:
+        """Raises OSError if they could not all be kept."""
+        if self._error:
+            raise self._error
+        for _key, offset, size in sorted(self._places):
+            assert self._file is not None
+            self._file.seek(offset)
+            yield json.loads(self._file.read(size))
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+
+def write(snapshot: t.Mapping[str, t.Any], path: str) -> None:
     """Writes `snapshot` to `path`, gzipped if that ends in `.gz`: whole or not at all, readable by its owner only.
 
-    The same snapshot gives the same bytes. Raises OSError, also for what is there and is no file: a device would be replaced by one.
+    Its lists may be anything that can be iterated over; they are written an item at a time. The same snapshot gives the same bytes. Raises
+    OSError, also for what is there and is no file: a device would be replaced by one.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "it is there and is no file", path)
-    text = json.dumps(snapshot, indent=1, sort_keys=True).encode() + b"\n"
-    if path.endswith(".gz"):
-        packed = io.BytesIO()
-        with gzip.GzipFile(filename="", fileobj=packed, mode="wb", mtime=0) as stream:
-            stream.write(text)
-        text = packed.getvalue()
     handle, temporary = tempfile.mkstemp(prefix=".precheck-", dir=os.path.dirname(os.path.abspath(path)))
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(text)
+            if path.endswith(".gz"):
+                with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
+                    packed.writelines(_pieces(snapshot))
+            else:
+                file.writelines(_pieces(snapshot))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _pieces(snapshot: t.Mapping[str, t.Any]) -> t.Iterator[bytes]:
+    """`json.dumps(snapshot, indent=1, sort_keys=True)` and a line feed, piece by piece. A line feed inside a string is never a bare one in JSON."""
+
+    def indented(value: t.Any, depth: int) -> bytes:
+        return json.dumps(value, indent=1, sort_keys=True).replace("\n", "\n" + " " * depth).encode()
+
+    before = b"{\n "
+    for name, value in sorted(snapshot.items()):
+        yield before + json.dumps(name).encode() + b": "
+        before = b",\n "
+        if isinstance(value, (dict, str)) or not isinstance(value, t.Iterable):
+            yield indented(value, 1)
+            continue
+        between = b"[\n  "
+        for item in value:
+            yield between + indented(item, 2)
+            between = b",\n  "
+        yield b"[]" if between.startswith(b"[") else b"\n ]"
+    yield b"\n}\n"

@@ -88,6 +88,12 @@ options:
       - How many pods are read at once.
     type: int
     default: 32
+  concurrency_per_node:
+    description:
+      - How many pods of one node are read at once, within O(concurrency). The API server does not limit C(exec), so these two are what spares
+        a kubelet.
+    type: int
+    default: 8
   exec_timeout:
     description:
       - Seconds after which a pod that does not answer is given up, connecting included.
@@ -375,9 +381,10 @@ from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import An
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import OptionError, Options, evaluate, target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import gather
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError, label_matcher
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import WaiverError, compile_waivers
 
@@ -396,6 +403,7 @@ def argument_spec():
         snapshot_dest={"type": "path"},
         replicas={"type": "str", "choices": ["all", "one"], "default": "all"},
         concurrency={"type": "int", "default": 32},
+        concurrency_per_node={"type": "int", "default": 8},
         exec_timeout={"type": "float", "default": 10},
         sidecar_api_version={"type": "str", "choices": ["v1beta1", "v1", "v1alpha3"]},
         waivers={
@@ -415,7 +423,7 @@ def argument_spec():
 def read_options(module):
     """The options of the evaluation. Fails the module on a bad one: before the cluster is contacted."""
     params = module.params
-    for name in ("concurrency", "exec_timeout"):
+    for name in ("concurrency", "concurrency_per_node", "exec_timeout"):
         if not 0 < params[name] < math.inf:
             module.fail_json(msg=f"{name}: wanted a number above 0, found {params[name]:g}")
     for name in ("namespaces", "exclude_namespaces", "istio_namespace"):
@@ -445,39 +453,41 @@ def read_options(module):
         module.fail_json(msg=str(error))
 
 
-def load(module):
-    """The recorded snapshot of the options, or None to ask the cluster."""
+def load(module, keep):
+    """The recorded snapshot of the options, but its socket tables, which `keep` gets; None to ask the cluster."""
     source = module.params["snapshot_src"]
     try:
-        if source:
-            return _snapshot.read(source)
-        if module.params["snapshot"] is not None:
-            return _snapshot.check(module.params["snapshot"])
+        snapshot = _snapshot.read(source) if source else module.params["snapshot"]
+        if snapshot is None:
+            return None
+        if not source:
+            _snapshot.check(snapshot)
     except _snapshot.SnapshotError as error:
         module.fail_json(msg=f"snapshot_src: {source} is no ClusterSnapshot: {error}" if source else f"snapshot: this is no ClusterSnapshot: {error}")
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"snapshot_src: {source} cannot be read: {getattr(error, 'strerror', None) or error}")
-    return None
+    for table in snapshot["socketTables"]:
+        keep(table)
+    return {**snapshot, "socketTables": []}
 
 
-def ask(module, options):
-    """The snapshot of the live cluster. Raises GatherError."""
+def ask(module, options, keep):
+    """The snapshot of the live cluster, but its socket tables, which `keep` gets one by one. Raises GatherError."""
     module.requires("kubernetes", "24.2.0", reason="to ask a cluster; snapshot_src needs none")
     module.requires("pyyaml")
     params = module.params
     now = datetime.datetime.now(datetime.timezone.utc)
     with connect(module, params["exec_timeout"]) as (api, run):
-        return gather(api, run, options.selection, params["istio_namespace"], params["concurrency"], now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        sources = [by_exec(run, params["concurrency"], params["concurrency_per_node"])]
+        return gather(api, sources, options.selection, params["istio_namespace"], now.strftime("%Y-%m-%dT%H:%M:%SZ"), keep)
 
 
-def record(module, snapshot):
-    """Writes the snapshot if that is asked for. Returns why it could not be written, if so."""
-    destination = module.params["snapshot_dest"]
-    if destination and not module.check_mode:
-        try:
-            _snapshot.write(snapshot, destination)
-        except (OSError, ValueError) as error:
-            return f"snapshot_dest: {destination} cannot be written: {getattr(error, 'strerror', None) or error}"
+def record(snapshot, destination):
+    """Writes the snapshot. Returns why it could not be written, if so."""
+    try:
+        _snapshot.write(snapshot, destination)
+    except (OSError, ValueError) as error:
+        return f"snapshot_dest: {destination} cannot be written: {getattr(error, 'strerror', None) or error}"
     return None
 
 
@@ -492,15 +502,24 @@ def main():
     )
     options = read_options(module)
     started = time.monotonic()
+    tables = Tables()
+    destination = None if module.check_mode else module.params["snapshot_dest"]
+    spool = _snapshot.Spool(destination) if destination else None
+
+    def keep(table):
+        tables.add(table)
+        if spool:
+            spool.append(table)
+
     try:
-        snapshot = load(module) or ask(module, options)
+        snapshot = load(module, keep) or ask(module, options, keep)
     except GatherError as error:
         module.fail_json(msg=str(error))
     gathered = time.monotonic()
-    failure = record(module, snapshot)
-    failure = locked_out(snapshot) or failure
+    failure = record({**snapshot, "socketTables": spool}, destination) if spool else None
+    failure = (None if tables else locked_out(snapshot)) or failure
     try:
-        report = evaluate(snapshot, options)
+        report = evaluate(snapshot, options, tables)
     except WaiverError as error:
         module.fail_json(msg=str(error))
     report["summary"]["seconds"] = {"gather": round(gathered - started, 3), "evaluate": round(time.monotonic() - gathered, 3)}

@@ -9,12 +9,13 @@
 
 from __future__ import annotations
 
+import threading
 import typing as t
-from collections import defaultdict
+from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey, Thing, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError, GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import Outcome, Step, is_rbac, step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects import (
@@ -25,15 +26,25 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects im
     reduced,
     requests,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot, key_of_table
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, is_running, select
 
 Run = t.Callable[[str, str, str, t.Sequence[str]], Outcome]
 """Runs (namespace, pod, container, command)."""
 
+Take = t.Callable[[Step], None]
+Source = t.Callable[[t.Sequence[Thing], Take], None]
+"""Reads pods: hands over, as it comes and from whatever thread, each one's socket table or why there is none."""
 
-def gather(api: Api, run: Run, selection: Selection, istio_namespace: str, concurrency: int, taken_at: str) -> Snapshot:
-    """The snapshot of a cluster. Raises GatherError."""
+Keep = t.Callable[[t.Dict[str, t.Any]], None]
+"""Takes one entry of `socketTables`; it is not called twice at once."""
+
+
+def gather(api: Api, sources: t.Sequence[Source], selection: Selection, istio_namespace: str, taken_at: str, keep: Keep | None = None) -> Snapshot:
+    """The snapshot of a cluster; the socket tables go to `keep` one by one, in no order, or into the snapshot if there is none.
+
+    Each of `sources` is asked for what those before it could not read. Raises GatherError.
+    """
     metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": str(api.get("/version").get("gitVersion") or "")}
     objects: dict[str, list[t.Any]] = {"unlisted": []}
     for request in control_plane_requests(istio_namespace):
@@ -45,7 +56,8 @@ def gather(api: Api, run: Run, selection: Selection, istio_namespace: str, concu
         if not any(thing["metadata"]["namespace"] == namespace for kind in ("pods", "services") for thing in objects[kind]):
             _must_exist(api, namespace)
     snapshot = assemble(objects, metadata, istio)
-    read_sockets(snapshot, run, selection, concurrency)
+    read_sockets(snapshot, sources, selection, keep or snapshot["socketTables"].append)
+    snapshot["socketTables"].sort(key=key_of_table)
     return snapshot
 
 
@@ -77,30 +89,63 @@ def _must_exist(api: Api, namespace: str) -> None:
             raise GatherError(f"namespaces: the cluster has no namespace {namespace!r}") from error
 
 
-def read_sockets(snapshot: Snapshot, run: Run, selection: Selection, concurrency: int) -> None:
-    """Adds the socket table of each pod that has to be read, or the reason why there is none."""
+def read_sockets(snapshot: Snapshot, sources: t.Sequence[Source], selection: Selection, keep: Keep) -> None:
+    """Reads each pod that has to be read; `unread` of the snapshot gets the reason where there is no table."""
     pods = {key(pod): pod for pod in snapshot["pods"]}
-    wanted = sorted({target.read_in for target in select(snapshot, selection).targets if is_running(pods[target.read_in])})
-    no_right: dict[str, str] = {}
+    left = sorted({target.read_in for target in select(snapshot, selection).targets if is_running(pods[target.read_in])})
+    unread: dict[PodKey, dict[str, t.Any]] = {}
+    read: set[PodKey] = set()
+    lock = threading.Lock()
 
-    def read(pod_key: tuple[str, str]) -> None:
-        namespace, name = pod_key
-        if namespace in no_right:  # what RBAC says of one pod it says of all of the namespace's
-            snapshot["unread"].append({"namespace": namespace, "pod": name, "reason": "forbidden", "detail": no_right[namespace]})
-            return
-        result = read_pod(pods[pod_key], run)
-        if result.table:
-            snapshot["socketTables"].append(result.table)
-        elif result.unread:
-            if is_rbac(result.unread):
+    def take(result: Step) -> None:
+        with lock:
+            if result.table:
+                keep(result.table)
+                read.add((result.table["namespace"], result.table["pod"]))
+            elif result.unread:
+                unread[result.unread["namespace"], result.unread["pod"]] = result.unread
+
+    for source in sources:
+        source([pods[pod_key] for pod_key in left], take)
+        left = [pod_key for pod_key in left if pod_key not in read]
+    snapshot["unread"] = [unread[pod_key] for pod_key in left if pod_key in unread]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# By exec
+
+
+def by_exec(run: Run, concurrency: int, per_node: int) -> Source:
+    """Reads pods with commands in them, at most `concurrency` at once, and `per_node` on one node."""
+
+    def source(pods: t.Sequence[Thing], take: Take) -> None:
+        no_right: dict[str, str] = {}
+
+        def read(pod: Thing) -> Step:
+            namespace, name = key(pod)
+            if namespace in no_right:  # what RBAC says of one pod it says of all of the namespace's
+                return Step(unread={"namespace": namespace, "pod": name, "reason": "forbidden", "detail": no_right[namespace]})
+            result = read_pod(pod, run)
+            if result.unread and is_rbac(result.unread):
                 no_right[namespace] = result.unread["detail"]
-            snapshot["unread"].append(result.unread)
+            return result
 
-    with ThreadPoolExecutor(max_workers=concurrency, thread_name_prefix="exec") as pool:
-        for _done in pool.map(read, _spread(wanted, pods)):
-            pass
-    for part in ("socketTables", "unread"):
-        snapshot[part].sort(key=lambda entry: (entry["namespace"], entry["pod"]))
+        def work() -> None:
+            for pod in turns.each():
+                take(read(pod))
+
+        turns = _Turns(pods, per_node)
+        workers = min(concurrency, turns.most)
+        if not workers:
+            return
+        with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="exec") as pool:
+            try:
+                for worker in [pool.submit(work) for _number in range(workers)]:
+                    worker.result()
+            finally:
+                turns.end()
+
+    return source
 
 
 def read_pod(pod: dict[str, t.Any], run: Run) -> Step:
@@ -114,10 +159,51 @@ def read_pod(pod: dict[str, t.Any], run: Run) -> Step:
         outcomes.append(run(namespace, name, result.attempt.container, result.attempt.command))
 
 
-def _spread(wanted: t.Sequence[tuple[str, str]], pods: dict[tuple[str, str], dict[str, t.Any]]) -> list[tuple[str, str]]:
-    """In turn from each node, so that no kubelet has to answer for all at once: the API server does not throttle exec."""
-    by_node: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for pod_key in wanted:
-        by_node[pods[pod_key]["spec"].get("nodeName") or ""].append(pod_key)
-    ranked = [(rank, node, pod_key) for node, several in by_node.items() for rank, pod_key in enumerate(several)]
-    return [pod_key for _rank, _node, pod_key in sorted(ranked)]
+class _Turns:
+    """Hands out pods to workers, from each node in turn, and never more than `per_node` of one node at once.
+
+    The API server does not throttle exec, so this is all that spares a kubelet. A worker waits only when every node that has pods left is
+    busy: one slow node holds up no other.
+    """
+
+    def __init__(self, pods: t.Sequence[Thing], per_node: int) -> None:
+        self._per_node = per_node
+        self._left: dict[str, deque[Thing]] = defaultdict(deque)
+        for pod in pods:
+            self._left[pod["spec"].get("nodeName") or ""].append(pod)
+        self._busy = dict.fromkeys(self._left, 0)
+        self._free = deque(sorted(self._left))
+        self._change = threading.Condition()
+        self.most = sum(min(per_node, len(waiting)) for waiting in self._left.values())
+
+    def each(self) -> t.Iterator[Thing]:
+        """The pods of one worker; asking for the next says that it is done with the last."""
+        while True:
+            with self._change:
+                while self._left and not self._free:
+                    self._change.wait()
+                if not self._left:
+                    return
+                node = self._free.popleft()
+                pod = self._left[node].popleft()
+                self._busy[node] += 1
+                if not self._left[node]:
+                    del self._left[node]
+                    if not self._left:
+                        self._change.notify_all()
+                elif self._busy[node] < self._per_node:
+                    self._free.append(node)
+            try:
+                yield pod
+            finally:
+                with self._change:
+                    if self._busy[node] == self._per_node and node in self._left:
+                        self._free.append(node)
+                        self._change.notify()
+                    self._busy[node] -= 1
+
+    def end(self) -> None:
+        """No more pods for anyone."""
+        with self._change:
+            self._left.clear()
+            self._change.notify_all()

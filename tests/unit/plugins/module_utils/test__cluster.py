@@ -10,6 +10,7 @@ import contextlib
 import tempfile
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -19,7 +20,8 @@ pytest.importorskip("websocket")
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError, GatherError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import gather
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather, read_sockets
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import Outcome, Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
@@ -37,6 +39,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
 )
 
 TABLE = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
+READ_TABLE = {"namespace": "shop", "pod": "web-1", "container": "istio-proxy", "format": "ss", "stdout": TABLE}
 PROC = "  sl  local_address rem_address   st\n"
 READ = says(out(TABLE), status(SUCCESS))
 AT = "2026-11-23T00:00:00Z"
@@ -63,10 +66,10 @@ def lists(some_pods, some_services=None, prefix="", istio=()):
     return {**base, **control, **dict(istio)}
 
 
-def run(server, selection=Selection(), timeout=2.0, concurrency=8, **auth):
+def run(server, selection=Selection(), timeout=2.0, concurrency=8, per_node=99, **auth):
     client = get_api_client(**{"host": server.url, "api_key": "abc", **auth})
     with contextlib.closing(_exec.ExecClient(client, timeout)) as executor:
-        return gather(Api(client, 5), executor.run, selection, "istio-system", concurrency, AT)
+        return gather(Api(client, 5), [by_exec(executor.run, concurrency, per_node)], selection, "istio-system", AT)
 
 
 def unread(snapshot):
@@ -160,7 +163,7 @@ def test_a_list_that_helps_and_breaks_is_not_taken_for_an_empty_one():
     with ApiServer(lists(pods("web-1")), READ, {"/endpointslices": [http(500, refusal(500, "InternalError", "etcd"), "Connection: close")]}) as server:
         with pytest.raises(ApiError, match="endpointslices: etcd"):
             client = get_api_client(host=server.url, api_key="abc")
-            gather(Api(client, 0.3), lambda *_a: None, Selection(), "istio-system", 1, AT)
+            gather(Api(client, 0.3), [], Selection(), "istio-system", AT)
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha3"])
@@ -282,6 +285,80 @@ def test_the_pods_of_all_nodes_are_read_in_turn():
         run(server, concurrency=1)
         order = [path.split("/pods/")[1].split("/")[0] for path in server.paths("/exec")]
     assert order == [f"web-{n}" for n in (0, 3, 6, 1, 4, 7, 2, 5, 8)]
+
+
+def test_no_node_is_asked_for_more_pods_at_once_than_its_share_and_none_waits_for_another():
+    """Three slow nodes hold their share of the workers; the pods of the fourth are read meanwhile, all of them."""
+    everything = [cluster.pod(name=f"web-{n}", node=f"node-{n % 4}") for n in range(40)]
+    now, most, lock = Counter(), Counter(), threading.Lock()
+    read_meanwhile = threading.Event()
+    left = {f"web-{n}" for n in range(3, 40, 4)}
+
+    def behave(namespace, name, container, command):
+        node = int(name.split("-")[1]) % 4
+        with lock:
+            now[node] += 1
+            most[node] = max(most[node], now[node])
+        if node == 3:
+            time.sleep(0.001)
+            with lock:
+                left.discard(name)
+                if not left:
+                    read_meanwhile.set()
+        else:
+            assert read_meanwhile.wait(30)
+        with lock:
+            now[node] -= 1
+        return Outcome(TABLE, 0)
+
+    found = []
+    by_exec(behave, 8, 2)(everything, found.append)
+    assert sorted(step.table["pod"] for step in found) == sorted(pod["metadata"]["name"] for pod in everything)
+    assert max(most.values()) <= 2
+
+
+def test_a_worker_that_breaks_ends_the_others_after_their_pod():
+    asked = []
+
+    def behave(namespace, name, container, command):
+        asked.append(name)
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        by_exec(behave, 4, 2)([cluster.pod(name=f"web-{n}", node=f"node-{n % 2}") for n in range(40)], print)
+    assert len(asked) <= 4
+
+
+def test_a_source_is_asked_for_what_those_before_it_could_not_read():
+    asked = []
+
+    def one(pods, take):
+        asked.append([pod["metadata"]["name"] for pod in pods])
+        take(Step(table={**READ_TABLE, "pod": "web-2"}))
+        take(Step(unread={"namespace": "shop", "pod": "web-1", "reason": "no_tool", "detail": "first"}))
+        take(Step(unread={"namespace": "shop", "pod": "web-3", "reason": "no_tool", "detail": "first"}))
+
+    def two(pods, take):
+        asked.append([pod["metadata"]["name"] for pod in pods])
+        take(Step(unread={"namespace": "shop", "pod": "web-3", "reason": "gone", "detail": "second"}))
+        take(Step(table={**READ_TABLE, "pod": "web-4"}))
+
+    snapshot = cluster.snapshot([cluster.pod(name=f"web-{n}") for n in range(1, 6)], tables=[])
+    kept = []
+    read_sockets(snapshot, [one, two], Selection(), kept.append)
+    assert asked == [[f"web-{n}" for n in range(1, 6)], ["web-1", "web-3", "web-4", "web-5"]]
+    assert [table["pod"] for table in kept] == ["web-2", "web-4"]
+    assert unread(snapshot) == {("shop", "web-1"): ("no_tool", "first"), ("shop", "web-3"): ("gone", "second")}
+
+
+def test_tables_that_are_handed_over_are_not_held():
+    kept = []
+    with ApiServer(lists(pods("web-1", "web-2")), READ) as server:
+        client = get_api_client(host=server.url, api_key="abc")
+        with contextlib.closing(_exec.ExecClient(client, 2)) as executor:
+            found = gather(Api(client, 5), [by_exec(executor.run, 2, 2)], Selection(), "istio-system", AT, kept.append)
+        assert {**found, "socketTables": sorted(kept, key=lambda table: table["pod"])} == run(server)
+    assert found["socketTables"] == []
 
 
 def test_the_same_cluster_gives_the_same_snapshot_whatever_comes_first():

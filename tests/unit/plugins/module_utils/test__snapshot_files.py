@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import json
@@ -32,6 +33,44 @@ def test_the_same_snapshot_gives_the_same_bytes(tmp_path, name):
         (tmp_path / folder).mkdir()
         _snapshot.write(cluster.snapshot(), str(tmp_path / folder / name))
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("snapshot", [cluster.snapshot(), cluster.snapshot([], [], tables=[], istiods=[]), {"a\nb": ["c\nd", [], {}, [1, "\\n"]], "z": None}])
+def test_it_is_indented_json_with_sorted_keys(tmp_path, snapshot):
+    _snapshot.write(snapshot, str(tmp_path / "record.json"))
+    text = (tmp_path / "record.json").read_bytes()
+    assert text == json.dumps(snapshot, indent=1, sort_keys=True).encode() + b"\n"
+    _snapshot.write(snapshot, str(tmp_path / "record.json.gz"))
+    assert gzip.decompress((tmp_path / "record.json.gz").read_bytes()) == text
+
+
+TABLES = [cluster.table(f"web-{n}", [f"127.0.0.1:{8000 + n}"], namespace) for namespace in ("bank", "shop") for n in range(9)]
+
+
+@pytest.mark.parametrize("name", ["record.json", "record.json.gz"])
+def test_tables_that_waited_on_disk_give_the_same_file(tmp_path, name):
+    snapshot = cluster.snapshot(tables=TABLES)
+    _snapshot.write(snapshot, str(tmp_path / f"whole-{name}"))
+    with contextlib.closing(_snapshot.Spool(str(tmp_path / name))) as spool:
+        for table in TABLES[5:] + TABLES[:5]:
+            spool.append(table)
+            assert list(tmp_path.iterdir()) == [tmp_path / f"whole-{name}"]
+        _snapshot.write({**snapshot, "socketTables": spool}, str(tmp_path / name))
+    assert (tmp_path / name).read_bytes() == (tmp_path / f"whole-{name}").read_bytes()
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+def test_a_disk_that_is_full_for_the_tables_is_told_when_they_are_written(tmp_path, monkeypatch):
+    def full(**_options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_snapshot.tempfile, "TemporaryFile", full)
+    with contextlib.closing(_snapshot.Spool(str(tmp_path / "record.json"))) as spool:
+        for table in TABLES:
+            spool.append(table)
+        with pytest.raises(OSError, match="No space left"):
+            _snapshot.write({**cluster.snapshot(), "socketTables": spool}, str(tmp_path / "record.json"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_gzip_is_told_by_its_bytes_not_by_its_name(tmp_path):

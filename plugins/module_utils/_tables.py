@@ -1,0 +1,44 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""The socket tables of a cluster as evaluate needs them: parsed as they come, so that their text can be dropped."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable, parse
+
+
+class Tables:
+    """Parsed socket tables by the pod that was read. What is equal, as most is among replicas, is held once. Not for several threads at once."""
+
+    def __init__(self, entries: t.Iterable[t.Mapping[str, t.Any]] = ()) -> None:
+        self._by_pod: dict[PodKey, SocketTable] = {}
+        self._tables: dict[SocketTable, SocketTable] = {}
+        self._listeners: dict[Listener, Listener] = {}
+        for entry in entries:
+            self.add(entry)
+
+    def __len__(self) -> int:
+        return len(self._by_pod)
+
+    def add(self, entry: t.Mapping[str, t.Any]) -> None:
+        """Takes an entry of `socketTables`; several of one pod show the same sockets, and are taken together."""
+        pod_key = (entry["namespace"], entry["pod"])
+        table = parse(entry["format"], entry["stdout"])
+        before = self._by_pod.get(pod_key)
+        listeners, suspect = set(table.listeners), set(table.suspect)
+        if before:
+            listeners.update(before.listeners)
+            suspect.update(before.suspect)
+        table = SocketTable(tuple(self._listeners.setdefault(listener, listener) for listener in sorted(listeners)), tuple(sorted(suspect)))
+        self._by_pod[pod_key] = self._tables.setdefault(table, table)
+
+    def get(self, pod_key: PodKey) -> SocketTable | None:
+        return self._by_pod.get(pod_key)
