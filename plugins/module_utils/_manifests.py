@@ -31,7 +31,7 @@ def sidecar_yaml(remediation: Thing) -> str:
     said = [f"Keeps reachable: {finding}" for finding in remediation["findings"]] + list(remediation.get("notes") or ())
     if remediation["action"] == "create":
         said.append(f"Once the program binds to every address: kubectl delete sidecar --namespace {meta['namespace']} {meta['name']}")
-    header = "".join(f"# {line}\n" for text in said for line in textwrap.wrap(_line(text), 118, subsequent_indent="  ", break_long_words=False))
+    header = "".join(f"# {line}\n" for text in said for line in textwrap.wrap(_line(text), 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
     class Dumper(yaml.SafeDumper):
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> t.Any:

@@ -33,6 +33,12 @@ def test_a_file_says_what_it_is_for_and_how_to_take_it_away():
     assert "kubectl delete" not in sidecar_yaml({**remediation(), "action": "update"})
 
 
+def test_no_name_is_torn_apart_at_its_hyphens():
+    for length in range(1, 40):
+        name = "precheck-deployment-" + "-".join("x" * length)
+        assert f"{name}\n" in sidecar_yaml(remediation(name=name))
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_saved_report_gives_the_same_files_as_the_live_one(name):
     report = evaluate(GOLDEN[name], Options(TODAY))
