@@ -321,6 +321,18 @@ def older() -> None:
     each(*(lambda one=one: on(*one) for one in wanted))
 
 
+def trust() -> None:
+    pytest("-n", "auto", "tests/trust")
+
+
+def fuzz() -> None:
+    try:
+        ask(VENV / "bin" / "python", "import atheris")
+    except subprocess.CalledProcessError:
+        raise Skipped("needs atheris, which comes for Linux on x86-64") from None
+    run(VENV / "bin" / "python", ROOT / "tests" / "trust" / "fuzz.py", "--seconds", "20", PYTHONPATH=str(VENV / "tree"))
+
+
 def kernel() -> None:
     if sys.platform != "linux" or os.geteuid():
         raise Skipped("needs root on Linux")
@@ -368,6 +380,8 @@ STAGES = (
     Stage("playbooks", "role and playbooks over recorded clusters", playbooks, minutes=10),
     Stage("demo", "install the tarball and play meshops.istio_precheck.demo", demo),
     Stage("older", "unit, playbooks and sanity with older ansible-core", older, minutes=20),
+    Stage("trust", "faults, secrets and hostile input, on whole processes", trust, minutes=15),
+    Stage("fuzz", "coverage-guided fuzzing of what comes from outside", fuzz, everywhere=False),
     Stage("kernel", "the rule against what the kernel does", kernel, minutes=5, everywhere=False),
     Stage("cluster-up", "start the test cluster, built from source the first time", lambda: cluster("up"), minutes=40, everywhere=False),
     Stage("live", "the tests on the real cluster", live, minutes=20, everywhere=False),

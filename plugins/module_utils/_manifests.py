@@ -13,6 +13,8 @@ import re
 import textwrap
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
+
 Thing = t.Dict[str, t.Any]
 
 LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
@@ -107,4 +109,4 @@ def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
 
 def _line(text: str) -> str:
     """One line of a comment: no line breaks of any kind, nothing that a terminal obeys."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(str(text).split()))
+    return printable(" ".join(str(text).split()))

@@ -17,6 +17,7 @@ import errno
 import gzip
 import ipaddress
 import json
+import math
 import os
 import tempfile
 import typing as t
@@ -25,8 +26,14 @@ import zlib
 API_VERSION = "precheck.meshops.io/v1"
 KIND = "ClusterSnapshot"
 TABLE_FORMATS = ("ss", "procnet", "netstat")
-MAX_BYTES = 1 << 30
+MAX_BYTES = 256 << 20
 """Most bytes of JSON that read() unpacks; ten thousand pods take about 50 MB."""
+
+MAX_VALUES = 5_000_000
+"""Most values in them, since a value of two bytes, `{}`, takes 64 as an object; ten thousand pods have about a million."""
+
+MAX_DEPTH = 64
+"""Most levels of what is carried over as it is, which copying and printing goes through level by level."""
 
 Snapshot = t.Dict[str, t.Any]
 
@@ -368,6 +375,18 @@ def _check(value: t.Any, shape: t.Any, path: str) -> None:
     else:
         names = {str: "text", bool: "true or false", dict: "a mapping"}
         _expect(isinstance(value, shape), names[shape], value, path)
+        if shape is dict:
+            _check_free(value, path)
+
+
+def _check_free(value: dict[str, t.Any], path: str) -> None:
+    """What is carried over as it is has to be JSON that everybody reads: Python's parser takes NaN, and levels without end."""
+    level: list[t.Any] = [value]
+    for _depth in range(MAX_DEPTH):
+        for item in level:
+            _expect(not isinstance(item, float) or math.isfinite(item), "a number that JSON has", item, path)
+        level = [inner for item in level if isinstance(item, (dict, list)) for inner in (item.values() if isinstance(item, dict) else item)]
+    _expect(not level, f"at most {MAX_DEPTH} levels", value, path)
 
 
 def _is_address(text: str) -> bool:
@@ -415,6 +434,8 @@ def read(path: str) -> Snapshot:
             raise SnapshotError(f"it is not whole gzip data: {error}") from error
     if len(data) > MAX_BYTES:
         raise SnapshotError(f"it holds more than {MAX_BYTES} bytes")
+    if sum(map(data.count, (b",", b"{", b"["))) > MAX_VALUES:
+        raise SnapshotError(f"it holds more than {MAX_VALUES} values")
     try:
         document = json.loads(data.decode("utf-8"))
         if b"\\ud" in data or b"\\uD" in data:  # half of a surrogate pair is JSON, but no text that can be printed

@@ -13,6 +13,7 @@ import collections
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Report
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
 ADVICE = {
     "forbidden": "Grant the verbs get and create on pods/exec.",
@@ -54,7 +55,8 @@ def verdict(report: Report, fail_on: t.Sequence[str], failure: str | None = None
         if reason in ADVICE:
             lines.append(f"    {ADVICE[reason]}")
     lines.extend(f"Hint: {hint}" for hint in report.get("hints") or ())
-    return [*lines, _last(report, fail_on, failure)]
+    last = "\n".join(map(printable, _last(report, fail_on, failure).split("\n")))  # a bad waiver is shown with a caret below it
+    return [*map(printable, lines), last]
 
 
 def _last(report: Report, fail_on: t.Sequence[str], failure: str | None) -> str:

@@ -1,0 +1,15 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""What came from a cluster, a file or a program, as one line for people to read."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """`text` with a question mark for whatever a terminal obeys: controls, escape sequences, line ends, marks that turn the direction of writing."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)

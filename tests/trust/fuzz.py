@@ -1,0 +1,235 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What comes from outside, mutated for as long as one likes: socket tables, snapshot files, and whole snapshots judged.
+
+    PYTHONPATH=.venv/tree .venv/bin/python tests/trust/fuzz.py [TARGET...] [--seconds 20] [--corpus FOLDER]
+
+Coverage-guided, with atheris. A target takes bytes and raises where a promise is broken; test_fuzz.py plays the corpus through the same
+targets without atheris. `--corpus` keeps what was found, to be added here once `-merge` has made it small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import datetime
+import functools
+import ipaddress
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import typing as t
+
+HERE = pathlib.Path(__file__).resolve().parent
+CORPUS = HERE / "corpus"
+UNIT = "ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils"
+
+
+def _parts() -> contextlib.AbstractContextManager[t.Any]:
+    """Where atheris runs, what is imported is instrumented for it."""
+    atheris = sys.modules.get("atheris")
+    return atheris.instrument_imports(include=["ansible_collections.meshops"]) if atheris else contextlib.nullcontext()
+
+
+def sockets(data: bytes) -> None:
+    """No table is an error: what is not understood is said, in sentences that a terminal can take."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _reach, _sockets
+
+    text = data.decode("utf-8", "replace")
+    for fmt in _sockets.FORMATS:
+        table = _sockets.parse(fmt, text)
+        assert list(table.listeners) == sorted(set(table.listeners))
+        assert _reach.accepts(table.listeners, 8080, "10.0.0.5") in (True, False, None)
+        for listener in table.listeners:
+            assert 0 < listener.port < 65536
+            ipaddress.ip_address(listener.address)
+        assert len(table.suspect) <= 53
+        assert all(len(said) < 600 and said.isascii() and said.isprintable() for said in table.suspect)
+
+
+@functools.lru_cache(maxsize=None)
+def _file() -> t.IO[bytes]:
+    return tempfile.NamedTemporaryFile(prefix="precheck-fuzz-")
+
+
+def snapshot_file(data: bytes) -> None:
+    """A file is a snapshot, or an error that says in one line what is wrong with it."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+
+    file = _file()
+    file.seek(0)
+    file.truncate()
+    file.write(data)
+    file.flush()
+    try:
+        snapshot = _snapshot.read(file.name)
+    except _snapshot.SnapshotError as error:
+        assert str(error)
+    else:
+        judged(snapshot)
+
+
+def snapshot_parts(data: bytes) -> None:
+    """Whatever the reader takes can be judged; it is an ordinary snapshot with a few things changed."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+
+    snapshot = mutated(data)
+    try:
+        _snapshot.check(snapshot)
+    except _snapshot.SnapshotError as error:
+        assert str(error)
+    else:
+        judged(snapshot)
+
+
+def judged(snapshot: t.Any) -> None:
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _evaluate, _manifests, _targets, _verdict
+
+    before = json.dumps(snapshot, sort_keys=True)
+    for scope, version in (("mesh", None), ("all", "1.24")):
+        options = _evaluate.Options(datetime.date(2026, 11, 23), _targets.Selection(scope=scope), version, ())
+        report = _evaluate.evaluate(snapshot, options)
+        assert json.dumps(report, sort_keys=True, allow_nan=False) == json.dumps(_evaluate.evaluate(snapshot, options), sort_keys=True)
+        assert all(line.isprintable() for line in _verdict.verdict(report, ["breaks_on_upgrade", "unchecked"]))
+        with contextlib.suppress(_manifests.ManifestError):
+            for file in _manifests.sidecar_files(report):
+                namespace, slash, name = file["path"].partition("/")
+                assert slash and namespace not in ("", ".", "..") and name.endswith(".yaml") and "/" not in name
+    assert json.dumps(snapshot, sort_keys=True) == before, "evaluate changed what it was given"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mutation by structure: bytes that nearly always are JSON of nearly the right shape
+
+
+VALUES: tuple[t.Any, ...] = (
+    *(None, True, False, 0, 1, -1, 8080, 15006, 65536, 1 << 70, 1.5, float("nan"), float("inf"), "", " ", "*", "8080", "http", "web", "{", "{}", "\x1b[2J"),
+    *("../../x", "a" * 300, "\u202e", "127.0.0.1", "::1", "::", "0.0.0.0", "127.0.0.1:8080", "unix:///x", "1.9.9", "docker.io/istio/proxyv2:1.24.0"),
+    *("DEFAULT", "NONE", "REDIRECT", "Running", "Pending", "TCP", "UDP", "HTTP", "[::1]:8080", "all", "8080,9090", "- 1", '{"a": {"httpGet": {"port": 1}}}'),
+    *([], {}, [None], [[]], [{}], {"": None}, {"labels": {}}, {"mode": "x"}, {"number": 8080}, {"port": {"number": 1}}, [1, "a", None]),
+)
+
+TABLES = (
+    "LISTEN 0 4096 127.0.0.1:8080 0.0.0.0:*\n",
+    "LISTEN 0 4096 [::1]:8080 [::]:*\nLISTEN 0 4096 *:9090 *:*\n",
+    "LISTEN 0 4096 0.0.0.0:8080 0.0.0.0:*\n",
+    "garbage\n",
+)
+
+
+@functools.lru_cache(maxsize=None)
+def _base() -> str:
+    import importlib
+
+    cluster = importlib.import_module(f"{UNIT}.cluster")
+    made = cluster.snapshot(
+        pods=[cluster.pod(ports={"http": 8080}), cluster.pod(name="api-1", app="api", native=True, init=["istio-iptables", "-b", "*", "-d", "15020"])],
+        services=[cluster.service(), cluster.service(name="api", selector={"app": "api"}, ports=[cluster.port(target="http")])],
+        sidecars=[cluster.sidecar(ingress={8080: "127.0.0.1:8080"}, selector={"app": "web"})],
+        serviceEntries=[cluster.service_entry()],
+        endpointSlices=[cluster.endpoint_slice(pods=["web-7d4b9-a"])],
+        istiods=[cluster.istiod(), cluster.istiod("1.24.0", "canary", localhost=True)],
+        controllers=[{"kind": "ReplicaSet", "metadata": cluster.meta("web-7d4b9"), "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}}}],
+    )
+    return json.dumps(made)
+
+
+def mutated(data: bytes) -> t.Any:
+    """An ordinary snapshot, changed as the bytes say: each change is a way down, and what to do there."""
+    document = json.loads(_base())
+    given = iter(data)
+
+    def pick(several: int) -> int:
+        return next(given, 0) % several
+
+    while True:
+        first = next(given, None)
+        if first is None:
+            return document
+        where, parent, step = document, None, None
+        for _level in range(first % 12):
+            steps = list(where) if isinstance(where, dict) else list(range(len(where))) if isinstance(where, list) else []
+            if not steps:
+                break
+            parent, step = where, steps[pick(len(steps))]
+            where = parent[step]
+        if parent is None:
+            continue
+        what = pick(8)
+        if what == 0:
+            del parent[step]
+        elif what == 1 and isinstance(parent, list):
+            parent.append(copy.deepcopy(where))
+        elif what == 2 and isinstance(where, dict):
+            where[str(VALUES[pick(len(VALUES))])] = copy.deepcopy(VALUES[pick(len(VALUES))])
+        elif what == 3 and isinstance(where, str):
+            parent[step] = TABLES[pick(len(TABLES))]
+        else:
+            parent[step] = copy.deepcopy(VALUES[pick(len(VALUES))])
+
+
+TARGETS: dict[str, t.Callable[[bytes], None]] = {"sockets": sockets, "snapshot_file": snapshot_file, "snapshot_parts": snapshot_parts}
+
+WORDS: dict[str, t.Sequence[str]] = {
+    "sockets": ("LISTEN", "127.0.0.1:", "[::1]:", "*:", " 0 128 ", "%eth0", "0100007F:", "0A ", "local_address", "remote_address", "tcp6", "Local Address:Port"),
+    "snapshot_file": ('"apiVersion"', "precheck.meshops.io/v1", '"kind"', "ClusterSnapshot", '"pods"', '"socketTables"', '"unread"', "NaN", "1e999", "\\ud800"),
+    "snapshot_parts": ("\x01\x02\x03",),
+}
+
+
+def fuzz(target: str, seconds: int, scratch: pathlib.Path, kept: pathlib.Path) -> None:
+    """Never returns: libFuzzer ends the process, and prints what broke as Base64."""
+    import atheris
+
+    run = TARGETS[target]
+    words = scratch / f"{target}.words"
+    words.write_text("# libFuzzer's dictionary\n" + "".join(f'"{"".join(f"{chr(92)}x{byte:02x}" for byte in word.encode())}"\n' for word in WORDS[target]), "ascii")
+    for seed in (CORPUS / target).iterdir():
+        run(seed.read_bytes())  # imports what it needs, instrumented, before a time limit counts
+    limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=3000", "-max_len=4096", f"-dict={words}", f"-artifact_prefix={scratch}/"]
+    atheris.Setup([sys.argv[0], *limits, "-print_final_stats=1", str(kept), str(CORPUS / target)], run)
+    atheris.Fuzz()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=" ".join(TARGETS))
+    parser.add_argument("--seconds", type=int, default=20, help="for each target; they run at once")
+    parser.add_argument("--corpus", type=pathlib.Path, help="a folder that keeps what reached something new, by target")
+    parser.add_argument("--scratch", type=pathlib.Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if unknown := set(options.targets) - set(TARGETS):
+        parser.error(f"no such target: {', '.join(sorted(unknown))}")
+    if options.scratch:
+        fuzz(options.targets[0], options.seconds, options.scratch, options.corpus)
+    with tempfile.TemporaryDirectory(prefix="precheck-fuzz-") as scratch:
+        running = {}
+        for target in options.targets or TARGETS:
+            kept = (options.corpus or pathlib.Path(scratch)) / target
+            kept.mkdir(parents=True, exist_ok=True)
+            command = [sys.executable, __file__, target, f"--seconds={options.seconds}", f"--scratch={scratch}", f"--corpus={kept}"]
+            with open(pathlib.Path(scratch, f"{target}.log"), "wb") as log:
+                running[target] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        for target, process in running.items():
+            code = process.wait()
+            log = pathlib.Path(scratch, f"{target}.log").read_text("utf-8", "replace")
+            runs = re.search(r"number_of_executed_units: *(\d+)", log)
+            if code or not runs:
+                print(log[-5000:])
+            print(f"{target}: {f'{runs[1]} runs' if runs else 'did not run'}, {'failed' if code else 'nothing broke'}", flush=True)
+            running[target] = code or not runs
+    return int(any(running.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

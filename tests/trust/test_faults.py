@@ -1,0 +1,330 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The table of faults: each one met by the whole module, as a process, over TLS.
+
+However it ends, it ends in time, with no traceback, no process and no file left; what could be read is in the snapshot, what could not is in
+`unchecked` with its reason, and the gate does not pass. The exec client's own table, with every way to cut up a frame, is in test__exec.py.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytest.importorskip("kubernetes")
+pytest.importorskip("websocket")
+
+import running
+import yaml
+from servers import FINE, READ, Cluster, auth
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import blocking
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+    CLOSED,
+    NO_BINARY,
+    SUCCESS,
+    Behaviour,
+    Connection,
+    answers,
+    exited,
+    frame,
+    http,
+    out,
+    refusal,
+    says,
+    status,
+)
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+FAIL_ON = yaml.safe_load((ROOT / "roles" / "check_listeners" / "defaults" / "main.yml").read_text("utf-8"))["check_listeners_fail_on"]
+
+EXEC_TIMEOUT = 4
+REQUEST_TIMEOUT = 60
+SLACK = 30
+"""Seconds for starting Python, and for a machine that is busy."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Behaviours
+
+
+def refuse(code: int, message: str, reason: str = "Reason", *headers: str) -> Behaviour:
+    return answers(http(code, refusal(code, reason, message), "Connection: close", *headers))
+
+
+def silent(connection: Connection) -> None:
+    connection.hold()
+
+
+def resets(connection: Connection) -> None:
+    connection.reset()
+
+
+def closes(_connection: Connection) -> None:
+    pass
+
+
+def resets_after_request(connection: Connection) -> None:
+    connection.request()
+    connection.reset()
+
+
+def slow_tls(connection: Connection) -> None:
+    connection.dribble(b"\x16\x03\x03\x40\x00" + b"\x02" * 4000)
+
+
+def plain_http(connection: Connection) -> None:
+    connection.send(http(400, b"Client sent an HTTP request to an HTTPS server."))
+
+
+def slow_upgrade(connection: Connection) -> None:
+    connection.dribble(fault_server.handshake(connection.request()))
+
+
+def prints_forever(connection: Connection) -> None:
+    connection.upgrade()
+    while not connection.server.stopping.wait(0.001):
+        connection.send(out("x" * 1000))
+
+
+def slow_list(connection: Connection) -> None:
+    connection.request()
+    connection.dribble(http(200, b'{"items": [' + b" " * 5000))
+
+
+BIG = "".join(f"LISTEN 0 128 127.0.0.1:{20000 + n % 30000} 0.0.0.0:*\n" for n in range(60_000)) + FINE
+GONE = 'pods "bad" not found'
+RBAC = 'pods "bad" is forbidden: User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The tables. A reason is that of the pod `bad` in `unchecked`, None where it is read all the same.
+
+IN_A_POD: dict[str, tuple[t.Sequence[Behaviour], str | None]] = {
+    # How it is cut up
+    "frames coalesced in one TLS record": ([says(b"".join((out(FINE), status(SUCCESS), CLOSED)))], None),
+    "frames split over many TLS records": ([says(*(bytes([byte]) for byte in out(FINE) + status(SUCCESS)))], None),
+    "UTF-8 split over frames": ([says(out("é".encode()[:1]), out("é".encode()[1:] + b"\n" + FINE.encode()), status(SUCCESS))], "suspect_table"),
+    "half a frame, then the end": ([says(out(FINE)[:9])], "connection"),
+    "half a frame, then silence": ([says(out(FINE)[:9], then="hold")], "timeout"),
+    "half a frame, then a reset": ([says(out(FINE)[:9], then="reset")], "connection"),
+    "megabytes of output": ([says(*(out(BIG[n : n + 60000]) for n in range(0, len(BIG), 60000)), status(SUCCESS))], None),
+    "binary garbage for frames": ([says(b"\xff" * 64)], "connection"),
+    "binary garbage for a table": ([says(out(bytes(range(256)) * 20), status(SUCCESS))], "suspect_table"),
+    "a missing status frame": ([says(out(FINE), CLOSED)], "connection"),
+    "a missing status frame once": ([says(out(FINE), CLOSED), READ], None),
+    "a status that is garbage": ([says(out(FINE), status(b"<html>"), CLOSED)], "connection"),
+    # Refusals
+    "401": ([refuse(401, "Unauthorized")], "forbidden"),
+    "403": ([refuse(403, RBAC)], "forbidden"),
+    "404, gone since the list": ([refuse(404, GONE)], "gone"),
+    "409": ([refuse(409, "conflict")], "server_error"),
+    "410": ([refuse(410, "gone")], "server_error"),
+    "429 with Retry-After, then well": ([refuse(429, "slow down", "TooManyRequests", "Retry-After: 1"), READ], None),
+    "429 with Retry-After of an hour": ([refuse(429, "slow down", "TooManyRequests", "Retry-After: 3600")], "server_error"),
+    **{f"{code} for ever": ([refuse(code, "no")], "server_error") for code in (500, 502, 503, 504)},
+    **{f"{code}, then well": ([refuse(code, "no"), READ], None) for code in (500, 502, 503, 504)},
+    "kubelet unreachable": ([refuse(500, "error dialing backend: dial tcp 10.0.0.1:10250: i/o timeout")], "node_unreachable"),
+    "container restarting": ([refuse(500, 'container not found ("istio-proxy")')], "no_tool"),
+    # Commands
+    "an exec that never ends": ([says(out("LISTEN"), then="hold")], "timeout"),
+    "an exec that prints for ever": ([prints_forever], ("timeout", "too_much_output")),
+    "a missing binary": ([says(status(NO_BINARY))], "no_tool"),
+    "a non-zero exit without output": ([says(status(exited(1)))], "no_tool"),
+    "a non-zero exit with output": ([says(out(FINE), status(exited(1)))], "no_tool"),
+    # Connections
+    "reset": ([resets_after_request], "connection"),
+    "reset once": ([resets_after_request, READ], None),
+    "silent after the handshake": ([says(then="hold")], "timeout"),
+    "a slow handshake": ([slow_upgrade], "timeout"),
+}
+
+IN_THE_MIDDLE: dict[str, tuple[t.Any, str]] = {
+    "refused": (None, "connection"),
+    "reset": (resets, "connection"),
+    "closed": (closes, "connection"),
+    "TLS failure": (plain_http, "connection"),
+    "expired certificate": ("expired", "connection"),
+    "certificate of another host": ("named", "connection"),
+    "slow TLS handshake": (slow_tls, "timeout"),
+    "silent": (silent, "timeout"),
+}
+"""What becomes of the API server once it has let the first pod be read, and lasts."""
+
+PODS = "/api/v1/pods"
+
+OF_A_LIST: dict[str, tuple[str, t.Sequence[t.Any], str | None]] = {
+    "401": (PODS, [refuse(401, "Unauthorized")], "GET /api/v1/pods: Unauthorized"),
+    "403": (PODS, [refuse(403, 'cannot list resource "pods"')], 'GET /api/v1/pods: cannot list resource "pods"'),
+    "404": (PODS, [refuse(404, "page not found")], "GET /api/v1/pods: page not found"),
+    "409": (PODS, [refuse(409, "conflict")], "GET /api/v1/pods: conflict"),
+    "410 on a continue token": (PODS, [None, refuse(410, "too old"), None], None),
+    "410 on every continue token": (PODS, [None, refuse(410, "too old"), None, refuse(410, "too old")], "GET /api/v1/pods: too old"),
+    "429 with Retry-After": (PODS, [refuse(429, "slow down", "TooManyRequests", "Retry-After: 1"), None], None),
+    **{f"{code}, then well": (PODS, [refuse(code, "no"), None], None) for code in (500, 502, 503, 504)},
+    "503 for ever": (PODS, [refuse(503, "not yet")], "GET /api/v1/pods: not yet"),
+    "reset": (PODS, [resets_after_request], "GET /api/v1/pods: "),
+    "half an answer": (PODS, [answers(http(200, b'{"items": [', "Connection: close", length=500))], "GET /api/v1/pods: "),
+    "binary garbage": (PODS, [answers(http(200, b"\xff\x00\xfe", "Connection: close"))], "GET /api/v1/pods: "),
+    "silent": (PODS, [silent], "GET /api/v1/pods: "),
+    "byte by byte": (PODS, [slow_list], "GET /api/v1/pods: "),
+    "garbage from the start": ("/", [answers(http(200, b"<html>", "Connection: close"))], "no cluster to look at, from host: "),
+    "401 from the start": ("/", [refuse(401, "Unauthorized")], "no cluster to look at, from host: Unauthorized"),
+    "silent from the start": ("/", [silent], "no cluster to look at, from host: "),
+}
+
+
+def clean(ended: running.Ended, deadline: float) -> list[str]:
+    """What is wrong with how a process ended, whatever it was to find."""
+    found = []
+    if ended.seconds > deadline + SLACK:
+        found.append(f"it took {ended.seconds:.0f} s of {deadline} s")
+    if "Traceback" in ended.output or ended.stderr.strip():
+        found.append(f"it printed {ended.output[-500:]}")
+    if ended.strays or ended.files:
+        found.append(f"it left {ended.strays} {ended.files}")
+    return found
+
+
+def check(ended: running.Ended, record: pathlib.Path, unread: dict[str, str | None | tuple[str, ...]], deadline: float) -> list[str]:
+    """What is wrong with a run that was to end well, with these pods unread, each for its reason."""
+    found = clean(ended, deadline)
+    if ended.code or not record.exists():
+        return [*found, f"it ended with {ended.code}: {ended.output[-500:]}"]
+    result, snapshot = ended.result, _snapshot.read(str(record))
+    known = sorted(pod["metadata"]["name"] for pod in snapshot["pods"])
+    said = {entry["pod"]: (entry["reason"], entry["detail"]) for entry in result["unchecked"]}
+    wanted = {name: reason for name, reason in unread.items() if reason}
+    read = {table["pod"] for table in snapshot["socketTables"]}
+    for name, reason in wanted.items():
+        if name not in said or said[name][0] not in (reason if isinstance(reason, tuple) else (reason,)) or not said[name][1]:
+            found.append(f"{name} is {said.get(name)}, not {reason}")
+    if set(said) != set(wanted):
+        found.append(f"unchecked are {sorted(said)}, not {sorted(wanted)}")
+    suspect = {name for name, reason in wanted.items() if reason == "suspect_table"}
+    if read != set(known) - set(wanted) | suspect:
+        found.append(f"read were {sorted(read)} of {known}")
+    if bool(blocking(result, FAIL_ON)) != bool(wanted):
+        found.append(f"the gate says {blocking(result, FAIL_ON)}")
+    return found
+
+
+def in_parallel(table: t.Iterable[str], one: t.Callable[[str], list[str]], several: int = 6) -> None:
+    """Fails with all that is wrong, by fault."""
+    names = list(table)
+    fault_server.pki()
+    with ThreadPoolExecutor(max_workers=several) as pool:
+        wrong = dict(zip(names, pool.map(one, names)))
+    assert {fault: found for fault, found in wrong.items() if found} == {}
+
+
+def test_a_fault_in_one_pod_is_that_pods_reason_and_costs_no_other(tmp_path):
+    def one(fault: str) -> list[str]:
+        behaviours, reason = IN_A_POD[fault]
+        place = tmp_path / fault.replace(" ", "-")
+        with Cluster("also-fine", "bad", "fine", faults={"/pods/bad/exec": behaviours}) as server:
+            ended = running.module(place, **auth(server), exec_timeout=EXEC_TIMEOUT, snapshot_dest=str(place / "record.json"))
+        return check(ended, place / "record.json", {"bad": reason}, EXEC_TIMEOUT)
+
+    in_parallel(IN_A_POD, one)
+
+
+def test_an_api_server_that_fails_in_the_middle_leaves_what_was_read(tmp_path):
+    pki = fault_server.pki()
+
+    def one(fault: str) -> list[str]:
+        then, reason = IN_THE_MIDDLE[fault]
+        then = pki.context(getattr(pki, then)) if isinstance(then, str) else then
+        place = tmp_path / fault.replace(" ", "-")
+        with Cluster("a-fine", "b-late", "c-late", until="/pods/a-fine/exec", then=then or resets) as server:
+            if then is None:
+                route = server._route
+                server._route = lambda connection: (route(connection), server.paths("/exec") and server.refuse())
+                server.behaviours = [server._route]
+            ended = running.module(place, **auth(server), exec_timeout=EXEC_TIMEOUT, concurrency=1, snapshot_dest=str(place / "record.json"))
+        return check(ended, place / "record.json", {"b-late": reason, "c-late": reason}, 2 * EXEC_TIMEOUT)
+
+    in_parallel(IN_THE_MIDDLE, one)
+
+
+def test_a_fault_of_a_list_passes_or_is_one_message_and_the_gate_does_not_pass(tmp_path):
+    def one(fault: str) -> list[str]:
+        piece, behaviours, message = OF_A_LIST[fault]
+        place = tmp_path / fault.replace(" ", "-")
+        record = place / "record.json"
+        with Cluster(*(f"p{n}" for n in range(5)), faults={piece: behaviours}) as server:
+            server.page = 2
+            ended = running.module(place, **auth(server), exec_timeout=EXEC_TIMEOUT, snapshot_dest=str(record))
+        if message is None:
+            return check(ended, record, {}, REQUEST_TIMEOUT)
+        found = clean(ended, REQUEST_TIMEOUT)
+        result = ended.result
+        if ended.code != 1 or not result.get("failed") or not result["msg"].startswith(message) or "\n" in result["msg"]:
+            found.append(f"it said {result.get('msg')!r}, not {message!r}")
+        if record.exists():
+            found.append("it wrote a record of what it did not see")
+        return found
+
+    in_parallel(OF_A_LIST, one, several=12)
+
+
+def test_a_server_that_cannot_be_trusted_or_reached_is_one_message(tmp_path):
+    pki = fault_server.pki()
+    cases = {
+        "expired certificate": (pki.context(pki.expired), "certificate has expired"),
+        "certificate of another host": (pki.context(pki.named), "IP address mismatch|certificate is not valid"),
+        "refused": (None, "Connection refused"),
+    }
+
+    def one(fault: str) -> list[str]:
+        context, message = cases[fault]
+        with Cluster("web", tls=context or pki.context()) as server:
+            if context is None:
+                server.refuse()
+            ended = running.module(tmp_path / fault.replace(" ", "-"), **auth(server))
+        found = clean(ended, REQUEST_TIMEOUT)
+        text = ended.result.get("msg", "")
+        if ended.code != 1 or not any(part in text for part in message.split("|")) or server.url.split("//")[1] not in text:
+            found.append(f"it said {text!r}")
+        return found
+
+    in_parallel(cases, one)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Mixtures
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_faults_that_come_together_are_told_apart(tmp_path, seed):
+    rng = random.Random(seed)
+    # What the server says of rights in a namespace holds for all of its pods, and is not for a mixture.
+    chosen = rng.sample([fault for fault in IN_A_POD if fault not in ("403",)], 14)
+    names = {f"p{n:02}": fault for n, fault in enumerate(chosen)}
+    faults: dict[str, t.Any] = {f"/pods/{name}/exec": IN_A_POD[fault][0] for name, fault in names.items()}
+    faults[PODS] = [refuse(503, "not yet"), None, refuse(410, "too old"), refuse(429, "slow", "Slow", "Retry-After: 1"), None]
+    with Cluster("fine", *names, faults=faults) as server:
+        server.page = 4
+        record = tmp_path / "record.json"
+        ended = running.module(tmp_path, **auth(server), exec_timeout=EXEC_TIMEOUT, snapshot_dest=str(record))
+    assert check(ended, record, {name: IN_A_POD[fault][1] for name, fault in names.items()}, 14 * EXEC_TIMEOUT) == []
+
+
+def test_the_table_is_the_one_that_was_promised():
+    """Each fault of the list that this table was made from is in it."""
+    promised = (
+        "refused|reset|TLS failure|expired certificate|slow TLS handshake|silent after the handshake|half a frame|split over many TLS records|"
+        "coalesced in one TLS record|UTF-8 split over frames|megabytes of output|binary garbage|missing status frame|401|403|404|409|"
+        "410 on a continue token|429 with Retry-After|500|502|503|504|kubelet unreachable|container restarting|exec that never ends|missing binary|"
+        "non-zero exit without output|non-zero exit with output"
+    )
+    names = [*IN_A_POD, *IN_THE_MIDDLE, *OF_A_LIST]
+    assert [fault for fault in promised.split("|") if not any(fault in name for name in names)] == []
