@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import configparser
 import contextlib
+import json
 import os
 import pathlib
 import platform
@@ -25,17 +26,21 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
+from matrix import NEWEST, OLDEST, PAIRS, Pair
+from repack import repack
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+STRICT = (os.environ.get("GATE_STRICT") or os.environ.get("CI", "")).lower() in ("1", "true")
 CLUSTER = ROOT / "tests" / "cluster" / "cluster.py"
 COLLECTION = pathlib.Path("ansible_collections", "meshops", "istio_precheck")
 
 # The first elements of the paths that the tarball may hold.
-SHIPPED = set("CHANGELOG.rst COPYING FILES.json MANIFEST.json README.md changelogs docs meta playbooks plugins roles".split())
+SHIPPED = set("CHANGELOG.rst CODE_OF_CONDUCT.md CONTRIBUTING.md COPYING FILES.json MANIFEST.json README.md changelogs docs SECURITY.md meta playbooks plugins roles".split())
 
 
 class Failed(Exception):
@@ -50,7 +55,7 @@ class Skipped(Exception):
 class Stage:
     name: str
     about: str
-    run: Callable[[], None]
+    run: Callable[[], str | None]  # returns what it could not test, if anything
     minutes: int = 5
     everywhere: bool = True  # else the machine decides, and where the gate is strict, a skip is a failure
 
@@ -174,8 +179,10 @@ def pytest(*arguments: str, venv: pathlib.Path = VENV) -> None:
 
 
 @contextlib.contextmanager
-def copied_tree(venv: pathlib.Path = VENV) -> Iterator[pathlib.Path]:
+def copied_tree(venv: pathlib.Path = VENV, backwards: bool = False) -> Iterator[pathlib.Path]:
     """A copy of the checkout, ignored files left out, in a collections path that also holds kubernetes.core.
+
+    With `backwards` it is laid in another order and with other times, as on another machine.
 
     ansible-test takes neither a checkout outside of ansible_collections nor a link to one, and skips everything in
     a folder that git ignores: hence the copy, and outside of the repository.
@@ -188,10 +195,10 @@ def copied_tree(venv: pathlib.Path = VENV) -> Iterator[pathlib.Path]:
             ("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"),
             cwd=ROOT, env=environment(venv), check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        for name in filter(None, listed.stdout.split("\0")):
+        for name in sorted(filter(None, listed.stdout.split("\0")), reverse=backwards):
             if (ROOT / name).is_file():
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, copy / name, follow_symlinks=False)
+                (shutil.copy if backwards else shutil.copy2)(ROOT / name, copy / name, follow_symlinks=False)
         yield copy
 
 
@@ -244,20 +251,31 @@ def lint() -> None:
             lambda: run("antsibull-changelog", "lint", cwd=copy, **paths),
             lambda: run("antsibull-docs", "lint-collection-docs", *docs, ".", cwd=copy, **paths),
             lambda: run("shellcheck", *sorted(path.relative_to(copy) for path in scripts), cwd=copy),
+            lambda: run("reuse", "lint", "--lines", cwd=copy),
+            lambda: run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(copy.glob(".github/workflows/*.yml")), cwd=copy),
+            lambda: run("zizmor", "--offline", "--no-progress", "--persona", "pedantic", ".github/workflows", cwd=copy),
         )
 
 
-def build_into(target: pathlib.Path) -> pathlib.Path:
-    with copied_tree() as copy:
+def build_into(target: pathlib.Path, backwards: bool = False) -> pathlib.Path:
+    """The tarball that is released: made by ansible-galaxy, then always the same bytes for the same commit."""
+    with copied_tree(backwards=backwards) as copy:
         run("ansible-galaxy", "collection", "build", "--force", "--output-path", target, cwd=copy)
-    return next(target.glob("meshops-istio_precheck-*.tar.gz"))
+    tarball = next(target.glob("meshops-istio_precheck-*.tar.gz"))
+    epoch = os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct").strip()
+    print(repack(tarball, int(epoch)), tarball.name)
+    return tarball
 
 
 def build() -> None:
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
-    with tarfile.open(build_into(dist)) as tarball:
-        names = {name for name in tarball.getnames() if name.strip("./")}
+    tarball = build_into(dist)
+    with tempfile.TemporaryDirectory(prefix="istio-precheck-build-") as scratch:
+        if build_into(pathlib.Path(scratch), backwards=True).read_bytes() != tarball.read_bytes():
+            raise Failed("two builds of the same files differ")
+    with tarfile.open(tarball) as members:
+        names = {name for name in members.getnames() if name.strip("./")}
     stray = sorted(name for name in names if name.split("/")[0] not in SHIPPED or "/." in name)
     missing = sorted({"COPYING", "README.md", "meta/runtime.yml", "plugins/modules/localhost_listener_info.py"} - names)
     if stray or missing:
@@ -284,8 +302,15 @@ def playbooks() -> None:
     pytest("-n", "auto", "tests/playbooks")
 
 
+def strip(collection: pathlib.Path) -> None:
+    """Leave what may be needed to run, and nothing else."""
+    for path in collection.iterdir():
+        if path.name not in ("meta", "playbooks", "plugins", "roles"):
+            (shutil.rmtree if path.is_dir() else os.remove)(path)
+
+
 def demo() -> None:
-    """As a user would: install the tarball, then call the playbook by its name."""
+    """As a user would: install the tarball beside nothing but ansible-core and kubernetes.core, then call the playbook by its name."""
     with tempfile.TemporaryDirectory(prefix="istio-precheck-demo-") as scratch:
         place = pathlib.Path(scratch)
         settings = {
@@ -295,30 +320,100 @@ def demo() -> None:
             "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
         }
         tarball = build_into(place)
-        run("ansible-galaxy", "collection", "install", tarball, "--offline", "--collections-path", place, cwd=place, **settings)
-        printed = run("ansible-playbook", "meshops.istio_precheck.demo", cwd=place, **settings)
+        core = ask(VENV / "bin" / "python", "from ansible.release import __version__; print(__version__)")
+        clean = place / "venv"
+        run(pythons()[0], "-m", "venv", clean)
+        run(clean / "bin" / "pip", "install", "-qq", "--disable-pip-version-check", f"ansible-core=={core}")
+        (clean / "ansible.cfg").touch()
+        run("ansible-galaxy", "collection", "install", tarball, "--offline", "--collections-path", place, cwd=place, venv=clean, **settings)
+        run("ansible-galaxy", "collection", "verify", "meshops.istio_precheck", "--offline", cwd=place, venv=clean, **settings)
+        strip(place / COLLECTION)
+        printed = run("ansible-playbook", "meshops.istio_precheck.demo", cwd=place, venv=clean, **settings)
     if not re.search(r"^TASK ", printed, re.MULTILINE):
         raise Failed("the demo played nothing")
 
 
-def older() -> None:
-    """The tests that need no cluster, and those of sanity that depend on it, with each older ansible-core for which there is a Python."""
-    versions = [(python, python_version(python)) for python in pythons()[1:]]
-    wanted = [(python, version) for python, version in versions if version in ("3.10", "3.11")]
-    if not wanted:
-        raise Skipped("needs Python 3.10 or 3.11 next to a newer one")
+def importer() -> None:
+    """What Galaxy does with an upload, and what Automation Hub asks for beyond that. Each warning is a failure."""
+    with tempfile.TemporaryDirectory(prefix="istio-precheck-importer-") as scratch:
+        tarball = build_into(pathlib.Path(scratch))
+        settings = {
+            # It hides the collections path, not those that Python finds, as in the `ansible` package.
+            "PYTHONPATH": str(VENV / "deps"),
+            "GALAXY_IMPORTER_CHECK_REQUIRED_TAGS": "true",
+            "GALAXY_IMPORTER_TMP_ROOT_DIR": scratch,
+            "HOME": str(VENV / "home"),
+        }
+        printed = run(VENV / "bin" / "python", "-m", "galaxy_importer.main", tarball, cwd=pathlib.Path(scratch), **settings)
+    found = [line for line in printed.splitlines() if re.match(r"WARNING|ERROR|CRITICAL", line)]
+    if found or "Importer processing completed successfully" not in printed:
+        raise Failed(f"galaxy-importer says: {'; '.join(found) or 'nothing'}")
 
-    tests = [f"--test={name}" for name in ("ansible-doc", "compile", "import", "runtime-metadata", "validate-modules")]
 
-    def on(python: pathlib.Path, version: str) -> None:
-        venv = ROOT / f".venv-{version}"
-        run(ROOT / "tests" / "setup", venv.name, PYTHON=str(python))
-        each(
+# What depends on the client and on ansible-core, and takes seconds.
+FAULTS = ("tests/unit/plugins/module_utils/test__api.py", "tests/unit/plugins/module_utils/test__exec.py", "tests/unit/plugins/modules", "tests/unit/plugins/action")
+# Those tests of sanity that depend on the versions most and need the fewest tools.
+SANITY = tuple(f"--test={name}" for name in ("ansible-doc", "compile", "import", "runtime-metadata", "validate-modules"))
+
+
+def on_pairs(pairs: Sequence[Pair], test: Callable[[Pair, pathlib.Path], None]) -> str:
+    """Do it with each pair for which there is a Python, and say for which there was none."""
+    found = {python_version(python): python for python in pythons()}
+
+    def on(pair: Pair) -> None:
+        print(f"\n--- {pair.name}", flush=True)
+        run(ROOT / "tests" / "setup", pair.venv, PYTHON=str(found[pair.python]), CORE=pair.core, CLIENT=pair.client, ANSIBLE=pair.ansible)
+        manifest = json.loads((ROOT / pair.venv / "deps" / "ansible_collections" / "kubernetes" / "core" / "MANIFEST.json").read_text("utf-8"))
+        try:
+            if manifest["collection_info"]["version"] != pair.kubernetes_core:
+                raise Failed(f"ansible {pair.ansible} has kubernetes.core {manifest['collection_info']['version']}")
+            test(pair, ROOT / pair.venv)
+        except Failed as reason:
+            raise Failed(f"{pair.name}: {reason}") from reason
+
+    each(*(lambda pair=pair: on(pair) for pair in pairs if pair.python in found))
+    without = [pair for pair in pairs if pair.python not in found]
+    if len(without) == len(pairs):
+        raise Skipped("none of the Pythons of tests/matrix.py is here")
+    return "; ".join(f"not tested, there is no Python {pair.python}: {pair.name}" for pair in without)
+
+
+def older() -> str:
+    """The slice of the matrix that is cheap: all tests that need no cluster with the oldest pair, and the fault table with the others."""
+
+    def test(pair: Pair, venv: pathlib.Path) -> None:
+        if pair != OLDEST:
+            return pytest("-n", "auto", *FAULTS, venv=venv)
+        return each(
             lambda: pytest("-n", "auto", "tests/unit", "tests/playbooks", venv=venv),
-            lambda: sanity(venv, "--python", version, *tests),
+            lambda: sanity(venv, "--python", pair.python, *SANITY),
         )
 
-    each(*(lambda one=one: on(*one) for one in wanted))
+    # .venv itself is the newest.
+    return on_pairs([pair for pair in PAIRS if pair != NEWEST], test)
+
+
+def matrix() -> str:
+    """All of it, with each pair; the real cluster with the oldest and the newest."""
+    real = cluster_given() or cluster_possible()
+    ours = real and "cluster-down" in planned()
+
+    def test(pair: Pair, venv: pathlib.Path) -> None:
+        each(
+            lambda: pytest("-n", "auto", "tests/unit", "tests/playbooks", "tests/trust", venv=venv),
+            lambda: sanity(venv, "--python", pair.python, *(word for name in pair.without for word in ("--skip-test", name))),
+            *([lambda: pytest("tests/live", venv=venv)] if real and pair in (OLDEST, NEWEST) else []),
+        )
+
+    try:
+        without = on_pairs(PAIRS, test)
+    finally:
+        if ours:
+            cluster("down")
+    untested = "; ".join(filter(None, (without, "" if real else "not tested, needs root on Debian 12, x86-64, or a cluster to use up: tests/live")))
+    if untested and STRICT:
+        raise Failed(untested)
+    return untested
 
 
 def trust() -> None:
@@ -373,15 +468,17 @@ def bench() -> None:
 
 STAGES = (
     Stage("unit", "pytest over tests/unit", unit),
-    Stage("lint", "yamllint, ansible-lint, antsibull-changelog, antsibull-docs, shellcheck", lint),
+    Stage("lint", "style, documentation, changelog, licences, workflows", lint),
     Stage("build", "the tarball and what it holds, in dist/", build),
     Stage("sanity", "ansible-test sanity, on every Python found", sanity, minutes=10),
     Stage("units", "ansible-test units", units, 10),
     Stage("playbooks", "role and playbooks over recorded clusters", playbooks, minutes=10),
-    Stage("demo", "install the tarball and play meshops.istio_precheck.demo", demo),
-    Stage("older", "unit, playbooks and sanity with older ansible-core", older, minutes=20),
+    Stage("demo", "install the tarball in a clean environment and play meshops.istio_precheck.demo", demo),
+    Stage("importer", "galaxy-importer over the tarball", importer),
+    Stage("older", "the oldest versions, and the fault table with all of tests/matrix.py", older, minutes=20),
     Stage("trust", "faults, secrets and hostile input, on whole processes", trust, minutes=15),
     Stage("fuzz", "coverage-guided fuzzing of what comes from outside", fuzz, everywhere=False),
+    Stage("matrix", "everything with each pair of versions of tests/matrix.py", matrix, minutes=120),
     Stage("kernel", "the rule against what the kernel does", kernel, minutes=5, everywhere=False),
     Stage("cluster-up", "start the test cluster, built from source the first time", lambda: cluster("up"), minutes=40, everywhere=False),
     Stage("live", "the tests on the real cluster", live, minutes=20, everywhere=False),
@@ -392,7 +489,7 @@ STAGES = (
 
 def planned() -> set[str]:
     """The stages of a full run: a cluster that was given or runs already is not ours to stop."""
-    names = {stage.name for stage in STAGES} - {"bench"}
+    names = {stage.name for stage in STAGES} - {"bench", "matrix"}
     if cluster_given():
         names -= {"cluster-up", "cluster-down"}
     elif cluster_possible() and CLUSTER.exists():
@@ -405,12 +502,12 @@ def play(stage: Stage, strict: bool) -> tuple[str, str]:
     """The outcome, and the reason where it did not pass."""
     PROGRESS.deadline = time.monotonic() + stage.minutes * 60
     try:
-        stage.run()
+        untested = stage.run()
     except Skipped as reason:
         return "failed" if strict else "skipped", str(reason)
     except (Failed, OSError, subprocess.CalledProcessError, ElementTree.ParseError) as reason:
         return "failed", str(reason)
-    return "passed", ""
+    return "passed", untested or ""
 
 
 def main() -> int:
@@ -419,7 +516,6 @@ def main() -> int:
     named = set(parser.parse_args().stages)
     if unknown := named - {stage.name for stage in STAGES}:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}")
-    strict = (os.environ.get("GATE_STRICT") or os.environ.get("CI", "")).lower() in ("1", "true")
 
     selected = named or planned()
     lines: list[str] = []
@@ -428,7 +524,7 @@ def main() -> int:
         if stage.name in selected:
             print(f"\n=== {stage.name}: {stage.about}", flush=True)
             began = time.monotonic()
-            outcome, reason = play(stage, stage.name in named or strict and not stage.everywhere)
+            outcome, reason = play(stage, stage.name in named or STRICT and not stage.everywhere)
             outcomes[outcome] += 1
             PROGRESS.failed |= {stage.name} if outcome == "failed" else set()
             lines.append(f"{outcome:8} {stage.name:13}{time.monotonic() - began:7.1f} s  {reason}".rstrip())

@@ -29,7 +29,6 @@ from .settings import CACHE, CLUSTER_DIR, locked, program, run
 PROGRAMS = CLUSTER_DIR / "programs"
 KEEP_SECONDS = 7 * 24 * 3600
 PYTHON = pathlib.Path("/usr/bin/python3")
-GO = "/usr/lib/go-1.19/bin/go"
 Files = Dict[str, Union[pathlib.Path, bytes]]
 PYTHON_MODULES = "import __future__, encodings.idna, encodings.utf_8, encodings.latin_1, runpy, signal, socket, sys, time"
 
@@ -158,7 +157,7 @@ def go_program(folder: pathlib.Path) -> pathlib.Path:
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as work:
             environment = {**os.environ, "CGO_ENABLED": "0", "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": f"{work}/cache", "GOPATH": f"{work}/path"}
-            run(GO, "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", f"{work}/listen", source, env=environment)
+            run(program("go"), "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", f"{work}/listen", source, env=environment)
             pathlib.Path(work, "listen").replace(path)
     return path
 

@@ -30,7 +30,7 @@ IMAGES = {
     "ss": "iproute2",
     "node": "nodejs",
     "/usr/bin/python3": "python3",
-    "/usr/lib/go-1.19/bin/go": "golang-1.19-go",
+    "go": "golang-go",
 }
 BUILD = {
     "/usr/lib/go-1.19/bin/go": "golang-1.19-go",

@@ -1,0 +1,68 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the files say about versions is what tests/matrix.py tests."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import sys
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from matrix import NEWEST, OLDEST, PAIRS  # noqa: E402  pylint: disable=wrong-import-position
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def test_the_support_policy_lists_exactly_the_pairs():
+    rows = re.findall(r"^\| (2\.\S+) \| (\S+) \| (\S+) \| (\S+) \|$", text("docs/support.md"), re.MULTILINE)
+    assert rows == [(pair.core, pair.python, pair.client, pair.kubernetes_core) for pair in PAIRS]
+
+
+def minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+LOWER_BOUNDS = [
+    ("meta/runtime.yml", f"requires_ansible: '>={minor(OLDEST.core)}.0'"),
+    ("meta/ee-requirements.txt", f"kubernetes>={OLDEST.client}"),
+    ("galaxy.yml", f'kubernetes.core: ">={OLDEST.kubernetes_core},'),
+    ("tests/config.yml", f'python_requires: ">={OLDEST.python}"'),
+    ("README.md", f"ansible-core {minor(OLDEST.core)} to {minor(NEWEST.core)}"),
+    ("README.md", f"Python {OLDEST.python} to {NEWEST.python}"),
+]
+
+
+@pytest.mark.parametrize("name, line", LOWER_BOUNDS)
+def test_a_bound_that_a_file_declares_is_tested(name, line):
+    assert line in text(name)
+
+
+@pytest.mark.parametrize("line", [f'ansible-core=={NEWEST.core} ; python_version >= "3.12"', f"kubernetes=={NEWEST.client}"])
+def test_the_environment_of_the_gate_is_the_newest_pair(line):
+    assert line in text("tests/requirements.txt").splitlines()
+
+
+def test_every_pair_has_an_environment_of_its_own():
+    assert len({pair.venv for pair in PAIRS}) == len(PAIRS)
+
+
+def test_actions_are_pinned_by_commit_and_say_their_version():
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    uses = [(path.name, line.strip()) for path in workflows for line in path.read_text("utf-8").splitlines() if "uses:" in line]
+    assert uses
+    assert [each for each in uses if not re.fullmatch(r"(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each[1])] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "changelogs" / "fragments").glob("*.yml")), ids=lambda path: path.name)
+def test_a_fragment_says_something_in_each_of_its_sections(path):
+    assert all(yaml.safe_load(path.read_text("utf-8")).values())
