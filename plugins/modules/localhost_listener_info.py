@@ -372,6 +372,7 @@ summary:
 import copy
 import datetime
 import math
+import signal
 import time
 import traceback
 
@@ -491,7 +492,22 @@ def record(snapshot, destination):
     return None
 
 
+class Stopped(BaseException):
+    """A signal that asks to end, as an exception, so that connections are closed and half-written files removed on the way out."""
+
+
+def stop(number, _frame):
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    raise Stopped(signal.Signals(number).name)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
 def main():
+    for each in SIGNALS:
+        signal.signal(each, stop)
     module = AnsibleK8SModule(
         module_class=AnsibleModule,
         argument_spec=argument_spec(),
@@ -500,6 +516,13 @@ def main():
         check_k8s=False,
         check_pyyaml=False,
     )
+    try:
+        check(module)
+    except Stopped as stopped:
+        module.fail_json(msg=f"stopped by {stopped}; nothing is known of the cluster")
+
+
+def check(module):
     options = read_options(module)
     started = time.monotonic()
     tables = Tables()

@@ -57,12 +57,12 @@ class Ended:
         return json.loads(self.stdout)
 
 
-def module(place: pathlib.Path, signals: t.Callable[[subprocess.Popen[str]], None] | None = None, patience: float = 120, **options: t.Any) -> Ended:
+def module(place: pathlib.Path, signals: t.Callable[[subprocess.Popen[str]], None] | None = None, patience: float = 200, **options: t.Any) -> Ended:
     """Runs the module over these options; `place` is its home and its folder for temporary files."""
     return run([sys.executable, "-c", MODULE], place, json.dumps(options), signals, patience)
 
 
-def playbook(place: pathlib.Path, *arguments: str, signals: t.Any = None, patience: float = 240, prefix: t.Sequence[str] = (), **variables: t.Any) -> Ended:
+def playbook(place: pathlib.Path, *arguments: str, signals: t.Any = None, patience: float = 600, prefix: t.Sequence[str] = (), **variables: t.Any) -> Ended:
     """Plays the gate with these variables; its facts are in `place`, see facts()."""
     place.mkdir(parents=True, exist_ok=True)
     given = place / "variables.json"

@@ -138,12 +138,13 @@ def by_exec(run: Run, concurrency: int, per_node: int) -> Source:
         workers = min(concurrency, turns.most)
         if not workers:
             return
-        with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="exec") as pool:
-            try:
-                for worker in [pool.submit(work) for _number in range(workers)]:
-                    worker.result()
-            finally:
-                turns.end()
+        pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="exec")
+        try:
+            for worker in [pool.submit(work) for _number in range(workers)]:
+                worker.result()
+        finally:
+            turns.end()
+            pool.shutdown(wait=False)  # who interrupts a run closes its connections, which ends the workers
 
     return source
 

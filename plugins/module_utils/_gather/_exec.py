@@ -64,6 +64,7 @@ class ExecClient:
         self._watchdog = _Watchdog()
 
     def close(self) -> None:
+        """Ends at once what still runs."""
         self._watchdog.stop()
 
     def run(self, namespace: str, pod: str, container: str, command: t.Sequence[str]) -> Outcome:
@@ -82,9 +83,8 @@ class ExecClient:
             dials += failed.reason == "connection"
             if failed.wait is not None:
                 wait = failed.wait
-            if not failed.again or dials >= DIALS or time.monotonic() + wait >= deadline:
+            if not failed.again or dials >= DIALS or time.monotonic() + wait >= deadline or self._watchdog.stopped.wait(wait):
                 return Outcome("", None, failed.reason, failed.detail)
-            time.sleep(wait)
             wait = max(wait, FIRST_WAIT) * 2
 
     def _failed(self, error: Exception, deadline: float) -> _Failed:
@@ -274,7 +274,7 @@ class _Watchdog:
     def __init__(self) -> None:
         self._watched: dict[int, tuple[float, socket.socket]] = {}
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self.stopped = threading.Event()
         self._next = 0
         self._thread = threading.Thread(target=self._watch, name="exec-deadlines", daemon=True)
         self._thread.start()
@@ -288,6 +288,8 @@ class _Watchdog:
         def watched(connection: socket.socket) -> None:
             with self._lock:
                 self._watched[ticket] = (deadline, connection)
+            if self.stopped.is_set():
+                raise OSError("the run has ended")
 
         try:
             yield watched
@@ -296,14 +298,17 @@ class _Watchdog:
                 self._watched.pop(ticket, None)
 
     def stop(self) -> None:
-        self._stopped.set()
+        """Shuts down all that is watched, and whatever comes to be."""
+        self.stopped.set()
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(0.1):
+        ended = False
+        while not ended:
+            ended = self.stopped.wait(0.1)
             now = time.monotonic()
             with self._lock:
-                late = [connection for deadline, connection in self._watched.values() if now > deadline]
+                late = [connection for deadline, connection in self._watched.values() if ended or now > deadline]
             for connection in late:
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)

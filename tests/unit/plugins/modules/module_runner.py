@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 import typing as t
 
 from ansible.module_utils import basic
@@ -46,10 +47,14 @@ class Ended(t.NamedTuple):
 def run(main: t.Callable[[], t.Any], check_mode: bool = False, **options: t.Any) -> Ended:
     stdout, stderr = io.StringIO(), io.StringIO()
     code = None
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with patch_module_args({**options, "_ansible_check_mode": check_mode}), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
             main()
         except SystemExit as ended:
             code = int(ended.code or 0)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     assert code is not None, "the module neither exited nor failed"
     return Ended(code, json.loads(stdout.getvalue()), stderr.getvalue())
