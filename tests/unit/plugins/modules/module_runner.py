@@ -57,4 +57,6 @@ def run(main: t.Callable[[], t.Any], check_mode: bool = False, **options: t.Any)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     assert code is not None, "the module neither exited nor failed"
-    return Ended(code, json.loads(stdout.getvalue()), stderr.getvalue())
+    # Without what ansible-core says to itself and takes out on arrival: from 2.22 on also the secrets that it is to mask everywhere.
+    result = {key: value for key, value in json.loads(stdout.getvalue()).items() if not key.startswith("_ansible_")}
+    return Ended(code, result, stderr.getvalue())
