@@ -31,7 +31,7 @@ def changes(manifests: t.Sequence[Thing], current: t.Sequence[Thing], remediatio
     A change is `{action: create | update | none, manifest, before}`. One is refused if the Sidecar is not the one it was planned from.
     """
     there = _by_key(current)
-    today = {_key(remediation["manifest"]): remediation["manifest"] for remediation in remediations}
+    plans = [remediation["manifest"] for remediation in remediations]
     planned: list[Thing] = []
     refused: list[str] = []
     for manifest in manifests:
@@ -44,7 +44,7 @@ def changes(manifests: t.Sequence[Thing], current: t.Sequence[Thing], remediatio
         elif version:
             action, why = "update", "it is gone since the plan was made."
         else:
-            action, why = "create", _why_not_create(manifest, today.get(key))
+            action, why = "create", _why_not_create(manifest, plans)
         planned.append({"action": action, "manifest": manifest, "before": essence(existing) if existing else None})
         if why:
             refused.append(f"Sidecar {'/'.join(key)}: {why}")
@@ -58,12 +58,20 @@ def _why_not_update(existing: Thing, version: str | None) -> str | None:
     return None if version == now else f"it changed since the plan was made (resourceVersion {version}, now {now}). Plan again."
 
 
-def _why_not_create(manifest: Thing, today: Thing | None) -> str | None:
-    """A new Sidecar holds a copy of the default that it replaces; today's plan knows the default of today."""
+def _why_not_create(manifest: Thing, plans: t.Sequence[Thing]) -> str | None:
+    """A new Sidecar holds a copy of the default that it replaces, and has to be the only one that selects its pods; today's plans know both."""
+    today = _by_key(plans).get(_key(manifest))
     if today is None:
-        return None
+        there = next((plan for plan in plans if plan["metadata"].get("resourceVersion") and _select_alike(plan, manifest)), None)
+        return f"Sidecar {'/'.join(_key(there))} selects these pods by now, and a second one would have no effect. Plan again." if there else None
     then, now = ((m["metadata"].get("annotations") or {}).get(CARRIES_OVER) or "none" for m in (manifest, today))
     return None if then == now else f"it carries over the settings of {then}, but the default now is {now}. Plan again."
+
+
+def _select_alike(one: Thing, other: Thing) -> bool:
+    """Whether one of the two selects all pods that the other does."""
+    selectors = [(each["spec"].get("workloadSelector") or {}).get("labels") or {} for each in (one, other)]
+    return _key(one)[0] == _key(other)[0] and (selectors[0].items() <= selectors[1].items() or selectors[1].items() <= selectors[0].items())
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -125,10 +125,15 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
                     annotation = _suppressed_by(group, record["pods"])
                     if annotation:
                         suppressed[record["id"]] = annotation
-    judged = apply(sorted(records["finding"], key=_urgency), options.waivers, suppressed, options.today)
-    concerned = {Workload(finding["namespace"], **finding["workload"]) for finding in judged.findings}
-    looked = {workload: [_look(entry, readings, mesh) for entry in groups[workload].targets] for workload in concerned}
-    findings, remediations = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version).of(judged.findings, looked)
+    found = sorted(records["finding"], key=_urgency)
+    concerned = [group for group in groups.values() if any(seen.verdict.outcome == "finding" for seen in group.seen)]
+    looked = {group.workload: [_look(entry, readings, mesh) for entry in group.targets] for group in _whole(concerned, snapshot, options, controllers)}
+    remedies = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version)
+    findings, remediations = remedies.of(found, looked)
+    judged = apply(findings, options.waivers, suppressed, options.today)  # after the remedies: a waiver may ask for them, too
+    if judged.waived:  # a waived port is kept as it is, not cured
+        findings, remediations = remedies.of([finding for finding in found if finding["id"] in judged.expired], looked)
+    findings = [{**finding, "notes": [*finding["notes"], *judged.expired[finding["id"]]]} for finding in findings]
     report = {
         "findings": findings,
         "waived": judged.waived,
@@ -190,6 +195,22 @@ class _Readings:
 
 NO_IPV6_HALF = "The IPv6 half of the table, /proc/net/tcp6, is missing."
 """Only a kernel without IPv6 lacks the file (a cut-off table is never kept), and there it hides nothing from a pod without an IPv6 address."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Workloads
+
+
+def _whole(groups: t.Sequence[_Group], snapshot: Snapshot, options: Options, controllers: Controllers) -> list[_Group]:
+    """The groups with all pods that Services expose, also those that label_selectors left out: a Sidecar selects these, too."""
+    if not (groups and options.selection.label_selectors):
+        return list(groups)
+    whole = {group.workload: {key(entry.pod): entry for entry in group.targets} for group in groups}
+    for entry in select(snapshot, options.selection._replace(label_selectors=())).targets:
+        targets = whole.get(controllers.workload(entry.pod))
+        if targets is not None:
+            targets.setdefault(key(entry.pod), entry)
+    return [group._replace(targets=[entry for _key, entry in sorted(whole[group.workload].items())]) for group in groups]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

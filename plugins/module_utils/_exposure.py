@@ -200,8 +200,8 @@ class _Collector:
         if not selector:
             return
         for port in entry["spec"].get("ports") or ():
-            protocol = port.get("protocol") or "TCP"
-            if protocol.upper() == "UDP":
+            protocol = port.get("protocol")  # without one istiod detects it: convertPort, serviceentry/conversion.go@1.20.8
+            if (protocol or "").upper() == "UDP":
                 self._skip(entry, port["number"], "UDP is not checked: the rule is about TCP listeners.")
                 continue
             offer = _Offer(name, port["number"], port.get("name") or "", protocol, "ServiceEntry", (), entry["metadata"].get("creationTimestamp") or "")

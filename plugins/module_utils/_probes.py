@@ -28,6 +28,8 @@ PROBES = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": 
 
 LEGACY_ENV = "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION"
 
+IN_SPITE = "with or without a Sidecar"
+
 
 class Probe(t.NamedTuple):
     """A probe as its author wrote it."""
@@ -57,7 +59,7 @@ def probe_notes(pod: Thing, port: int, after: ControlPlane, cured: bool) -> list
         if probe.port != port:
             continue
         what = f"The {probe.name} of container {probe.container} asks port {port}"
-        agent_asks = "with or without a Sidecar, because the Istio agent sends it to the pod IP"
+        agent_asks = f"{IN_SPITE}, because the Istio agent sends it to the pod IP"
         since = REWRITTEN_SINCE[probe.kind]
         # One that this injector would have rewritten and did not is one that the next will leave alone, too.
         left_alone = not probe.rewritten and (refused or since < (1, 10) or (agent is not None and agent >= since))
@@ -69,6 +71,11 @@ def probe_notes(pod: Thing, port: int, after: ControlPlane, cured: bool) -> list
         elif probe.kind != "tcpSocket" and not cured:  # the proxy accepts every TCP connection, so that kind never fails
             notes.append(f"{what} through the proxy: it fails with the port, and a Sidecar that cures the port cures it.")
     return notes
+
+
+def in_spite_of_sidecar(note: str) -> bool:
+    """Whether the note is of a probe that no Sidecar cures."""
+    return IN_SPITE in note
 
 
 def _probes(pod: Thing, kept: dict[str, t.Any]) -> t.Iterator[Probe]:

@@ -15,9 +15,10 @@ from collections import defaultdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Port, Seen, advice
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing, can_be_asked, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlane, has_sidecar
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import in_spite_of_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import Case, Labels, Neighbour, Plan, api_version, plan
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import REVISION_LABELS, Controllers, Workload
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload, lasting
 
 Records = t.List[t.Dict[str, t.Any]]
 
@@ -87,9 +88,7 @@ class Remedies:
         candidates = [self._controllers.match_labels(each.pod) or {} for each in looked[:1]]
         exposures = {(e.created, e.service) for each in looked for seen in each.ports.values() for e in seen.exposures if e.kind == "Service" and e.selected}
         for _created, name in sorted(exposures):
-            selector = self._services[workload.namespace, name]["spec"].get("selector") or {}
-            # One label of these is an OpenShift rollout's there only; elsewhere it is a name like any other.
-            candidates.append({k: v for k, v in selector.items() if k not in REVISION_LABELS or (k == "deployment" and workload.kind != "DeploymentConfig")})
+            candidates.append(lasting(self._services[workload.namespace, name]["spec"].get("selector") or {}, workload.kind))
         together = {k: v for candidate in candidates[1:] for k, v in candidate.items()}
         unique: list[Labels] = []
         for candidate in [*candidates, together]:
@@ -104,12 +103,13 @@ def _different(sidecars: t.Sequence[Thing | None]) -> list[Thing | None]:
 
 def _remediation(made: Plan, findings: t.Mapping[int, Thing]) -> Thing:
     cured = [findings[port] for port in sorted(made.cures)]
-    probes = [f"Not cured by it: {note}" for finding in cured for note in finding["notes"] if "with or without a Sidecar" in note]
+    probes = [f"Not cured by it: {note}" for finding in cured for note in finding["notes"] if in_spite_of_sidecar(note)]
     record = {"action": made.action, "manifest": made.manifest, "findings": [finding["id"] for finding in cured], "notes": made.notes + probes}
     return {**record, "made_from": made.made_from} if made.made_from else record
 
 
 def _with_remedy(finding: Thing, made: Plan) -> Thing:
     if finding["port"] in made.cures:
-        return {**finding, "remedy": f"{made.action}_sidecar"}
+        lasting_cure = [advice(finding["port"])] if any(in_spite_of_sidecar(note) for note in finding["notes"]) else []
+        return {**finding, "remedy": f"{made.action}_sidecar", "notes": [*finding["notes"], *lasting_cure]}
     return {**finding, "remedy": "change_bind", "notes": [*finding["notes"], made.refused[finding["port"]], advice(finding["port"])]}

@@ -130,9 +130,11 @@ def _update(case: Case, sidecar: Thing, cures: dict[int, str]) -> tuple[Thing, l
     misfit = _misfit(case, selector, f"Sidecar {where}, which would have to be edited,")
     if misfit:
         raise _Obstacle(misfit)
-    meta = {"name": sidecar["metadata"]["name"], "namespace": case.workload.namespace}
+    meta: Thing = {"name": sidecar["metadata"]["name"], "namespace": case.workload.namespace}
     if sidecar["metadata"].get("resourceVersion"):
         meta["resourceVersion"] = sidecar["metadata"]["resourceVersion"]  # the API server then refuses to edit any other version
+    if sidecar["metadata"].get("labels"):  # where the file is applied with kubectl, a label that it lacks is taken away, istio.io/rev for one
+        meta["labels"] = dict(sorted(sidecar["metadata"]["labels"].items()))
     spec = {**copy.deepcopy(sidecar["spec"]), "ingress": _ingress(case, sidecar, cures)}
     notes = [f"It edits Sidecar {where}, which selects these pods: a second one for them would have no effect. Only its ingress changes."]
     return _manifest(case, meta, spec), notes + _rivals(case, sidecar) + _dormant(case, selector)
@@ -177,15 +179,15 @@ def _one_effective(case: Case) -> None:
 def _check_ports(case: Case) -> None:
     """Raises _Obstacle where one list of ports does not fit all pods."""
     exposed = {seen.name for port in case.ports for seen in port.seen}
-    meant: dict[tuple[str, int, str], set[int]] = {}
+    meant: dict[tuple[str, str, int, str], set[int]] = {}
     for port in case.ports:
         for seen in port.seen:
             for e in seen.exposures:
-                meant.setdefault((e.service, e.service_port, e.port_name), set()).add(port.number)
-    for (service, number, _name_), targets in sorted(meant.items()):
+                meant.setdefault((e.kind, e.service, e.service_port, e.port_name), set()).add(port.number)
+    for (kind, service, number, _name_), targets in sorted(meant.items()):
         if len(targets) > 1:
             raise _Obstacle(
-                f"Port {number} of Service {service} is port {_some(sorted(map(str, targets)))}, depending on the pod: no Sidecar fits all of them."
+                f"Port {number} of {kind} {service} is port {_some(sorted(map(str, targets)))}, depending on the pod: no Sidecar fits all of them."
             )
     for port in case.ports:
         having = sorted(seen.name for seen in port.seen)

@@ -60,27 +60,35 @@ def compile_waivers(entries: t.Sequence[t.Mapping[str, t.Any]] | None) -> list[W
             expression = jmespath.compile(match)
         except jmespath.exceptions.JMESPathError as error:
             raise WaiverError(f"{where}.match: invalid JMESPath: {error}") from error
-        unknown = next((name for name in _functions(expression.parsed) if name not in jmespath.functions.Functions.FUNCTION_TABLE), None)
-        if unknown:
-            raise WaiverError(f"{where}.match: unknown JMESPath function {unknown}() at column {_column(match, unknown)}: {match}")
+        mistake = next(_mistakes(expression.parsed, jmespath.functions.Functions.FUNCTION_TABLE), None)
+        if mistake:
+            raise WaiverError(f"{where}.match: {mistake[0]} at column {_column(match, mistake[1])}: {match}")
         compiled.append(Waiver(match, str(entry["reason"]).strip(), _day(entry.get("until"), where), expression))
     return compiled
 
 
-def _functions(node: t.Any) -> t.Iterator[str]:
-    """The names of the functions that a parsed expression calls; jmespath itself looks for them only when it comes to the call."""
-    if isinstance(node, dict):
-        if node.get("type") == "function_expression":
-            yield node["value"]
-        node = node.get("children") or ()
+def _mistakes(node: t.Any, functions: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, str]]:
+    """What of a parsed expression is wrong whatever the finding, each with a pattern for its text; jmespath sees it only when it comes to it."""
     if isinstance(node, (list, tuple)):
         for child in node:
-            yield from _functions(child)
+            yield from _mistakes(child, functions)
+    elif isinstance(node, dict):
+        children = node.get("children") or ()
+        if node.get("type") == "function_expression":
+            name, known = node["value"], functions.get(node["value"])
+            parameters = known["signature"] if known else ()
+            if known is None:
+                yield f"unknown JMESPath function {name}()", rf"\b{re.escape(name)}\s*\("
+            elif len(children) < len(parameters) or (len(children) > len(parameters) and not parameters[-1].get("variadic")):
+                yield f"{name}() takes {len(parameters)} argument{'s' if len(parameters) > 1 else ''}, not {len(children)},", rf"\b{re.escape(name)}\s*\("
+        elif node.get("type") == "slice" and children[2] == 0:
+            yield "a slice with a step of 0", r":\s*-?0+\s*\]"
+        yield from _mistakes(children, functions)
 
 
-def _column(match: str, function: str) -> int:
+def _column(match: str, pattern: str) -> int:
     """Counted from 0, as jmespath does for what it finds itself."""
-    found = re.search(rf"\b{re.escape(function)}\s*\(", match)
+    found = re.search(pattern, match)
     return found.start() if found else 0
 
 
@@ -99,6 +107,8 @@ class Judged(t.NamedTuple):
     findings: list[dict[str, t.Any]]
     waived: list[dict[str, t.Any]]
     warnings: list[str]
+    expired: dict[str, list[str]]
+    """By id of the finding that counts: of which waivers it is no more waived."""
 
 
 def apply(findings: t.Sequence[dict[str, t.Any]], waivers: t.Sequence[Waiver], suppressed: t.Mapping[str, str], today: datetime.date) -> Judged:
@@ -108,6 +118,7 @@ def apply(findings: t.Sequence[dict[str, t.Any]], waivers: t.Sequence[Waiver], s
     counts and says so in `notes`. A waiver that matches nothing is reported, since it hides nothing but its author's mistake.
     """
     counted, waived, warnings = [], [], []
+    expired: dict[str, list[str]] = {}
     used = set()
     for finding in findings:
         by: dict[str, t.Any] | None = None
@@ -126,12 +137,13 @@ def apply(findings: t.Sequence[dict[str, t.Any]], waivers: t.Sequence[Waiver], s
             waived.append({**finding, "waived_by": by})
         else:
             counted.append({**finding, "notes": finding["notes"] + notes})
+            expired[finding["id"]] = notes
     for number, waiver in enumerate(waivers):
         if number not in used:
             warnings.append(f"waivers[{number}] matches no finding: {waiver.match}")
         elif waiver.expired(today):
             warnings.append(f"waivers[{number}] expired on {t.cast(datetime.date, waiver.until).isoformat()}: {waiver.match}")
-    return Judged(counted, waived, warnings)
+    return Judged(counted, waived, warnings, expired)
 
 
 def suppresses(annotation: str | None, code: str) -> bool:

@@ -22,7 +22,6 @@ REVISION_LABELS = frozenset(
         "batch.kubernetes.io/job-name",
         "controller-revision-hash",
         "controller-uid",
-        "deployment",
         "job-name",
         "pod-template-generation",
         "pod-template-hash",
@@ -35,6 +34,9 @@ REVISION_LABELS = frozenset(
 
 From the well-known labels of Kubernetes (pkg/apis/apps, pkg/apis/batch), Argo Rollouts and OpenShift.
 """
+
+OPENSHIFT = ("DeploymentConfig", "ReplicationController")
+"""Kinds of controller for which the label `deployment` names one rollout; for any other it is a name like any other."""
 
 TEMPLATE_LABELS = ("pod-template-hash", "rollouts-pod-template-hash", "controller-revision-hash")
 
@@ -84,7 +86,7 @@ class Controllers:
         return Workload(namespace, kind, name)
 
     def match_labels(self, pod: dict[str, t.Any]) -> dict[str, str] | None:
-        """The matchLabels of the pod's controller less those in REVISION_LABELS; None where it is not known or has others.
+        """The matchLabels of the pod's controller that last; None where it is not known or has no others.
 
         A Sidecar's workloadSelector knows equality only, so a selector with matchExpressions cannot be said in it.
         """
@@ -98,7 +100,12 @@ class Controllers:
         equal = selector.get("matchLabels")
         if selector.get("matchExpressions") or not isinstance(equal, dict):
             return None
-        return {str(k): str(v) for k, v in equal.items() if k not in REVISION_LABELS} or None
+        return lasting({str(k): str(v) for k, v in equal.items()}, controller["kind"]) or None
+
+
+def lasting(labels: t.Mapping[str, str], kind: str) -> dict[str, str]:
+    """The labels that pods of a controller of this kind share from one revision to the next."""
+    return {key: value for key, value in labels.items() if key not in REVISION_LABELS and (key != "deployment" or kind not in OPENSHIFT)}
 
 
 def _controller_of(thing: dict[str, t.Any]) -> tuple[str, str] | None:

@@ -246,7 +246,7 @@ findings:
       sample: >-
         It listens on 127.0.0.1:8080 only: today istiod 1.9 delivers to 127.0.0.1, after the upgrade istiod 1.21 delivers to the pod IP.
     remedy:
-      description: V(create_sidecar), V(update_sidecar) or V(change_bind). Not in RV(remediated) and RV(waived).
+      description: V(create_sidecar), V(update_sidecar) or V(change_bind). In RV(waived) what it would be without the waiver; not in RV(remediated).
       type: str
       sample: create_sidecar
     notes:

@@ -22,7 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import Delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts, is_loopback
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, parse
 from ansible_collections.meshops.istio_precheck.tests.kernel.netns import NetworkNamespace, connect, why_impossible
 
@@ -258,6 +260,23 @@ def _draws(rng: random.Random, pod: Pod, count: int, first_port: int, seen: Coun
                 sock.close()
 
 
+def _verdict(pod: Pod, on_port: list[Listener], place: str, destination: str, port: int, truth: bool, seen: Counter[str]) -> Iterator[str]:
+    """Say where the rule's verdict is not what the connection found: from the neighbour one to the pod's address, from inside one that a proxy makes."""
+    if place == "outside":
+        delivery = Delivery("pod_ip", None, port, "the pod is asked")
+    elif destination in ("127.0.0.1", "::1"):
+        delivery = Delivery("localhost", destination, port, "the proxy asks")
+    else:
+        return
+    asked = destination if place == "outside" else pod.addresses[0]
+    found = judge(on_port, port, [asked], delivery, delivery)
+    seen["verdicts"] += 1
+    local = any(is_loopback(listener.address) for listener in on_port)
+    wanted = ("ok", "remediated") if truth else ("finding",) if local else ("not_listening",)
+    if found.outcome not in wanted or (place == "outside" and found.outcome == "remediated"):
+        yield f"{found.outcome}, the connection from {place} to {destination} {'found' if truth else 'did not find'} a listener, {on_port}"
+
+
 def _compare(pod: Pod, draws: list[Draw], seen: Counter[str]) -> list[str]:
     """Return a sentence for every answer that is not the kernel's."""
     wrong: list[str] = []
@@ -304,6 +323,8 @@ def _compare(pod: Pod, draws: list[Draw], seen: Counter[str]) -> list[str]:
                 if answer is None and may_be_none:
                     seen[f'{source}: None, "::" of unknown v6only and an IPv4 destination'] += 1
                     seen["... of these, the kernel found a listener"] += truth
+                elif answer is truth and not draw.has_interface:
+                    wrong.extend(f"{source}: {sentence}" for sentence in _verdict(pod, on_port, place, destination, port, truth, seen))
                 elif answer is not truth:
                     wrong.append(f"{source}: {answer}, the kernel says {truth}: from {place} to {destination}, {on_port}, bound {sorted(draw.bound)}")
     return wrong
@@ -341,4 +362,5 @@ def test_every_answer_is_the_one_that_a_real_connection_gets(capsys: pytest.Capt
 
     assert not wrong, f"{len(wrong)} mismatches, seed {SEED}:\n" + "\n".join(wrong[:20])
     assert seen["sets of listeners"] >= DRAWS
+    assert seen["verdicts"] > 2 * DRAWS
     assert seen["sets with two or more listeners on one port"] > seen["sets of listeners"] // 10

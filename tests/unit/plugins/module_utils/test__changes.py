@@ -12,6 +12,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar im
 
 OLD, NEW = {"egress": [{"hosts": ["./*"]}]}, {"egress": [{"hosts": ["./*"]}], "ingress": [{"port": {"number": 8080}}]}
 
+SELECTING, OTHERS = ({**NEW, "workloadSelector": {"labels": {"app": app}}} for app in ("web", "db"))
+
 
 def thing(spec, name="web", version=None, namespace="shop", **metadata):
     """As a manifest says it, or with server-managed fields as a server does."""
@@ -56,6 +58,13 @@ def planned(one, current=(), today=()):
             "create",
             "it carries over the settings of none, but the default now is shop/default@2. Plan again.",
         ),
+        (
+            manifest(SELECTING), [], [{**manifest(SELECTING, "7"), "metadata": {"namespace": "shop", "name": "mine", "resourceVersion": "7"}}], "create",
+            "Sidecar shop/mine selects these pods by now, and a second one would have no effect. Plan again.",
+        ),
+        (manifest(SELECTING), [], [{**manifest(SELECTING, "7"), "metadata": {"namespace": "bank", "name": "mine", "resourceVersion": "7"}}], "create", None),
+        (manifest(SELECTING), [], [{**manifest(OTHERS, "7"), "metadata": {"namespace": "shop", "name": "mine", "resourceVersion": "7"}}], "create", None),
+        (manifest(SELECTING), [], [{**manifest(SELECTING), "metadata": {"namespace": "shop", "name": "new"}}], "create", None),
         (manifest(NEW), [thing(OLD, version="7")], [], "update", "it exists, but the plan is for a new one."),
         (manifest(NEW), [thing(NEW, version="7")], [], "none", None),
         (manifest(NEW, "7"), [thing(OLD, version="7")], [], "update", None),

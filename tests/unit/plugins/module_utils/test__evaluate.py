@@ -18,6 +18,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     TODAY,
     endpoint_slice,
     istiod,
+    meta,
     pod,
     port,
     report,
@@ -370,6 +371,22 @@ def test_the_waivers_of_the_options_are_applied():
     assert not found["remediations"]
 
 
+def test_a_waiver_may_ask_for_the_remedy_and_a_waived_finding_has_one():
+    found = report([pod(), pod("b", app="b", owner=None)], [service(), service("b", selector={"app": "b"})], tables=[table(), table("b", ["127.0.0.2:8080"])],
+                   waivers=[{"match": "remedy == 'change_bind'", "reason": "known"}])  # fmt: skip
+    assert [(f["workload"]["name"], f["remedy"]) for f in found["findings"]] == [("web", "create_sidecar")]
+    assert [(f["workload"]["name"], f["remedy"]) for f in found["waived"]] == [("b", "change_bind")]
+    assert set(found["waived"][0]) == {*found["findings"][0], "waived_by"}
+    assert len(found["remediations"]) == 1
+
+
+def test_an_expired_waiver_is_noted_once_beside_one_that_counts():
+    waivers = [{"match": "port == `8080`", "reason": "old", "until": "2026-01-31"}, {"match": "port == `9090`", "reason": "known"}]
+    found = report(services=[service(ports=[port(), port(90, 9090, "x")])], binds=["127.0.0.1:8080", "127.0.0.1:9090"], waivers=waivers)
+    assert [note for note in found["findings"][0]["notes"] if "waives nothing" in note] == ["waivers[0] (old) expired on 2026-01-31 and waives nothing."]
+    assert [f["port"] for f in found["waived"]] == [9090]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Properties
 
@@ -436,16 +453,29 @@ def clusters(draw):
     ]
     slices = [endpoint_slice(f"svc-{draw(st.integers(0, 3))}", draw(NAMES), addresses=["10.0.0.5"]) for _n in range(draw(st.integers(0, 2)))]
     entries = [service_entry(namespace=draw(NAMES), selector={"app": "a"})] if draw(st.booleans()) else []
-    return snapshot(pods, services, sidecars, istiods, tables, unread=unread, endpointSlices=slices, serviceEntries=entries)
+    owners = [
+        {
+            "kind": kind,
+            "metadata": meta(name, namespace, ownerReferences=[{"kind": "Deployment", "name": name[0], "controller": True}] if kind == "ReplicaSet" else []),
+            "spec": {"selector": {"matchLabels": {"app": name[0], "pod-template-hash": "7d4b9"}}},
+        }
+        for kind, name, namespace in draw(
+            st.lists(st.tuples(st.sampled_from(["ReplicaSet", "StatefulSet"]), st.sampled_from(["a", "b", "a-7d4b9", "b-7d4b9"]), NAMES), unique=True, max_size=4)
+        )
+    ]
+    hidden = [{"resource": name} for name in draw(st.lists(st.sampled_from(["jobs", "configmaps", "endpointslices"]), unique=True))]
+    more = {"endpointSlices": slices, "serviceEntries": entries, "controllers": owners, "unlisted": hidden}
+    return snapshot(pods, services, sidecars, istiods, tables, unread=unread, **more)
 
 
 OPTIONS = st.builds(
-    lambda scope, replicas, to: Options(TODAY, Selection(scope=scope, replicas=replicas), to),
+    lambda labels, scope, replicas, to: Options(TODAY, Selection(label_selectors=labels, scope=scope, replicas=replicas), to),
+    st.sampled_from([(), (), ("app=a",)]),
     st.sampled_from(["mesh", "all"]),
     st.sampled_from(["all", "one"]),
     st.sampled_from([None, "1.9", "1.15", "1.21", "1.24"]),
 )
-LISTS = ("pods", "services", "sidecars", "serviceEntries", "endpointSlices", "socketTables", "unread")
+LISTS = ("pods", "services", "sidecars", "serviceEntries", "endpointSlices", "controllers", "socketTables", "unread", "unlisted")
 
 
 def shuffled(document, seed):

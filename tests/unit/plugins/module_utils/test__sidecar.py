@@ -15,6 +15,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._protocol import protocol
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import CARRIES_OVER, api_version, name_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Workload
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     TODAY,
@@ -274,6 +275,16 @@ def test_a_label_named_deployment_is_no_revision_outside_openshift():
     assert selector(plans([pod(labels={"deployment": "web"})], [service(selector={"deployment": "web"})], controllers=[])) == {"deployment": "web"}
 
 
+def test_a_label_named_deployment_tells_deployments_apart():
+    pods = [pod(labels={"deployment": "blue"}), pod("green-1-a", labels={"deployment": "green"}, ips=("10.0.0.6",), owner=("ReplicaSet", "green-1"))]
+    owners = [
+        controller(labels={"app": "web", "deployment": "blue"}),
+        controller("green-1", {"app": "web", "deployment": "green"}, owner=("Deployment", "green")),
+    ]
+    found = plans(pods, controllers=owners)["remediations"]
+    assert [r["manifest"]["spec"]["workloadSelector"]["labels"] for r in found] == [{"app": "web", "deployment": colour} for colour in ("green", "blue")]
+
+
 def test_a_selector_that_catches_another_workload_gives_no_manifest():
     pods = [pod(), pod("other-1-a", ips=("10.0.0.6",), owner=("ReplicaSet", "other-1"))]
     assert refusal(plans(pods, controllers=[controller(), controller("other-1", {"app": "web"}, owner=("Deployment", "other"))]), of=1) == (
@@ -330,6 +341,31 @@ def test_a_service_for_some_of_the_pods_gives_no_manifest():
     assert refusal(found) == "Service first exposes port 9090 on web-7d4b9-b only: one Sidecar for all pods would change the others."
 
 
+def test_a_service_and_a_service_entry_of_one_name_are_two():
+    found = plans(serviceEntries=[service_entry("web", ports=[{"number": 80, "name": "http", "targetPort": 9090}])])
+    assert set(ingress(found)) == {8080, 9090}
+
+
+CHOSEN = Selection(label_selectors=("track=stable",))
+
+
+def test_pods_of_the_workload_that_were_not_chosen_are_not_harmed():
+    """The Sidecar selects them, too, and would switch off their ports."""
+    pods = [pod(labels={"track": "stable"}), pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"track": "canary"})]
+    canary = service("canary", selector={"track": "canary"}, ports=[port(90, 9090)])
+    found = plans(pods, [service(), canary], tables=[table()], selection=CHOSEN)
+    assert refusal(found) == "Service canary exposes port 9090 on web-7d4b9-b only: one Sidecar for all pods would change the others."
+    alike = plans(pods, OFFERED, tables=[table()], selection=CHOSEN)
+    assert ingress(alike) == {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"}
+    assert alike["findings"][0]["pods"] == ["web-7d4b9-a"] and alike["unchecked"] == []
+    assert "Not read, and supposed to listen like the others: web-7d4b9-b." in alike["remediations"][0]["notes"]
+
+
+def test_one_pod_of_a_template_speaks_for_the_others_in_a_remedy_that_labels_chose():
+    pods = [pod("web-7d4b9-a", labels={"track": "canary"}), pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"track": "stable"})]
+    assert ingress(plans(pods, tables=[table("web-7d4b9-b")], selection=CHOSEN._replace(replicas="one"))) == {8080: "127.0.0.1:8080"}
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Create and update
 
@@ -373,6 +409,13 @@ def test_an_update_changes_nothing_but_the_ingress_and_names_the_version_that_it
         **kept["spec"],
         "ingress": [kept["spec"]["ingress"][0], {"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "defaultEndpoint": "127.0.0.1:8080"}],
     }
+
+
+def test_an_edited_sidecar_keeps_its_labels_where_the_file_is_applied_with_kubectl():
+    mine = sidecar("mine", selector={"app": "web"}, ingress={9090: None}, revision="default")
+    made = plans(sidecars=[mine])["remediations"][0]["manifest"]
+    assert made["metadata"] == {"name": "mine", "namespace": "shop", "labels": {"istio.io/rev": "default"}}
+    assert made["metadata"]["labels"] is not mine["metadata"]["labels"]
 
 
 def test_an_edited_sidecar_shares_nothing_with_the_one_that_there_is():
@@ -451,8 +494,11 @@ def test_a_second_plan_edits_the_sidecar_of_the_first():
 
 def test_probes_that_the_sidecar_does_not_help_are_named_in_the_remedy():
     rewritten = {"ISTIO_KUBE_APP_PROBERS": '{"/app-health/app/livez": {"httpGet": {"path": "/", "port": 8080}}}'}
-    made = plans([pod(env=rewritten)])["remediations"][0]
+    found = plans([pod(env=rewritten)])
+    made = found["remediations"][0]
     assert [note for note in made["notes"] if note.startswith("Not cured by it: The livenessProbe")], made["notes"]
+    assert found["findings"][0]["remedy"] == "create_sidecar"
+    assert found["findings"][0]["notes"][-1].startswith("Bind to every address instead. Go: "), "what cures the probe, too, is not said"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -525,6 +571,12 @@ def test_of_two_services_the_oldest_and_then_the_first_by_name_gives_name_and_pr
     assert plans(services=services)["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"] == {"number": 8080, "protocol": "GRPC", "name": "grpc-a"}
     services[1]["metadata"]["creationTimestamp"] = "2026-06-01T00:00:00Z"
     assert plans(services=services)["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"]["name"] == "tcp-b"
+
+
+@pytest.mark.parametrize("said, wanted", [({}, {}), ({"protocol": ""}, {}), ({"protocol": "tcp"}, {"protocol": "TCP"}), ({"protocol": "THRIFT"}, {})])
+def test_a_service_entry_that_says_no_protocol_leaves_it_to_be_detected(said, wanted):
+    made = plans(services=[], serviceEntries=[service_entry(ports=[{"number": 8080, "name": "x", **said}])])["remediations"][0]
+    assert made["manifest"]["spec"]["ingress"][0]["port"] == {"number": 8080, "name": "x", **wanted}
 
 
 def test_ports_of_a_service_entry_are_listed_too():

@@ -23,6 +23,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+SELECTIONS = (Selection(), Selection(scope="all"), Selection(label_selectors=("track=stable",)))
 WAIVERS = ((), compile_waivers([{"match": "port == `9090`", "reason": "known"}]))
 
 
@@ -47,9 +48,9 @@ def reached(snapshot, target):
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(clusters(), st.sampled_from((None, "1.10", "1.20", "1.21", "1.24")), st.sampled_from(("mesh", "all")), st.sampled_from(WAIVERS))
-def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(before, target, scope, waivers):
-    options = Options(TODAY, Selection(scope=scope), target, tuple(waivers))
+@given(clusters(), st.sampled_from((None, "1.10", "1.20", "1.21", "1.24")), st.sampled_from(SELECTIONS), st.sampled_from(WAIVERS))
+def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(before, target, selection, waivers):
+    options = Options(TODAY, selection, target, tuple(waivers))
     kept = copy.deepcopy(before)
     report = evaluate(before, options)
     assert before == kept, "evaluate changed its input"

@@ -356,9 +356,9 @@ def test_fifty_thousand_connections_are_skipped_in_well_under_a_tenth_of_a_secon
     text = TCP_HEADER + proc_row("127.0.0.1", 80) + TCP6_HEADER + connections + proc_row("::1", 80)
     fastest = 10.0
     for _attempt in range(5):
-        started = time.perf_counter()
+        started = time.process_time()  # not the clock on the wall: the machine may have more to do
         table = parse("procnet", text)
-        fastest = min(fastest, time.perf_counter() - started)
+        fastest = min(fastest, time.process_time() - started)
     assert table == SocketTable((Listener("127.0.0.1", 80), Listener("::1", 80)), ())
     assert fastest < 0.1  # about 0.02 s on an idle core
 
