@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts, is_loopback, is_wildcard
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, parse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 POD4 = "10.7.0.2"
@@ -142,6 +142,7 @@ LISTENERS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(listeners=st.lists(LISTENERS, max_size=6), more=LISTENERS, destination=st.sampled_from(DESTINATIONS))
 def test_one_listener_more_never_takes_an_answer_back(listeners: list[Listener], more: Listener, destination: str) -> None:
     rank = {False: 0, None: 1, True: 2}
@@ -149,6 +150,7 @@ def test_one_listener_more_never_takes_an_answer_back(listeners: list[Listener],
     assert accepts(iter(reversed([more, *listeners])), 80, destination) is accepts([more, *listeners], 80, destination)
 
 
+@settings(deadline=None)
 @given(listeners=st.lists(LISTENERS, max_size=6), destination=st.sampled_from(DESTINATIONS))
 def test_none_is_exactly_where_what_is_unknown_makes_a_difference(listeners: list[Listener], destination: str) -> None:
     known = [
