@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.kubernetes.core.plugins.action.k8s_info import ActionModule as K8sActionModule
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal  # noqa: F401
 
 
 class ActionModule(K8sActionModule):

@@ -15,6 +15,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils import _cha
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal
 
 
 def _plain(value: t.Any) -> t.Any:
@@ -89,8 +90,12 @@ def with_sockets(snapshot: dict[str, t.Any], options: dict[str, t.Any], answers:
     return _tasks.with_sockets(_selection(options), snapshot, answers)
 
 
-def verdict(report: dict[str, t.Any], fail_on: list[str], failure: str | None = None) -> list[str]:
-    return _verdict.verdict(report, fail_on, failure)
+def verdict(report: dict[str, t.Any], fail_on: list[str], failure: str | None = None, reports: t.Sequence[str] = (), verbose: bool = False) -> list[str]:
+    return _verdict.verdict(report, fail_on, failure, _terminal.screen(), reports, verbose)
+
+
+def cluster_verdicts(hosts: list[str], outcomes: list[dict[str, t.Any]]) -> list[str]:
+    return _verdict.clusters(hosts, outcomes, _terminal.screen())
 
 
 def blocking(report: dict[str, t.Any], fail_on: list[str]) -> list[str]:
@@ -130,6 +135,7 @@ FACES = (
     exec_answers,
     with_sockets,
     verdict,
+    cluster_verdicts,
     blocking,
     sidecar_yaml,
     sidecar_files,

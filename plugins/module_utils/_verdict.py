@@ -10,19 +10,56 @@
 from __future__ import annotations
 
 import collections
+import textwrap
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Report
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
 ADVICE = {
-    "forbidden": "Grant the verbs get and create on pods/exec.",
+    "cannot_run": "Look at the container; the commands of the check cannot be started in it.",
+    "connection": "Run the check again; if it stays so, look at the network between the API server and the pod's node.",
+    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the rules of the user's Role.",
+    "gone": "Run the check again; the pod was deleted meanwhile.",
+    "no_address": "Run the check again when the pod has an address, or delete it.",
     "no_tool": "None of the containers holds ss, cat or netstat.",
-    "not_running": "Run the check again when the pod is up, or delete it.",
-    "timeout": "Raise check_listeners_exec_timeout.",
     "node_unreachable": "See to the node; the API server cannot reach its kubelet.",
+    "not_read": "Record the cluster again, with the same namespaces, label selectors and scope.",
+    "not_running": "Run the check again when the pod is up, or delete it.",
+    "server_error": "Run the check again; if it stays so, look at the API server.",
+    "suspect_table": "Read the pod's sockets by hand; what the check got of them is not whole.",
+    "timeout": "Raise check_listeners_exec_timeout, or lower check_listeners_concurrency.",
+    "too_much_output": "Look at the pod; its table of listening sockets is out of all proportion.",
 }
 """What to do about a reason for not reading a pod."""
+
+FREE = 10_000
+"""Lines, where there is no end to the screen."""
+
+LABEL = 9
+"""Columns of the names in front of the facts."""
+
+LINES_OF = {"why": 3, "note": 1}
+"""How many lines some facts get at most."""
+
+
+class Screen(t.NamedTuple):
+    """Room for text, in columns and lines."""
+
+    columns: int = 100
+    lines: int = 40
+
+
+SMALLEST = Screen(60, 20)
+"""What is less is taken for this."""
+
+
+class Block(t.NamedTuple):
+    """Lines that stand or fall together; `what` of `of`, such as an impact of a workload, is counted where they fall."""
+
+    lines: list[str]
+    what: str
+    of: tuple[str, ...] = ()
 
 
 def blocking(report: Report, fail_on: t.Sequence[str]) -> list[str]:
@@ -32,31 +69,155 @@ def blocking(report: Report, fail_on: t.Sequence[str]) -> list[str]:
     return [f"{counts[name]} {name}" for name in fail_on if counts[name]]
 
 
-def verdict(report: Report, fail_on: t.Sequence[str], failure: str | None = None) -> list[str]:
-    """The verdict as lines: what was found, pod by pod unread, and one last line that says what it comes to."""
-    lines: list[str] = []
+def verdict(
+    report: Report,
+    fail_on: t.Sequence[str],
+    failure: str | None = None,
+    screen: Screen | None = None,
+    reports: t.Sequence[str] = (),
+    verbose: bool = False,
+) -> list[str]:
+    """The verdict as lines that fit the screen: the findings, what was not checked and why, and one last line that says what it comes to.
+
+    `reports` are the paths of the files that hold all of it. `verbose` leaves nothing out, and says each finding as istioctl does, too.
+    """
+    columns, height = screen or Screen()
+    room = FREE if verbose else max(height, SMALLEST.lines)
+    last = [
+        *_wrapped("", _without_unchecked(report, fail_on), columns, 2),
+        *(_wrapped("", "Reports: " + ", ".join(reports), columns, 2) if reports else ()),
+        *_last(report, fail_on, failure).split("\n"),  # a bad waiver is shown with a caret below it
+    ]
+    room -= sum(-(-len(line) // columns) for line in last)
+    found = list(_findings(report, columns, verbose))
+    rest = [*_unlistened(report, fail_on, columns), *_unchecked(report, columns, verbose), *_hints(report, columns)]
+    needed = sum(len(block.lines) for block in rest)
+    shown = _shown(found, max(room - needed, room // 2), "findings", reports, columns)
+    return [printable(line) for line in (*shown, *_shown(rest, room - len(shown), "entries", reports, columns), *last)]
+
+
+def clusters(hosts: t.Sequence[str], outcomes: t.Sequence[t.Mapping[str, t.Any]], screen: Screen | None = None) -> list[str]:
+    """What each host's cluster comes to, and a count. An outcome is `{passed, verdict}`, empty for a host that has not been checked."""
+    wide = max(map(len, hosts), default=0)
+    lines = []
+    for host, outcome in zip(hosts, outcomes):
+        text = outcome.get("verdict") or "Not checked, or not yet."
+        lines.extend(_wrapped("", f"{host:{wide}}  {text}", (screen or Screen()).columns, wide + 2))
+    passed = sum(outcome.get("passed") is True for outcome in outcomes)
+    return [*map(printable, lines), f"{passed} of {len(hosts)} clusters may be upgraded."]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Blocks
+
+
+def _findings(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]:
+    """One block for each finding, by workload; the workload with the most urgent one first."""
     remedies = {finding: r["manifest"]["metadata"] for r in report.get("remediations") or () for finding in r["findings"]}
-    workload = None
+    workloads: dict[tuple[str, str, str], list[dict[str, t.Any]]] = {}
     for finding in report.get("findings") or ():
-        this = (finding["namespace"], finding["workload"]["kind"], finding["workload"]["name"])
-        if this != workload:
-            workload = this
-            lines.append(f"{this[0]}: {this[1]} {this[2]}")
-        services = ", ".join(f"{s['name']}:{s['port']}" for s in finding["services"])
-        lines.append(f"  port {finding['port']}: {finding['impact']}; Service {services}; pods {_some(finding['pods'])}")
-        lines.append(f"    {finding['reason']}")
-        lines.extend(f"    Note: {note}" for note in finding["notes"])
-        meta = remedies.get(finding["id"])
-        cure = f"{'edit' if finding['remedy'] == 'update_sidecar' else 'create'} Sidecar {meta['namespace']}/{meta['name']}, or " if meta else ""
-        lines.append(f"    Cure: {cure}bind to 0.0.0.0 or ::, or take the port out of the Service.")
-        lines.append(f"    To accept it: check_listeners_waivers: [{{match: \"id == '{finding['id']}'\", reason: ...}}]")
-    for reason, pods in sorted(_by_reason(report.get("unchecked") or ()).items()):
-        lines.append(f"Not checked, {reason}: {_some(pods)}")
-        if reason in ADVICE:
-            lines.append(f"    {ADVICE[reason]}")
-    lines.extend(f"Hint: {hint}" for hint in report.get("hints") or ())
-    last = "\n".join(map(printable, _last(report, fail_on, failure).split("\n")))  # a bad waiver is shown with a caret below it
-    return [*map(printable, lines), last]
+        workloads.setdefault((finding["namespace"], finding["workload"]["kind"], finding["workload"]["name"]), []).append(finding)
+    for this, findings in workloads.items():
+        for number, finding in enumerate(findings):
+            lines = [] if number else [f"{this[0]}: {this[1]} {this[2]}"]
+            services = ", ".join(f"{s['name']}:{s['port']}" for s in finding["services"])
+            lines.extend(_wrapped("  ", f"port {finding['port']}: {finding['impact']}; Service {services}; pods {_some(finding['pods'])}", columns, 2))
+            facts = [
+                ("listens", ", ".join(finding["listeners"])),
+                ("why", finding["reason"]),
+                *(("note", note) for note in finding["notes"]),
+                ("cure", _cure(finding, remedies.get(finding["id"]))),
+                ("accept", f"check_listeners_waivers: [{{match: id == '{finding['id']}', reason: ...}}]"),
+            ]
+            lines.extend(_facts(facts, columns, verbose))
+            if verbose:
+                lines.extend(f"    {one}" for one in as_istioctl(finding))
+            yield Block(lines, finding["impact"], this)
+
+
+def as_istioctl(finding: dict[str, t.Any]) -> list[str]:
+    """The finding as `istioctl` logs it, a line for each pod: pkg/config/analysis/diag/message.go@1.20.8."""
+    return [f"{finding['level']} [{finding['code']}] (Pod {finding['namespace']}/{pod}) {finding['message']}" for pod in finding["pods"]]
+
+
+def _cure(finding: dict[str, t.Any], sidecar: dict[str, t.Any] | None) -> str:
+    bind = "bind to 0.0.0.0 or ::"
+    if not sidecar:
+        return f"{bind}, or take the port out of the Service"
+    return f"{'edit' if finding['remedy'] == 'update_sidecar' else 'create'} Sidecar {sidecar['namespace']}/{sidecar['name']}, or {bind}"
+
+
+def _unchecked(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]:
+    """One block for each reason, that of the most pods first."""
+    by_reason: dict[str, list[dict[str, t.Any]]] = {}
+    for entry in report.get("unchecked") or ():
+        by_reason.setdefault(entry["reason"], []).append(entry)
+    for reason, entries in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
+        pods = _some([f"{entry['namespace']}/{entry['pod']}" for entry in entries])
+        details = list(dict.fromkeys(entry["detail"] for entry in entries if entry["detail"]))
+        facts = [("why", details[0] + (f" (and {len(details) - 1} other answers)" if len(details) > 1 else ""))] if details else []
+        facts += [("do", ADVICE[reason])] if reason in ADVICE else []
+        lines = _wrapped("", f"Not checked, {reason}: {pods}", columns, 2)
+        yield Block([*lines, *_facts(facts, columns, verbose)], reason)
+
+
+def _without_unchecked(report: Report, fail_on: t.Sequence[str]) -> str:
+    if not report.get("unchecked") or "unchecked" not in fail_on:
+        return ""
+    return f"To go on without the pods that were not checked: check_listeners_fail_on: [{', '.join(name for name in fail_on if name != 'unchecked')}]"
+
+
+def _unlistened(report: Report, fail_on: t.Sequence[str], columns: int) -> t.Iterator[Block]:
+    if "not_listening" in fail_on:
+        for record in report.get("not_listening") or ():
+            workload = record["workload"]
+            text = f"Nothing listens: {record['namespace']}: {workload['kind']} {workload['name']} port {record['port']}: {record['reason']}"
+            yield Block(_wrapped("", text, columns, 2), "not_listening")
+
+
+def _hints(report: Report, columns: int) -> t.Iterator[Block]:
+    for hint in report.get("hints") or ():
+        yield Block(_wrapped("", f"Hint: {hint}", columns, 2), "hint")
+
+
+def _shown(blocks: t.Sequence[Block], room: int, name: str, reports: t.Sequence[str], columns: int) -> list[str]:
+    """The first of the blocks, at least one, as far as there is room, and a count of the others."""
+    if sum(len(block.lines) for block in blocks) <= room:
+        return [line for block in blocks for line in block.lines]
+    lines: list[str] = []
+    for number, block in enumerate(blocks):
+        if number and len(lines) + len(block.lines) > room - 2:
+            left = blocks[number:]
+            kinds = ", ".join(f"{count} {what}" for what, count in collections.Counter(b.what for b in left).items())
+            places = {b.of for b in left if b.of}
+            among = f" of {len(places)} workloads" if places else ""
+            where = "the report holds them" if reports else "-v shows them, check_listeners_report_dir writes them to a file"
+            return [*lines, *_wrapped("", f"And {len(left)} more {name}{among} ({kinds}): {where}.", columns, 2)]
+        lines.extend(block.lines)
+    return lines
+
+
+def _facts(facts: t.Iterable[tuple[str, str]], columns: int, verbose: bool) -> list[str]:
+    """Names and texts in two columns; what is long is cut unless `verbose`, but never what is there to be copied."""
+    lines = []
+    for name, text in facts:
+        wrapped = _wrapped("    ", f"{name:{LABEL}}{text}", columns, LABEL)
+        if not verbose and name in LINES_OF and len(wrapped) > LINES_OF[name]:
+            wrapped = [*wrapped[: LINES_OF[name] - 1], f"{wrapped[LINES_OF[name] - 1]} ..."]
+        lines.extend(wrapped)
+    return lines
+
+
+def _wrapped(indent: str, text: str, columns: int, hanging: int) -> list[str]:
+    """Broken at spaces only: a name or an address stays whole, and can be copied."""
+    return textwrap.wrap(
+        text,
+        max(columns, SMALLEST.columns),
+        initial_indent=indent,
+        subsequent_indent=indent + " " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _last(report: Report, fail_on: t.Sequence[str], failure: str | None) -> str:
@@ -70,13 +231,6 @@ def _last(report: Report, fail_on: t.Sequence[str], failure: str | None) -> str:
         return f"Do not upgrade yet: {', '.join(stop)} ({looked})."
     rest = [f"{summary[name]} {name}" for name in ("findings", "waived", "remediated", "unchecked", "not_listening") if summary.get(name)]
     return f"Nothing stands in the way of the upgrade ({looked}{'; ' if rest else ''}{', '.join(rest)})."
-
-
-def _by_reason(unchecked: t.Iterable[dict[str, t.Any]]) -> dict[str, list[str]]:
-    pods: dict[str, list[str]] = {}
-    for entry in unchecked:
-        pods.setdefault(entry["reason"], []).append(f"{entry['namespace']}/{entry['pod']}")
-    return pods
 
 
 def _some(names: t.Sequence[str]) -> str:
