@@ -384,6 +384,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import no_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError, label_matcher
@@ -479,7 +480,7 @@ def ask(module, options, keep):
     params = module.params
     now = datetime.datetime.now(datetime.timezone.utc)
     with connect(module, params["exec_timeout"]) as (api, run):
-        sources = [by_exec(run, params["concurrency"], params["concurrency_per_node"])]
+        sources = [by_exec(run, params["concurrency"], params["concurrency_per_node"], lambda namespaces: no_exec(api, namespaces))]
         return gather(api, sources, options.selection, params["istio_namespace"], now.strftime("%Y-%m-%dT%H:%M:%SZ"), keep)
 
 

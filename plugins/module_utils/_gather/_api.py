@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -21,6 +22,9 @@ RETRIED = (429, 500, 502, 503, 504)
 
 REQUEST_TIMEOUT = 60.0
 """Seconds that one request may take, tries and waits included; a page has 500 objects."""
+
+QUESTION_TIMEOUT = 5.0
+"""Seconds for a question that can go without an answer."""
 
 IDLE_TIMEOUT = 30.0
 """Seconds without a byte after which a request is given up."""
@@ -53,6 +57,11 @@ class Api:
         self._timeout = timeout
         self.server: str = client.configuration.host
 
+    @functools.cached_property
+    def version(self) -> str:
+        """The server's, such as `v1.30.2`. Raises ApiError."""
+        return str(self.get("/version").get("gitVersion") or "")
+
     def get(self, path: str, **params: t.Any) -> dict[str, t.Any]:
         """The JSON object at `path`. Raises ApiError."""
         asked = f"GET {path}"
@@ -77,9 +86,23 @@ class Api:
             raise ApiError(asked, "the answer is no JSON object")
         return found
 
-    def _once(self, path: str, params: dict[str, t.Any]) -> t.Any:
+    def post(self, path: str, body: dict[str, t.Any]) -> dict[str, t.Any]:
+        """The answer to a question that changes nothing, asked once. Raises ApiError."""
+        asked = f"POST {path}"
+        try:
+            found = within(QUESTION_TIMEOUT, asked, lambda: self._once(path, {"body": body}, "post"))
+        except Exception as error:
+            known = server_error(error)
+            if known is None:
+                raise
+            raise ApiError(asked, known, getattr(error, "status", 0) or 0) from error
+        if not isinstance(found, dict):
+            raise ApiError(asked, "the answer is no JSON object")
+        return found
+
+    def _once(self, path: str, params: dict[str, t.Any], method: str = "get") -> t.Any:
         idle = min(IDLE_TIMEOUT, self._timeout)
-        return json.loads(self._request("get", path, serialize=False, _request_timeout=(idle, idle), **params).data)
+        return json.loads(self._request(method, path, serialize=False, _request_timeout=(idle, idle), **params).data)
 
     def pages(self, path: str, reduce: t.Callable[[dict[str, t.Any]], t.Any], **params: t.Any) -> list[t.Any]:
         """Every object of the list at `path`, each reduced as its page arrives.

@@ -45,7 +45,7 @@ def gather(api: Api, sources: t.Sequence[Source], selection: Selection, istio_na
 
     Each of `sources` is asked for what those before it could not read. Raises GatherError.
     """
-    metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": str(api.get("/version").get("gitVersion") or "")}
+    metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": api.version}
     objects: dict[str, list[t.Any]] = {"unlisted": []}
     for request in control_plane_requests(istio_namespace):
         _list(api, request, objects)
@@ -115,8 +115,15 @@ def read_sockets(snapshot: Snapshot, sources: t.Sequence[Source], selection: Sel
 # By exec
 
 
-def by_exec(run: Run, concurrency: int, per_node: int) -> Source:
-    """Reads pods with commands in them, at most `concurrency` at once, and `per_node` on one node."""
+Refused = t.Callable[[t.Sequence[str]], t.Sequence[str]]
+"""The namespaces of these in which, it is said, nothing may be run."""
+
+
+def by_exec(run: Run, concurrency: int, per_node: int, refused: Refused = lambda _namespaces: ()) -> Source:
+    """Reads pods with commands in them, at most `concurrency` at once, and `per_node` on one node.
+
+    What is said to be refused is believed once an attempt in one of the namespaces was refused, too; its words are kept for all.
+    """
 
     def source(pods: t.Sequence[Thing], take: Take) -> None:
         no_right: dict[str, str] = {}
@@ -134,6 +141,14 @@ def by_exec(run: Run, concurrency: int, per_node: int) -> Source:
             for pod in turns.each():
                 take(read(pod))
 
+        closed = refused(sorted({key(pod)[0] for pod in pods}))
+        witness = next((pod for pod in pods if key(pod)[0] in closed), None)
+        if witness:
+            pods = [pod for pod in pods if pod is not witness]
+            take(read(witness))
+            here = key(witness)[0]
+            if here in no_right:
+                no_right.update({there: no_right[here].replace(f'"{here}"', f'"{there}"') for there in closed})
         turns = _Turns(pods, per_node)
         workers = min(concurrency, turns.most)
         if not workers:

@@ -75,6 +75,7 @@ CLOSED = frame(struct.pack(">H", 1000), CLOSE)
 class Request(t.NamedTuple):
     line: str
     headers: list[tuple[str, str]]
+    body: bytes = b""
 
     @property
     def path(self) -> str:
@@ -120,8 +121,15 @@ class Connection:
             if not part:
                 raise ConnectionError("the client is gone")
             data += part
-        lines = data.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
+        head, _end, body = data.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
         found = Request(lines[0], [tuple(line.split(": ", 1)) for line in lines[1:]])  # type: ignore[misc]
+        while len(body) < int("0" + "".join(found.all("Content-Length"))):
+            part = self.sock.recv(65536)
+            if not part:
+                raise ConnectionError("the client is gone")
+            body += part
+        found = found._replace(body=body)
         self.server.requests.append(found)
         return found
 
