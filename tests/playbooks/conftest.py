@@ -10,12 +10,14 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import typing as t
 
 import pytest
+import yaml
 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
@@ -82,6 +84,18 @@ def record(tmp_path):
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def example() -> t.Callable[[str, str], t.Any]:
+    """The one block of YAML of a page in docs/ that holds a text, parsed: what is tested is what is shown."""
+
+    def parse(page: str, holds: str) -> t.Any:
+        blocks = re.findall(r"^```yaml\n(.*?)^```$", (HERE.parents[1] / "docs" / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        (found,) = [block for block in blocks if holds in block]
+        return yaml.safe_load(found)
+
+    return parse
 
 
 def tool(name: str) -> str:

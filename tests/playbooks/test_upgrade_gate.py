@@ -1,0 +1,120 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What comes after the gate: the playbooks of docs/upgrade-gate.md, with upgrades that only say that they were reached."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+
+FINE = {"binds": ("0.0.0.0:8080",)}
+TASK = {"name": "First task", "ansible.builtin.debug": {"msg": "REACHED {{ inventory_hostname }} {{ behind | default('') }}"}, "tags": ["upgrade"]}
+
+
+@pytest.fixture()
+def gated(play, tmp_path, example):
+    """Plays an example of the page; each playbook behind a gate is one task over `hosts`."""
+
+    def play_it(*arguments, holds="ansible.builtin.import_playbook: upgrade.yml", hosts="all:localhost", **more):
+        for name in ("upgrade.yml", "install_revision.yml", "move_namespace.yml"):
+            first = [{"hosts": hosts, "gather_facts": False, "connection": "local", "vars": {"behind": name}, "tasks": [TASK]}]
+            (tmp_path / name).write_text(json.dumps(first), encoding="utf-8")
+        (tmp_path / "upgrade_tasks.yml").write_text(json.dumps([TASK]), encoding="utf-8")
+        return play(*arguments, playbook=example("upgrade-gate.md", holds), **more)
+
+    return play_it
+
+
+def reached(played):
+    return sorted(line.partition("REACHED ")[2].strip('" ') for line in played.output.splitlines() if '"msg": "REACHED ' in line)
+
+
+STOPPED = {
+    "findings": {"check_listeners_snapshot": cluster.snapshot()},
+    "a pod that was not read": {"check_listeners_snapshot": cluster.snapshot(tables=[])},
+    "no cluster": {"check_listeners_snapshot_src": "/no/such.json"},
+    "a waiver that is none": {"check_listeners_snapshot": cluster.snapshot(**FINE), "check_listeners_waivers": [{"match": "a b", "reason": "x"}]},
+    "an option that is none": {"check_listeners_snapshot": cluster.snapshot(**FINE), "check_listeners_fail_on": ["breaks"]},
+}
+
+
+@pytest.mark.parametrize("case", STOPPED)
+def test_nothing_of_the_upgrade_is_reached_if_the_gate_fails(gated, case):
+    played = gated(**STOPPED[case])
+    assert (played.code, reached(played)) == (2, [])
+
+
+def test_the_upgrade_is_reached_if_the_gate_passes(gated):
+    played = gated(check_listeners_snapshot=cluster.snapshot(**FINE))
+    assert (played.code, reached(played)) == (0, ["localhost upgrade.yml"])
+
+
+@pytest.mark.parametrize("arguments", [["--tags", "upgrade"], ["--check"], ["--skip-tags", "slow"], ["--limit", "localhost"]])
+def test_no_argument_leads_around_the_gate(gated, arguments):
+    assert reached(gated(*arguments, check_listeners_snapshot=cluster.snapshot())) == []
+
+
+def test_arguments_do_not_close_a_gate_that_is_open(gated):
+    played = gated("--check", "--tags", "upgrade", check_listeners_snapshot=cluster.snapshot(**FINE))
+    assert (played.code, reached(played)) == (0, ["localhost upgrade.yml"])
+
+
+def test_tags_do_not_keep_the_gate_from_writing_its_sidecars(gated, tmp_path):
+    gated("--tags", "upgrade", check_listeners_snapshot=cluster.snapshot(), check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+    assert [path.name for path in (tmp_path / "sidecars").rglob("*.yaml")] == ["precheck-deployment-web.yaml"]
+
+
+def clusters(record):
+    bad = {"west": {"check_listeners_snapshot_src": record("west")}}
+    return {**bad, **{name: {"check_listeners_snapshot_src": record(name, **FINE)} for name in ("east", "north")}}
+
+
+@pytest.mark.parametrize("hosts", ["all", "localhost"])
+def test_one_cluster_that_fails_stops_the_upgrade_of_all_wherever_it_is_played(gated, record, hosts):
+    played = gated(inventory=clusters(record), hosts=hosts)
+    assert (played.code, reached(played)) == (2, [])
+    for host in ("east", "north"):
+        assert played.verdict(host).startswith("Nothing stands in the way")
+    assert "Do not upgrade yet" in played.verdict("west")
+
+
+def test_clusters_may_go_on_by_themselves(gated, record):
+    played = gated("--tags", "upgrade", inventory=clusters(record), hosts="all", check_listeners_any_errors_fatal=False)
+    assert (played.code, reached(played)) == (2, ["east upgrade.yml", "north upgrade.yml"])
+
+
+def test_the_role_is_a_gate_in_a_play_of_ones_own(gated, record, tmp_path):
+    hosts = clusters(record)
+    (tmp_path / "clusters.json").write_text(json.dumps({"clusters": {"hosts": hosts}}), encoding="utf-8")
+    played = gated("-i", str(tmp_path / "clusters.json"), "--tags", "upgrade", holds="import_tasks: upgrade_tasks.yml")
+    assert (played.code, reached(played)) == (2, [])
+    played = gated("-i", str(tmp_path / "clusters.json"), "--tags", "upgrade", "--limit", "east", holds="import_tasks: upgrade_tasks.yml")
+    assert (played.code, reached(played)) == (0, ["east"])
+
+
+@pytest.mark.parametrize(
+    ("shop", "steps"),
+    [
+        ({"revision": "default"}, ["install_revision.yml"]),
+        ({"revision": "canary", "proxy": "1.24.0"}, ["install_revision.yml"]),
+        (None, ["install_revision.yml", "move_namespace.yml"]),
+    ],
+    ids=["before the move", "moved, and cut off", "another namespace alone has findings"],
+)
+def test_a_namespace_is_moved_to_the_new_revision_only_if_it_loses_no_port(gated, shop, steps):
+    pods = [cluster.pod(), cluster.pod("pay-1", "bank")] if shop is None else [cluster.pod(**shop), cluster.pod("pay-1", "bank")]
+    tables = [cluster.table(binds=["0.0.0.0:8080"] if shop is None else ["127.0.0.1:8080"]), cluster.table("pay-1", namespace="bank")]
+    snapshot = cluster.snapshot(
+        pods, [cluster.service(), cluster.service(namespace="bank")], istiods=[cluster.istiod("1.9.9"), cluster.istiod("1.24.0", "canary")], tables=tables
+    )
+    played = gated(holds="check_listeners_namespaces: [shop]", check_listeners_snapshot=snapshot)
+    assert reached(played) == [f"localhost {step}" for step in steps]
+    assert played.code == (2 if len(steps) == 1 else 0)
+    if shop:
+        (finding,) = played.result["findings"]
+        assert finding["impact"] == ("unreachable" if shop["revision"] == "canary" else "breaks_on_upgrade")
