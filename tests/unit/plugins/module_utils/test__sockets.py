@@ -453,7 +453,8 @@ WORDS = st.sampled_from(
     "LISTEN ESTAB tcp tcp6 udp 0 128 127.0.0.1:80 *:80 [::]:80 [::1]:80 :::80 0.0.0.0:* [::]:* *:* %lo [ ] : % 0: 0100007F:0050 00000000:0000 0A 01 sl "
     "local_address rem_address remote_address st State Recv-Q Send-Q 00000000000000000000000001000000:0050 LISTEN\n \n".split(" ")
 )
-TEXTS = st.one_of(st.text(), st.lists(st.one_of(WORDS, st.text(max_size=3)), max_size=40).map(" ".join))
+BYTES = st.binary().map(lambda raw: raw.decode("utf-8", "replace"))  # as what a command prints is decoded
+TEXTS = st.one_of(st.text(), BYTES, st.lists(st.one_of(WORDS, st.text(max_size=3)), max_size=40).map(" ".join))
 
 
 @settings(max_examples=500, deadline=None)
