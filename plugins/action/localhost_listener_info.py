@@ -5,13 +5,28 @@
 
 from __future__ import annotations
 
+from ansible.utils.display import Display
 from ansible_collections.kubernetes.core.plugins.action.k8s_info import ActionModule as K8sActionModule
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal  # noqa: F401
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import VARIABLE
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._progress import shown
 
 
 class ActionModule(K8sActionModule):
-    """kubernetes.core's search for a kubeconfig in `files/`, and its vault decryption, for this module."""
+    """kubernetes.core's search for a kubeconfig in `files/`, and its vault decryption, for this module; and its progress."""
 
     def _ensure_invocation(self, result):
         """Leaves the result as it is: kubernetes.core would put the task's raw arguments into it, tokens included."""
         return result
+
+    def _execute_module(self, *args, **kwargs):
+        """Shows how far the module is, where that runs on this machine and somebody waits for it."""
+        if self._connection.transport not in ("local", "ansible.builtin.local") or self._task.async_val:
+            return super()._execute_module(*args, **kwargs)
+        before = self._task.environment
+        with shown(Display(), (kwargs.get("task_vars") or {}).get("inventory_hostname") or "localhost") as path:
+            if path:
+                self._task.environment = [*(before or []), {VARIABLE: path}]
+            try:
+                return super()._execute_module(*args, **kwargs)
+            finally:
+                self._task.environment = before

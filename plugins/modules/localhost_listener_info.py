@@ -384,6 +384,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import no_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
@@ -473,15 +474,15 @@ def load(module, keep):
     return {**snapshot, "socketTables": []}
 
 
-def ask(module, options, keep):
+def ask(module, options, keep, tables):
     """The snapshot of the live cluster, but its socket tables, which `keep` gets one by one. Raises GatherError."""
     module.requires("kubernetes", "24.2.0", reason="to ask a cluster; snapshot_src needs none")
     module.requires("pyyaml")
     params = module.params
     now = datetime.datetime.now(datetime.timezone.utc)
-    with connect(module, params["exec_timeout"]) as (api, run):
+    with connect(module, params["exec_timeout"]) as (api, run), progress(tables) as watched:
         sources = [by_exec(run, params["concurrency"], params["concurrency_per_node"], lambda namespaces: no_exec(api, namespaces))]
-        return gather(api, sources, options.selection, params["istio_namespace"], now.strftime("%Y-%m-%dT%H:%M:%SZ"), keep)
+        return gather(api, sources, options.selection, params["istio_namespace"], now.strftime("%Y-%m-%dT%H:%M:%SZ"), keep, watched)
 
 
 def record(snapshot, destination):
@@ -536,7 +537,7 @@ def check(module):
             spool.append(table)
 
     try:
-        snapshot = load(module, keep) or ask(module, options, keep)
+        snapshot = load(module, keep) or ask(module, options, keep, tables)
     except GatherError as error:
         module.fail_json(msg=str(error))
     gathered = time.monotonic()

@@ -38,10 +38,15 @@ STDERR = sys.stderr is not None and sys.stderr.isatty()
 """Whether standard error is a terminal."""
 
 
+def columns() -> int:
+    return SIZE.columns if SIZE and SIZE.columns else 80
+
+
 def screen() -> Screen:
     """Room for a task's message: what COLUMNS and LINES say, else the terminal's size, else a default."""
-    columns, lines = (int(os.environ[name]) if os.environ.get(name, "").isdecimal() else 0 for name in ("COLUMNS", "LINES"))
     known = SIZE or os.terminal_size((0, 0))
-    columns, lines = columns or known.columns, lines or known.lines
+    wide, high = (
+        int(os.environ[name]) if os.environ.get(name, "").isdecimal() else size for name, size in (("COLUMNS", known.columns), ("LINES", known.lines))
+    )
     default = Screen()
-    return Screen(columns - FRAME.columns if columns else default.columns, lines - FRAME.lines if lines else default.lines)
+    return Screen(wide - FRAME.columns if wide else default.columns, high - FRAME.lines if high else default.lines)

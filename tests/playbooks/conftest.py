@@ -6,14 +6,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import termios
+import threading
 import typing as t
 
 import pytest
@@ -31,6 +37,8 @@ class Played:
     output: str
     facts: dict[str, dict[str, t.Any]]
     """By host, what the role set."""
+    terminal: str = ""
+    """What standard error got, where it was a terminal."""
 
     @property
     def result(self) -> dict[str, t.Any]:
@@ -50,11 +58,32 @@ class Played:
         raise AssertionError(f"no verdict for {host}: {self.output}")
 
 
+class Terminal:
+    """A terminal of 80 columns; `end` is for the program, `text` what it wrote."""
+
+    def __enter__(self) -> Terminal:
+        self._own, self.end = pty.openpty()
+        fcntl.ioctl(self.end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self.text = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        return self
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError), open(self._own, encoding="utf-8", newline="") as stream:
+            while part := stream.read(1):
+                self.text += part
+
+    def __exit__(self, *_how: object) -> None:
+        os.close(self.end)
+        self._reader.join(10)
+
+
 @pytest.fixture()
 def play(tmp_path):
     """Plays a playbook, the gate if none is given, with variables; `inventory` maps hosts to variables of their own."""
 
-    def play_it(*arguments: str, playbook: str | list[t.Any] = GATE, inventory: dict[str, t.Any] | None = None, **variables: t.Any) -> Played:
+    def play_it(*arguments: str, playbook: str | list[t.Any] = GATE, inventory: dict[str, t.Any] | None = None, terminal: bool = False, **variables: t.Any) -> Played:
         facts = tmp_path / "facts.json"
         facts.unlink(missing_ok=True)
         if not isinstance(playbook, str):
@@ -64,12 +93,13 @@ def play(tmp_path):
             (tmp_path / "inventory.json").write_text(json.dumps({"all": {"hosts": inventory}}), encoding="utf-8")
             arguments = ("-i", str(tmp_path / "inventory.json"), *arguments)
         (tmp_path / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
-        done = subprocess.run(
-            [tool("ansible-playbook"), playbook, "-e", f"@{tmp_path / 'variables.json'}", *arguments],
-            cwd=tmp_path, env=environment(facts, tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, timeout=240, check=False,
-        )  # fmt: skip
-        return Played(done.returncode, done.stdout, json.loads(facts.read_text("utf-8")) if facts.exists() else {})
+        with Terminal() if terminal else contextlib.nullcontext() as screen:
+            done = subprocess.run(
+                [tool("ansible-playbook"), playbook, "-e", f"@{tmp_path / 'variables.json'}", *arguments],
+                cwd=tmp_path, env=environment(facts, tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=screen.end if screen else subprocess.STDOUT, text=True, timeout=240, check=False,
+            )  # fmt: skip
+        return Played(done.returncode, done.stdout, json.loads(facts.read_text("utf-8")) if facts.exists() else {}, screen.text if screen else "")
 
     return play_it
 

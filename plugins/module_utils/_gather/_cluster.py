@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey, Thing, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError, GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import Progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import Outcome, Step, is_rbac, step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects import (
     Request,
@@ -40,7 +41,15 @@ Keep = t.Callable[[t.Dict[str, t.Any]], None]
 """Takes one entry of `socketTables`; it is not called twice at once."""
 
 
-def gather(api: Api, sources: t.Sequence[Source], selection: Selection, istio_namespace: str, taken_at: str, keep: Keep | None = None) -> Snapshot:
+def gather(
+    api: Api,
+    sources: t.Sequence[Source],
+    selection: Selection,
+    istio_namespace: str,
+    taken_at: str,
+    keep: Keep | None = None,
+    progress: Progress | None = None,
+) -> Snapshot:
     """The snapshot of a cluster; the socket tables go to `keep` one by one, in no order, or into the snapshot if there is none.
 
     Each of `sources` is asked for what those before it could not read. Raises GatherError.
@@ -56,7 +65,7 @@ def gather(api: Api, sources: t.Sequence[Source], selection: Selection, istio_na
         if not any(thing["metadata"]["namespace"] == namespace for kind in ("pods", "services") for thing in objects[kind]):
             _must_exist(api, namespace)
     snapshot = assemble(objects, metadata, istio)
-    read_sockets(snapshot, sources, selection, keep or snapshot["socketTables"].append)
+    read_sockets(snapshot, sources, selection, keep or snapshot["socketTables"].append, progress)
     snapshot["socketTables"].sort(key=key_of_table)
     return snapshot
 
@@ -89,10 +98,11 @@ def _must_exist(api: Api, namespace: str) -> None:
             raise GatherError(f"namespaces: the cluster has no namespace {namespace!r}") from error
 
 
-def read_sockets(snapshot: Snapshot, sources: t.Sequence[Source], selection: Selection, keep: Keep) -> None:
+def read_sockets(snapshot: Snapshot, sources: t.Sequence[Source], selection: Selection, keep: Keep, progress: Progress | None = None) -> None:
     """Reads each pod that has to be read; `unread` of the snapshot gets the reason where there is no table."""
     pods = {key(pod): pod for pod in snapshot["pods"]}
-    left = sorted({target.read_in for target in select(snapshot, selection).targets if is_running(pods[target.read_in])})
+    targets = select(snapshot, selection).targets
+    left = sorted({target.read_in for target in targets if is_running(pods[target.read_in])})
     unread: dict[PodKey, dict[str, t.Any]] = {}
     read: set[PodKey] = set()
     lock = threading.Lock()
@@ -104,7 +114,11 @@ def read_sockets(snapshot: Snapshot, sources: t.Sequence[Source], selection: Sel
                 read.add((result.table["namespace"], result.table["pod"]))
             elif result.unread:
                 unread[result.unread["namespace"], result.unread["pod"]] = result.unread
+            if progress:
+                progress.take(result)
 
+    if progress:
+        progress.begin(targets, len(left))
     for source in sources:
         source([pods[pod_key] for pod_key in left], take)
         left = [pod_key for pod_key in left if pod_key not in read]
