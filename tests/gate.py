@@ -462,7 +462,15 @@ def live() -> None:
     pytest("tests/live")
 
 
+def scale() -> None:
+    if not cluster_possible():
+        raise Skipped("needs root on Debian 12, x86-64")
+    pytest("tests/scale")
+
+
 def bench() -> None:
+    if not cluster_possible():
+        raise Skipped("needs root on Debian 12, x86-64")
     run(VENV / "bin" / "python", ROOT / "tests" / "bench" / "bench.py")
 
 
@@ -482,7 +490,8 @@ STAGES = (
     Stage("kernel", "the rule against what the kernel does", kernel, minutes=5, everywhere=False),
     Stage("cluster-up", "start the test cluster, built from source the first time", lambda: cluster("up"), minutes=40, everywhere=False),
     Stage("live", "the tests on the real cluster", live, minutes=20, everywhere=False),
-    Stage("bench", "how long a large cluster takes", bench, minutes=10),
+    Stage("scale", "thousands of pods, and kubelets that are slow, dead or liars", scale, minutes=40, everywhere=False),
+    Stage("bench", "what a cluster of 10,000 pods costs", bench, minutes=60),
     Stage("cluster-down", "stop the test cluster, keep only its cache", lambda: cluster("down"), everywhere=False),
 )
 

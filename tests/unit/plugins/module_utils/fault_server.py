@@ -153,7 +153,7 @@ Behaviour = t.Callable[[Connection], None]
 class FaultServer:
     """Serves each connection with the next of `behaviours`; the last one serves all that follow."""
 
-    def __init__(self, *behaviours: Behaviour, tls: ssl.SSLContext | None = None, raw: bool = False, host: str = "127.0.0.1") -> None:
+    def __init__(self, *behaviours: Behaviour, tls: ssl.SSLContext | None = None, raw: bool = False, host: str = "127.0.0.1", port: int = 0) -> None:
         self.behaviours = list(behaviours)
         self.requests: list[Request] = []
         self.connections = 0
@@ -161,7 +161,7 @@ class FaultServer:
         self._tls = tls
         self._raw = raw
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server((host, 0), backlog=128)
+        self._listener = socket.create_server((host, port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'https' if tls else 'http'}://{host}:{self.port}"
 
@@ -188,7 +188,7 @@ class FaultServer:
             behaviour = self.behaviours[min(self.connections, len(self.behaviours) - 1)]
             self.connections += 1
             thread = threading.Thread(target=self._serve, args=(sock, behaviour), name="fault-server", daemon=True)
-            self._threads.append(thread)
+            self._threads = [each for each in self._threads if each.is_alive()] + [thread]
             thread.start()
 
     def _serve(self, sock: socket.socket, behaviour: Behaviour) -> None:
