@@ -10,25 +10,30 @@
 from __future__ import annotations
 
 import datetime
+import functools
+import re
 import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Seen
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, Thing, key, pod_ips
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, PodKey, Thing, key, pod_ips
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import (
     ControlPlane,
     ControlPlanes,
     Delivery,
+    OncePerTemplate,
     Sidecars,
     delivery,
+    ingress_entry,
     is_ipv6,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version, as_version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import probe_notes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import is_loopback, is_wildcard
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedies import Looked, Remedies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS, Verdict, judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import SocketTable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, Target, is_running, select, waiting
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import SUPPRESS_ANNOTATION, Waiver, apply, suppresses
@@ -127,12 +132,16 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
                         suppressed[record["id"]] = annotation
     found = sorted(records["finding"], key=_urgency)
     concerned = [group for group in groups.values() if any(seen.verdict.outcome == "finding" for seen in group.seen)]
-    looked = {group.workload: [_look(entry, readings, mesh) for entry in group.targets] for group in _whole(concerned, snapshot, options, controllers)}
+    whole = {group.workload: group.targets for group in _whole(concerned, snapshot, options, controllers)}
+
+    def look(workload: Workload) -> list[Looked]:
+        return [_look(entry, readings, mesh) for entry in whole[workload]]
+
     remedies = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version)
-    findings, remediations = remedies.of(found, looked)
+    findings, remediations = remedies.of(found, look)
     judged = apply(findings, options.waivers, suppressed, options.today)  # after the remedies: a waiver may ask for them, too
     if judged.waived:  # a waived port is kept as it is, not cured
-        findings, remediations = remedies.of([finding for finding in found if finding["id"] in judged.expired], looked)
+        findings, remediations = remedies.of([finding for finding in found if finding["id"] in judged.expired], look)
     findings = [{**finding, "notes": [*finding["notes"], *judged.expired[finding["id"]]]} for finding in findings]
     report = {
         "findings": findings,
@@ -167,14 +176,19 @@ class _Readings:
     """What the socket tables say of each pod."""
 
     def __init__(self, snapshot: Snapshot, tables: Tables) -> None:
-        self._pods = {key(pod): pod for pod in snapshot["pods"]}
+        self._snapshot = snapshot
         self._unread = {(u["namespace"], u["pod"]): u for u in sorted(snapshot["unread"], key=lambda u: (u["reason"], u.get("detail") or ""), reverse=True)}
         self._tables = tables
+
+    @functools.cached_property
+    def _pods(self) -> dict[PodKey, Thing]:
+        """Made only where a pod is read for others."""
+        return {key(pod): pod for pod in self._snapshot["pods"]}
 
     def of(self, entry: Target) -> _Reading:
         own = key(entry.pod)
         by = next((pod_key for pod_key in (entry.read_in, own) if self._tables.get(pod_key)), own)
-        pod = self._pods[by]
+        pod = entry.pod if by == own else self._pods[by]
         table = self._tables.get(by)
         if table is None:
             return _Reading(None, pod, self._why_unread(entry))
@@ -217,33 +231,60 @@ def _whole(groups: t.Sequence[_Group], snapshot: Snapshot, options: Options, con
 # Ports
 
 
+ORDINARY = re.compile(r"(?!127\.|0\.0\.0\.0\Z)[0-9.]+\Z|[1-9A-Fa-f][0-9A-Fa-f]{3}:")
+"""Addresses that no listener takes for its own unless it is bound to them: neither localhost, nor unspecified, nor one family inside the other."""
+
+
 class _Mesh:
-    """What istiod does with a pod, before and after the upgrade."""
+    """What istiod does with a pod, before and after the upgrade; most of it is the same for all replicas, and found out once."""
 
     def __init__(self, snapshot: Snapshot, upgraded_to: Version | None) -> None:
         self._target = upgraded_to
         self._planes = ControlPlanes(snapshot)
         self._sidecars = Sidecars(snapshot, self._planes)
-
-    def planes(self, pod: Thing) -> tuple[ControlPlane, ControlPlane]:
-        return self._planes.today(pod), self._planes.after(pod, self._target)
+        self.planes: t.Callable[[Thing], tuple[ControlPlane, ControlPlane]] = OncePerTemplate(self._planes_of)
+        self.sidecars: t.Callable[[Thing], tuple[Thing | None, Thing | None]] = OncePerTemplate(self._sidecars_of)
+        self._deliveries = OncePerTemplate(self._deliveries_of)
+        self._notes = OncePerTemplate(self._notes_of)
+        self._verdicts: dict[t.Any, Verdict] = {}
 
     @property
     def all(self) -> list[ControlPlane]:
         return self._planes.all
 
-    def sidecars(self, pod: Thing) -> tuple[Thing | None, Thing | None]:
+    def _planes_of(self, pod: Thing) -> tuple[ControlPlane, ControlPlane]:
+        return self._planes.today(pod), self._planes.after(pod, self._target)
+
+    def _sidecars_of(self, pod: Thing) -> tuple[Thing | None, Thing | None]:
         today, after = self.planes(pod)
         return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
 
     def deliveries(self, pod: Thing, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
         """istiod goes by EndpointSlices only where no selector finds the pod: GetProxyServiceInstances, controller.go@1.20.8."""
         served = not any(e.selected for e in exposures) or any(e.selected for e in exposures if e.port == port)
-        today, after = self.planes(pod)
-        return (
-            delivery(pod, port, self._sidecars.effective(pod, today), today, served),
-            delivery(pod, port, self._sidecars.effective(pod, after), after, served),
-        )
+        ips = pod_ips(pod)
+        named = any(ingress_entry(sidecar, port) for sidecar in self.sidecars(pod))  # without, a delivery depends on the families alone
+        return self._deliveries(pod, port, served, tuple(ips if named else map(_family, ips)))
+
+    def _deliveries_of(self, pod: Thing, port: int, served: bool, _ips: tuple[str, ...]) -> tuple[Delivery, Delivery]:
+        (today, after), (sidecar_today, sidecar_after) = self.planes(pod), self.sidecars(pod)
+        return delivery(pod, port, sidecar_today, today, served), delivery(pod, port, sidecar_after, after, served)
+
+    def notes(self, pod: Thing, port: int, remediated: bool) -> tuple[str, ...]:
+        return self._notes(pod, port, remediated)
+
+    def _notes_of(self, pod: Thing, port: int, remediated: bool) -> tuple[str, ...]:
+        return tuple(probe_notes(pod, port, self.planes(pod)[1], remediated))
+
+    def judge(self, listeners: t.Sequence[Listener], port: int, asked: t.Sequence[str], today: Delivery, after: Delivery) -> Verdict:
+        """judge(), once for all pods of which it says the same."""
+        here = tuple(listener for listener in listeners if listener.port in (port, today.port, after.port))
+        bound = any(not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here)
+        ips = tuple(ip if bound or not ORDINARY.match(ip) else _family(ip) for ip in asked)
+        which = (here, port, ips, today, after)
+        if which not in self._verdicts:
+            self._verdicts[which] = judge(here, port, asked, today, after)
+        return self._verdicts[which]
 
     def downgrades(self) -> list[str]:
         target = self._target
@@ -254,16 +295,15 @@ class _Mesh:
 def _judge_pod(entry: Target, table: SocketTable, by: Thing, mesh: _Mesh) -> t.Iterator[_Seen]:
     """Each exposed port of a pod by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
     pod = _as_read(entry.pod, by)
-    _today, after_plane = mesh.planes(pod)
     for port in sorted({exposure.port for exposure in entry.exposures}):
         today, after = mesh.deliveries(pod, port, entry.exposures)
-        verdict = judge(table.listeners, port, _asked_for(pod, port, entry.exposures), today, after)
-        notes: list[str] = []
+        verdict = mesh.judge(table.listeners, port, _asked_for(pod, port, entry.exposures), today, after)
+        notes: tuple[str, ...] = ()
         if verdict.outcome in ("finding", "remediated"):
-            notes = probe_notes(pod, port, after_plane, verdict.outcome == "remediated")
+            notes = mesh.notes(pod, port, verdict.outcome == "remediated")
         elif verdict.outcome == "not_listening" and not verdict.listeners and waiting(pod):
             verdict = verdict._replace(reason=f"{verdict.reason[:-1]}; {' and '.join(waiting(pod))}.")
-        yield _Seen(pod["metadata"]["name"], port, verdict, tuple(notes), None if by is entry.pod else by["metadata"]["name"])
+        yield _Seen(pod["metadata"]["name"], port, verdict, notes, None if by is entry.pod else by["metadata"]["name"])
 
 
 def _as_read(pod: Thing, by: Thing) -> Thing:

@@ -105,9 +105,11 @@ class _Collector:
         self._skipped: list[dict[str, t.Any]] = []
         self._labelled: dict[tuple[str, str, str], set[PodKey]] = defaultdict(set)
         self._addressed: dict[tuple[str, str], set[PodKey]] = defaultdict(set)
+        asked_for = {pair for selector in _selectors(snapshot) for pair in selector.items()}
         for pod_key, pod in self._pods.items():
-            for label, value in (pod["metadata"].get("labels") or {}).items():
-                self._labelled[pod_key[0], label, value].add(pod_key)
+            for pair in (pod["metadata"].get("labels") or {}).items():
+                if pair in asked_for:
+                    self._labelled[(pod_key[0], *pair)].add(pod_key)
             if not pod["spec"].get("hostNetwork"):  # whose address is its node's, and so says nothing of the pod
                 for ip in pod_ips(pod):
                     self._addressed[pod_key[0], ip].add(pod_key)
@@ -221,6 +223,13 @@ class _Collector:
     def _skip(self, service: Thing, port: int, reason: str) -> None:
         namespace, name = key(service)
         self._skipped.append({"namespace": namespace, "service": name, "port": port, "reason": reason})
+
+
+def _selectors(snapshot: Snapshot) -> t.Iterator[t.Mapping[str, str]]:
+    for service in snapshot["services"]:
+        yield service["spec"].get("selector") or {}
+    for entry in snapshot.get("serviceEntries") or ():
+        yield (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
 
 
 def _named_port(pod: Thing, name: str) -> int | None:

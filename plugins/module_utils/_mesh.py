@@ -40,6 +40,26 @@ NOT_INTERCEPTED = frozenset((15020, 15021, 15090))
 # The pod
 
 
+class OncePerTemplate:
+    """`function` of a pod (and of what else is given), remembered for pods with the very same labels, annotations and containers in one namespace.
+
+    Replicas of a gathered snapshot share these parts, see Trimmer. Only for functions that read no other part of a pod but hostNetwork, and for no
+    longer than the pods live unchanged.
+    """
+
+    def __init__(self, function: t.Callable[..., t.Any]) -> None:
+        self._function = function
+        self._known: dict[t.Any, t.Any] = {}
+
+    def __call__(self, pod: Thing, *more: t.Hashable) -> t.Any:
+        meta, spec = pod["metadata"], pod["spec"]
+        parts = (id(meta.get("labels")), id(meta.get("annotations")), id(spec["containers"]), id(spec.get("initContainers")))
+        which = (meta["namespace"], parts, spec.get("hostNetwork"), more)
+        if which not in self._known:
+            self._known[which] = self._function(pod, *more)
+        return self._known[which]
+
+
 def proxy_container(pod: Thing) -> Thing | None:
     """The container `istio-proxy`, ordinary or native sidecar: FindSidecar, pkg/kube/inject/app_probe.go@1.20.8."""
     return next((c for c in running_containers(pod) if c["name"] == "istio-proxy"), None)

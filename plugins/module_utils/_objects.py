@@ -95,14 +95,23 @@ def requests(namespaces: t.Sequence[str], root_namespace: str) -> list[Request]:
     return asked
 
 
-def reduced(listing: Listing, item: dict[str, t.Any], version: str) -> dict[str, t.Any]:
+def reduced(listing: Listing, item: dict[str, t.Any], version: str, trimmed: t.Callable[[t.Any, t.Any], t.Any] = trim) -> dict[str, t.Any]:
     """An item of a list of `version` as the snapshot keeps it. A raw list's items do not say what they are."""
-    kept = trim(item, listing.shape)
+    kept: dict[str, t.Any] = trimmed(item, listing.shape)
     if listing.shape is shapes.CONTROLLER:
         kept["kind"] = listing.kind
     if listing.shape is shapes.SIDECAR:
         kept["apiVersion"] = version
     return kept
+
+
+def without_selector(services: t.Iterable[dict[str, t.Any]]) -> set[tuple[str, str]]:
+    return {(s["metadata"]["namespace"], s["metadata"]["name"]) for s in services if not s["spec"].get("selector")}
+
+
+def leads(part: dict[str, t.Any], without: t.Container[tuple[str, str]]) -> bool:
+    """Whether an EndpointSlice is needed: it is one of a Service without a selector, and of all others the selector says more."""
+    return (part["metadata"]["namespace"], (part["metadata"].get("labels") or {}).get("kubernetes.io/service-name") or "") in without
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -114,6 +123,8 @@ def assemble(objects: dict[str, list[t.Any]], metadata: dict[str, t.Any], istio:
     snapshot: Snapshot = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "istio": istio, "socketTables": [], "unread": []}
     for listing in SELECTED:
         snapshot[listing.key] = sorted(objects.get(listing.key) or (), key=lambda o: (o.get("kind") or "", o["metadata"]["namespace"], o["metadata"]["name"]))
+    without = without_selector(snapshot["services"])
+    snapshot["endpointSlices"] = [part for part in snapshot["endpointSlices"] if leads(part, without)]
     snapshot["unlisted"] = objects.get("unlisted") or []
     snapshot["sidecarVersions"] = sorted({api.split("/")[1] for api in objects.get("served") or () if api.endswith("/Sidecar")})
     return snapshot

@@ -55,12 +55,12 @@ class Remedies:
             if labels and controllers.workload(owned) not in {n.workload for n in self._neighbours[namespace]}:
                 self._dormant[namespace].append((controllers.workload(owned), labels))
 
-    def of(self, findings: Records, looked: t.Mapping[Workload, t.Sequence[Looked]]) -> tuple[Records, Records]:
-        """The findings, each with its remedy, and the remediations."""
+    def of(self, findings: Records, look: t.Callable[[Workload], t.Sequence[Looked]]) -> tuple[Records, Records]:
+        """The findings, each with its remedy, and the remediations. `look` is asked for the pods of one workload after the other."""
         by_workload: dict[Workload, dict[int, Thing]] = defaultdict(dict)
         for finding in findings:
             by_workload[Workload(finding["namespace"], **finding["workload"])][finding["port"]] = finding
-        plans = {workload: plan(self._case(workload, looked[workload], ports)) for workload, ports in by_workload.items()}
+        plans = {workload: plan(self._case(workload, look(workload), ports)) for workload, ports in by_workload.items()}
         remediations = [_remediation(plans[workload], by_workload[workload]) for workload in sorted(plans) if plans[workload].manifest]
         return [_with_remedy(finding, plans[Workload(finding["namespace"], **finding["workload"])]) for finding in findings], remediations
 

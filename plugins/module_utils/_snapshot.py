@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import errno
 import gzip
+import hashlib
 import ipaddress
 import json
+import marshal
 import math
 import os
 import tempfile
@@ -64,6 +66,17 @@ class Reduced:
         self.keep = keep
 
 
+class Alike(Reduced):
+    """A part that many objects have in common, as replicas have what their template says: a Trimmer makes and holds it once.
+
+    `look`, where it costs something to trim the part, says what of it is read at all, so that the rest does not make it another.
+    """
+
+    def __init__(self, shape: t.Any, look: t.Callable[[t.Any], t.Any] | None = None) -> None:
+        super().__init__(shape, lambda part: part)
+        self.look = look
+
+
 class Number:
     """A whole number within bounds; what a file may hold there is checked, since it ends up in arithmetic and names."""
 
@@ -102,7 +115,7 @@ PROBERS_ENV = "ISTIO_KUBE_APP_PROBERS"
 
 PORT = Number(1, 65535)
 PORT_OR_NAME = (PORT, str)
-LABELS = Mapping(str)
+LABELS = Alike(Mapping(str))
 
 
 def _handler(number: t.Any) -> dict[str, t.Any]:
@@ -149,21 +162,23 @@ def _env(entries: list[t.Any]) -> list[dict[str, str]]:
     return kept
 
 
-OWNERS = [{"apiVersion": str, "kind": Required(str), "name": Required(str), "uid": str, "controller": bool}]
+OWNERS = Alike([{"apiVersion": str, "kind": Required(str), "name": Required(str), "uid": str, "controller": bool}])
 
 META = Required(
     {
         "name": Required(str),
-        "namespace": Required(str),
+        "namespace": Required(Alike(str)),
         "uid": str,
         "creationTimestamp": str,
         "deletionTimestamp": str,
         "resourceVersion": str,
         "labels": LABELS,
-        "annotations": {
-            **{name: str for name in ANNOTATIONS},
-            "proxy.istio.io/config": Reduced(str, _proxy_config),
-        },
+        "annotations": Alike(
+            {
+                **{name: str for name in ANNOTATIONS},
+                "proxy.istio.io/config": Reduced(str, _proxy_config),
+            }
+        ),
         "ownerReferences": OWNERS,
     }
 )
@@ -183,28 +198,44 @@ CONTAINER = {
 CONTAINER_STATUS = {"name": Required(str), "ready": bool, "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}}}
 
 
-def _containers(containers: list[t.Any]) -> list[t.Any]:
-    return [c if c.get("name") in ISTIO_CONTAINERS else {k: v for k, v in c.items() if k not in ("args", "env")} for c in containers]
+def _read_of(container: t.Any) -> t.Any:
+    """Of a container that Istio did not write, neither arguments nor environment."""
+    ours = container.get("name") in ISTIO_CONTAINERS
+    return {field: container[field] for field in CONTAINER if field in container and (ours or field not in ("args", "env"))}
 
+
+def _one_text(status: t.Any) -> t.Any:
+    """The primary address stands in a status twice; it is held once."""
+    for entry in status.get("podIPs") or ():
+        if entry["ip"] == status.get("podIP"):
+            entry["ip"] = status["podIP"]
+    return status
+
+
+CONTAINERS = Alike([Alike(CONTAINER, _read_of)])
+CONTAINER_STATUSES = Alike([CONTAINER_STATUS])
 
 POD = {
     "metadata": META,
     "spec": Required(
         {
-            "containers": Required(Reduced([CONTAINER], _containers)),
-            "initContainers": Reduced([CONTAINER], _containers),
+            "containers": Required(CONTAINERS),
+            "initContainers": CONTAINERS,
             "hostNetwork": bool,
-            "nodeName": str,
+            "nodeName": Alike(str),
         }
     ),
-    "status": {
-        "phase": str,
-        "podIP": Address(),
-        "podIPs": [{"ip": Required(Address())}],
-        "conditions": [{"type": Required(str), "status": str}],
-        "containerStatuses": [CONTAINER_STATUS],
-        "initContainerStatuses": [CONTAINER_STATUS],
-    },
+    "status": Reduced(
+        {
+            "phase": Alike(str),
+            "podIP": Address(),
+            "podIPs": [{"ip": Required(Address())}],
+            "conditions": Alike([{"type": Required(str), "status": str}]),
+            "containerStatuses": CONTAINER_STATUSES,
+            "initContainerStatuses": CONTAINER_STATUSES,
+        },
+        _one_text,
+    ),
 }
 
 SERVICE = {
@@ -305,24 +336,104 @@ def trim(value: t.Any, shape: t.Any) -> t.Any:
 
     Objects that came from the API have the shape by its schema; nothing is checked here.
     """
-    if isinstance(shape, Required):
-        return trim(value, shape.shape)
-    if isinstance(shape, Reduced):
-        return shape.keep(trim(value, shape.shape))
-    if isinstance(shape, dict):
-        if not isinstance(value, dict):
-            return value
-        kept = {}
-        for key, inner in shape.items():
-            part = value.get(key)
-            if part is not None:
-                part = trim(part, inner)
-                if part is not None and (isinstance(inner, Required) or (part != [] and (part != {} or inner == {}))):
+    return _PLAIN(value, shape)
+
+
+PLAIN_MARSHAL = 2
+"""The last version of the format without references, in which equal values have equal bytes; several times as fast as repr() or JSON."""
+
+
+class Trimmer:
+    """trim() for many objects: parts that are equal, where a shape says that they may be, are one object, which nobody may change."""
+
+    def __init__(self, share: bool = True) -> None:
+        self._share = share
+        self._functions: dict[int, tuple[t.Any, t.Callable[[t.Any], t.Any] | None]] = {}
+        self._held: dict[int | str, t.Any] = {}
+        self._made: dict[bytes, t.Any] = {}
+
+    def __call__(self, value: t.Any, shape: t.Any) -> t.Any:
+        function = self._function(shape)
+        return function(value) if function else value
+
+    def _function(self, shape: t.Any) -> t.Callable[[t.Any], t.Any] | None:
+        """What trims to `shape`, None where there is nothing to trim; made once, because looking a shape up costs more than trimming."""
+        known = self._functions.get(id(shape))
+        if known is None:
+            known = self._functions[id(shape)] = (shape, self._new_function(shape))
+        return known[1]
+
+    def _new_function(self, shape: t.Any) -> t.Callable[[t.Any], t.Any] | None:
+        if isinstance(shape, Required):
+            return self._function(shape.shape)
+        if isinstance(shape, Alike):
+            return self._alike(shape, self._function(shape.shape))
+        if isinstance(shape, Reduced):
+            inner, keep = self._function(shape.shape), shape.keep
+            return (lambda value: keep(inner(value))) if inner else keep
+        if isinstance(shape, dict):
+            return self._mapping(shape)
+        if isinstance(shape, list):
+            return self._list(self._function(shape[0]))
+        return None
+
+    def _mapping(self, shape: dict[str, t.Any]) -> t.Callable[[t.Any], t.Any]:
+        fields = [(key, self._function(inner), isinstance(inner, Required), inner == {}) for key, inner in shape.items()]
+
+        def mapping(value: t.Any) -> t.Any:
+            if not isinstance(value, dict):
+                return value
+            kept = {}
+            for key, function, required, may_be_empty in fields:
+                part = value.get(key)
+                if part is None:
+                    continue
+                if function:
+                    part = function(part)
+                    if part is None:
+                        continue
+                if part or required or (part != [] and (part != {} or may_be_empty)):
                     kept[key] = part
-        return kept
-    if isinstance(shape, list) and isinstance(value, list):
-        return [trim(item, shape[0]) for item in value]
-    return value
+            return kept
+
+        return mapping
+
+    def _list(self, item: t.Callable[[t.Any], t.Any] | None) -> t.Callable[[t.Any], t.Any]:
+        return lambda value: ([item(each) for each in value] if item else list(value)) if isinstance(value, list) else value
+
+    def _alike(self, shape: Alike, inner: t.Callable[[t.Any], t.Any] | None) -> t.Callable[[t.Any], t.Any] | None:
+        held, made, look = self._held, self._made, shape.look
+
+        def looked(value: t.Any) -> t.Any:
+            return inner(look(value)) if inner and look else value
+
+        def once(value: t.Any) -> t.Any:
+            read = look(value) if look else value
+            digest = hashlib.blake2b(marshal.dumps(read, PLAIN_MARSHAL), digest_size=16).digest()
+            if digest not in made:
+                made[digest] = inner(read) if inner else read
+            return made[digest]
+
+        def equal(value: t.Any) -> t.Any:
+            part = inner(value) if inner else value
+            one = held.setdefault(hash(marshal.dumps(part, PLAIN_MARSHAL)), part)
+            return one if one == part else part
+
+        def of_the_same(value: t.Any) -> t.Any:
+            part = inner(value) if inner else value
+            one = held.setdefault(hash(tuple(map(id, part))), part)
+            return one if one == part else part
+
+        if not self._share:
+            return looked if look else inner
+        if look:
+            return once
+        if shape.shape is str:
+            return lambda value: held.setdefault(value, value)
+        return of_the_same if isinstance(shape.shape, list) and isinstance(shape.shape[0], Alike) else equal
+
+
+_PLAIN = Trimmer(share=False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

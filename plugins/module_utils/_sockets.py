@@ -55,7 +55,7 @@ def _text_of(version: int, number: int) -> str:
 
 
 @total_ordering
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listener:
     """One TCP socket in state LISTEN.
 
@@ -89,7 +89,7 @@ class Listener:
     def __str__(self) -> str:
         return self.text
 
-    def _key(self) -> tuple[int, tuple[int, int], str, str, int]:
+    def order(self) -> tuple[int, tuple[int, int], str, str, int]:
         # None does not compare with bool or str, which is why the order that dataclass generates will not do.
         try:
             number = _number(self.address)
@@ -100,10 +100,10 @@ class Listener:
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Listener):
             return NotImplemented
-        return self._key() < other._key()
+        return self.order() < other.order()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SocketTable:
     """What a table said.
 
@@ -162,7 +162,7 @@ class _Collected:
         suspect = self.suspect
         if self.lines_left_out:
             suspect = [*suspect, f"{self.lines_left_out} more lines were not understood."]
-        return SocketTable(tuple(sorted(self.listeners)), tuple(suspect))
+        return SocketTable(tuple(sorted(self.listeners, key=Listener.order)), tuple(suspect))
 
 
 def _shortened(line: str) -> str:
@@ -204,7 +204,7 @@ _SS_ADDRESS = re.compile(
 _SS_PEER = re.compile(r"\S*:(?:\*|[0-9]{1,5})\Z")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _SsRow:
     host: str  # "*", or canonical text
     port: int

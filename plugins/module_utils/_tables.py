@@ -33,11 +33,10 @@ class Tables:
         pod_key = (entry["namespace"], entry["pod"])
         table = parse(entry["format"], entry["stdout"])
         before = self._by_pod.get(pod_key)
-        listeners, suspect = set(table.listeners), set(table.suspect)
+        listeners, suspect = table.listeners, table.suspect
         if before:
-            listeners.update(before.listeners)
-            suspect.update(before.suspect)
-        table = SocketTable(tuple(self._listeners.setdefault(listener, listener) for listener in sorted(listeners)), tuple(sorted(suspect)))
+            listeners, suspect = tuple(sorted({*listeners, *before.listeners})), suspect + before.suspect
+        table = SocketTable(tuple(self._listeners.setdefault(listener, listener) for listener in listeners), tuple(sorted(set(suspect))))
         self._by_pod[pod_key] = self._tables.setdefault(table, table)
 
     def get(self, pod_key: PodKey) -> SocketTable | None:

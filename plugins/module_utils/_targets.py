@@ -13,7 +13,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, PodKey, Thing, expose, key, running_containers
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIO_PORTS, has_sidecar, proxy_container
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIO_PORTS, OncePerTemplate, has_sidecar, proxy_container
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import template_key
 
@@ -52,12 +52,13 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
     """
     wanted = label_matcher(selection.label_selectors)
     exposures = expose(snapshot)
+    in_mesh = OncePerTemplate(has_sidecar)
     chosen: dict[PodKey, tuple[Thing, list[Exposure]]] = {}
     for pod in snapshot["pods"]:
         ports = exposures.by_pod.get(key(pod))
         if not ports or not in_namespaces(key(pod)[0], selection) or not wanted(pod["metadata"].get("labels") or {}):
             continue
-        if selection.scope == "all" or has_sidecar(pod):
+        if selection.scope == "all" or in_mesh(pod):
             chosen[key(pod)] = (pod, ports)
     skipped = [entry for entry in exposures.skipped if in_namespaces(entry["namespace"], selection)]
     readers: dict[t.Any, PodKey] = {}
@@ -67,8 +68,8 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
             readers.setdefault(shared, pod_key)
     targets = []
     for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
-        own = [e for e in ports if not (e.port in ISTIO_PORTS and has_sidecar(pod))]
-        for e in ports:
+        own = [e for e in ports if not (e.port in ISTIO_PORTS and in_mesh(pod))]
+        for e in ports if len(own) < len(ports) else ():
             if e not in own:
                 reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
                 skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})

@@ -54,12 +54,16 @@ class Controllers:
     """The controllers of a snapshot, by namespace, kind and name."""
 
     def __init__(self, snapshot: Snapshot) -> None:
+        self._found: dict[Workload, Workload] = {}
         self._known = {Workload(c["metadata"]["namespace"], c["kind"], c["metadata"]["name"]): c for c in snapshot.get("controllers") or ()}
 
     def workload(self, pod: dict[str, t.Any]) -> Workload:
-        """The workload a user would name: the topmost controller, or the pod itself if it has none.
+        """The workload a user would name: the topmost controller, or the pod itself if it has none. One object for all pods of one."""
+        found = self._workload(pod)
+        return self._found.setdefault(found, found)
 
-        Where the controller between (a ReplicaSet, a Job) is not in the snapshot, its owner is read off its name as istiod does:
+    def _workload(self, pod: dict[str, t.Any]) -> Workload:
+        """Where the controller between (a ReplicaSet, a Job) is not in the snapshot, its owner is read off its name as istiod does:
         GetDeployMetaFromPod, pkg/kube/controllers/common.go and pkg/kube/inject@1.20.8.
         """
         namespace = pod["metadata"]["namespace"]

@@ -64,13 +64,16 @@ class Api:
 
     def get(self, path: str, **params: t.Any) -> dict[str, t.Any]:
         """The JSON object at `path`. Raises ApiError."""
+        return _parsed(f"GET {path}", self._read(path, params))
+
+    def _read(self, path: str, params: dict[str, t.Any], begun: _Ahead[bytes] | None = None) -> bytes:
+        """What the server answers, tried again where that may help; `begun` is the first try. Raises ApiError."""
         asked = f"GET {path}"
         deadline = time.monotonic() + self._timeout
         wait = FIRST_WAIT
         while True:
             try:
-                found = within(deadline - time.monotonic(), asked, lambda: self._once(path, params))
-                break
+                return within(deadline - time.monotonic(), asked, begun or self._begin(path, params))
             except Exception as error:
                 known = server_error(error)
                 if known is None:
@@ -80,45 +83,51 @@ class Api:
                 wait = wait if after is None else after
                 if status not in RETRIED or time.monotonic() + wait >= deadline:
                     raise ApiError(asked, known, status) from error
+            begun = None
             time.sleep(wait)
             wait = max(wait, FIRST_WAIT) * 2
-        if not isinstance(found, dict):
-            raise ApiError(asked, "the answer is no JSON object")
-        return found
 
     def post(self, path: str, body: dict[str, t.Any]) -> dict[str, t.Any]:
         """The answer to a question that changes nothing, asked once. Raises ApiError."""
         asked = f"POST {path}"
         try:
-            found = within(QUESTION_TIMEOUT, asked, lambda: self._once(path, {"body": body}, "post"))
+            found = within(QUESTION_TIMEOUT, asked, self._begin(path, {"body": body}, "post"))
         except Exception as error:
             known = server_error(error)
             if known is None:
                 raise
             raise ApiError(asked, known, getattr(error, "status", 0) or 0) from error
-        if not isinstance(found, dict):
-            raise ApiError(asked, "the answer is no JSON object")
-        return found
+        return _parsed(asked, found)
 
-    def _once(self, path: str, params: dict[str, t.Any], method: str = "get") -> t.Any:
+    def _begin(self, path: str, params: dict[str, t.Any], method: str = "get") -> _Ahead[bytes]:
         idle = min(IDLE_TIMEOUT, self._timeout)
-        return json.loads(self._request(method, path, serialize=False, _request_timeout=(idle, idle), **params).data)
+        return _Ahead(lambda: self._request(method, path, serialize=False, _request_timeout=(idle, idle), **params).data)
 
     def pages(self, path: str, reduce: t.Callable[[dict[str, t.Any]], t.Any], **params: t.Any) -> list[t.Any]:
-        """Every object of the list at `path`, each reduced as its page arrives.
+        """Every object of the list at `path`, each reduced as its page arrives, but those that are reduced to None.
 
-        A continue token that has expired (410) starts the list over once: a list is of one moment. Raises ApiError.
+        The server makes the next page while one is reduced. A continue token that has expired (410) starts the list over once: a list is of
+        one moment. Raises ApiError.
         """
+        asked = f"GET {path}"
         for last in (False, True):
             found: list[t.Any] = []
-            token = None
+            asking: dict[str, t.Any] = {**params, "limit": PAGE, "_continue": None}
+            begun: _Ahead[bytes] | None = None
             try:
                 while True:
-                    page = self.get(path, limit=PAGE, _continue=token, **params)
+                    page = _parsed(asked, self._read(path, asking, begun))
                     if "items" not in page:
-                        raise ApiError(f"GET {path}", "the answer is no list")
-                    found.extend(reduce(item) for item in page["items"] or ())
-                    token = (page.get("metadata") or {}).get("continue")
+                        raise ApiError(asked, "the answer is no list")
+                    items, token = page.pop("items") or [], (page.get("metadata") or {}).get("continue")
+                    if token:
+                        asking = {**asking, "_continue": token}
+                        begun = self._begin(path, asking)
+                    items.reverse()
+                    while items:  # each goes as soon as it is reduced
+                        kept = reduce(items.pop())
+                        if kept is not None:
+                            found.append(kept)
                     if not token:
                         return found
             except ApiError as error:
@@ -127,29 +136,53 @@ class Api:
         raise AssertionError("not reached")
 
 
-def within(seconds: float, asked: str, call: t.Callable[[], T]) -> T:
+def _parsed(asked: str, data: bytes) -> dict[str, t.Any]:
+    try:
+        found = json.loads(data)
+    except ValueError as error:
+        raise ApiError(asked, f"{type(error).__name__}: {error}") from error
+    if not isinstance(found, dict):
+        raise ApiError(asked, "the answer is no JSON object")
+    return found
+
+
+class _Ahead(t.Generic[T]):
+    """A call that goes on in the background, in a thread that ends with the process, if not before."""
+
+    def __init__(self, call: t.Callable[[], T]) -> None:
+        self._outcome: list[tuple[T | None, BaseException | None]] = []
+        self._thread = threading.Thread(target=self._work, args=(call,), name="request", daemon=True)
+        self._thread.start()
+
+    def _work(self, call: t.Callable[[], T]) -> None:
+        try:
+            self._outcome.append((call(), None))
+        except BaseException as error:  # pylint: disable=broad-except
+            self._outcome.append((None, error))
+
+    def ends_within(self, seconds: float) -> bool:
+        self._thread.join(max(0.0, seconds))
+        return bool(self._outcome)
+
+    def result(self) -> T:
+        """What the call returns or raises, once it has. To be asked for once."""
+        self._thread.join()
+        result, error = self._outcome.pop()
+        if error is not None:
+            raise error
+        return t.cast(T, result)
+
+
+def within(seconds: float, asked: str, call: t.Callable[[], T] | _Ahead[T]) -> T:
     """What `call` returns or raises, or ApiError if that takes longer than `seconds`.
 
     The generated client has no timeout of its own, the one that it can be given is renewed by each byte, and what is under it waits for
-    as long as a Retry-After says. So the caller stops waiting; the thread ends with the process, if not before.
+    as long as a Retry-After says. So the caller stops waiting.
     """
-    outcome: list[tuple[T | None, BaseException | None]] = []
-
-    def work() -> None:
-        try:
-            outcome.append((call(), None))
-        except BaseException as error:  # pylint: disable=broad-except
-            outcome.append((None, error))
-
-    thread = threading.Thread(target=work, name="request", daemon=True)
-    thread.start()
-    thread.join(max(0.0, seconds))
-    if not outcome:
+    ahead = call if isinstance(call, _Ahead) else _Ahead(call)
+    if not ahead.ends_within(seconds):
         raise ApiError(asked, "the API server did not answer in time")
-    result, error = outcome[0]
-    if error is not None:
-        raise error
-    return t.cast(T, result)
+    return ahead.result()
 
 
 def retry_after(headers: t.Mapping[str, t.Any]) -> float | None:

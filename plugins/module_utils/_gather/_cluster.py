@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import typing as t
 from collections import defaultdict, deque
@@ -24,10 +26,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects im
     assemble,
     control_plane_requests,
     control_planes,
+    leads,
     reduced,
     requests,
+    without_selector,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot, key_of_table
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot, Trimmer, key_of_table
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, is_running, select
 
 Run = t.Callable[[str, str, str, t.Sequence[str]], Outcome]
@@ -56,11 +60,13 @@ def gather(
     """
     metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": api.version}
     objects: dict[str, list[t.Any]] = {"unlisted": []}
-    for request in control_plane_requests(istio_namespace):
-        _list(api, request, objects)
-    istio = control_planes(objects, istio_namespace)
-    for request in requests(selection.namespaces, istio["rootNamespace"]):
-        _list(api, request, objects)
+    trimmed = Trimmer()
+    with _without_collecting():
+        for request in control_plane_requests(istio_namespace):
+            _list(api, request, objects, trimmed)
+        istio = control_planes(objects, istio_namespace)
+        for request in requests(selection.namespaces, istio["rootNamespace"]):
+            _list(api, request, objects, trimmed)
     for namespace in selection.namespaces:
         if not any(thing["metadata"]["namespace"] == namespace for kind in ("pods", "services") for thing in objects[kind]):
             _must_exist(api, namespace)
@@ -70,14 +76,32 @@ def gather(
     return snapshot
 
 
-def _list(api: Api, request: Request, objects: dict[str, list[t.Any]]) -> None:
-    """Adds what one request finds, each object trimmed as its page arrives. A kind that the server does not have has no objects."""
+@contextlib.contextmanager
+def _without_collecting() -> t.Iterator[None]:
+    """JSON has no cycles, and looking for some in pages of it again and again costs as much as parsing them."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _list(api: Api, request: Request, objects: dict[str, list[t.Any]], trimmed: Trimmer) -> None:
+    """Adds what one request finds, page by page, each object trimmed. A kind that the server does not have has no objects."""
     listing = request.listing
     found = objects.setdefault(listing.key, [])
     params = {"label_selector": request.label_selector} if request.label_selector else {}
+    without = without_selector(objects["services"]) if listing.key == "endpointSlices" else None
     for version in listing.versions:
+
+        def reduce(item: dict[str, t.Any]) -> dict[str, t.Any] | None:
+            kept = reduced(listing, item, version, trimmed)  # pylint: disable=cell-var-from-loop
+            return kept if without is None or leads(kept, without) else None
+
         try:
-            found.extend(api.pages(request.path(version), lambda item: reduced(listing, item, version), **params))
+            found.extend(api.pages(request.path(version), reduce, **params))
             objects.setdefault("served", []).append(f"{version}/{listing.kind}")
             return
         except ApiError as error:
