@@ -165,6 +165,6 @@ def mesh_config(text: str | None) -> dict[str, t.Any]:
 
     try:
         config = yaml.safe_load(text or "")
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a number of 5000 digits is a ValueError
         return {}
     return {field: config[field] for field in MESH_CONFIG_FIELDS if field in config} if isinstance(config, dict) else {}

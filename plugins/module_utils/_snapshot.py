@@ -136,7 +136,7 @@ def _proxy_config(text: str) -> str | None:
 
     try:
         config = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # a number of 5000 digits is a ValueError
         return None
     mode = config.get("interceptionMode") if isinstance(config, dict) else None
     return json.dumps({"interceptionMode": mode}) if isinstance(mode, str) else None

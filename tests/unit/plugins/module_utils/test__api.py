@@ -60,6 +60,27 @@ def test_objects_are_reduced_as_their_page_arrives():
         assert api(server).pages(PODS, lambda item: item["metadata"]["name"]) == names(NAMES)
 
 
+def test_objects_that_are_reduced_to_none_are_left_out():
+    with ApiServer({PODS: NAMES}) as server:
+        assert names(api(server).pages(PODS, lambda item: item if item["metadata"]["name"] == "web-3" else None)) == ["web-3"]
+
+
+def test_the_server_makes_the_next_page_while_one_is_reduced():
+    with ApiServer({PODS: NAMES}) as server:
+        server.page = 3
+        seen = []
+
+        def reduce(item):
+            deadline = time.monotonic() + 20
+            while len(server.paths(PODS)) < min(3, len(seen) // 3 + 2) and time.monotonic() < deadline:
+                time.sleep(0.001)
+            seen.append(len(server.paths(PODS)))
+            return item
+
+        assert names(api(server).pages(PODS, reduce)) == names(NAMES)
+        assert seen == [2, 2, 2, 3, 3, 3, 3]
+
+
 def test_a_list_without_items_is_empty():
     with ApiServer({PODS: {"kind": "PodList", "metadata": None, "items": None}}) as server:
         assert api(server).pages(PODS, same) == []

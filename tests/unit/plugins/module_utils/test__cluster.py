@@ -175,6 +175,14 @@ def test_the_first_version_that_the_server_has_counts(version):
     assert found["sidecars"][0]["apiVersion"] == f"networking.istio.io/{version}"
 
 
+def test_endpoint_slices_are_kept_for_services_that_select_nothing():
+    services = [cluster.service(), cluster.service("bare", selector={}), cluster.service("bare", "bank")]
+    slices = [cluster.endpoint_slice("web"), cluster.endpoint_slice("bare", pods=["web-1"]), cluster.endpoint_slice("bare", "bank")]
+    with ApiServer(lists(pods("web-1"), services, istio={"/apis/discovery.k8s.io/v1/endpointslices": slices}), READ) as server:
+        found = run(server)
+    assert [(part["metadata"]["namespace"], part["metadata"]["name"]) for part in found["endpointSlices"]] == [("shop", "bare-abcde")]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Execs
 

@@ -487,7 +487,7 @@ def shuffled(document, seed):
     return mixed
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(clusters(), OPTIONS, st.integers())
 def test_the_report_is_the_same_whatever_the_order_of_the_objects(document, options, seed):
     before = json.dumps(document)
@@ -497,7 +497,7 @@ def test_the_report_is_the_same_whatever_the_order_of_the_objects(document, opti
     assert json.dumps(evaluate(shuffled(document, seed), options)) == once
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(clusters(), OPTIONS)
 def test_every_exposed_pod_is_judged_or_unchecked(document, options):
     found = evaluate(document, options)
@@ -596,3 +596,38 @@ def test_evaluate_never_raises_on_a_checked_snapshot(seed, odd, options):
         one["format"] = "ss"
     document = _snapshot.check({**parts, "apiVersion": _snapshot.API_VERSION, "kind": _snapshot.KIND})
     json.dumps(evaluate(document, options))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is found out once for many pods
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(), OPTIONS)
+def test_replicas_that_share_their_parts_in_memory_are_judged_like_any_other_pods(seed, options):
+    parts = Anything(seed).like(_snapshot.SNAPSHOT, ORDINARY)
+    others = [{**one, "metadata": {**one["metadata"], "name": f"{one['metadata']['name']}-{n}"}} for n in range(3) for one in parts["pods"]]
+    for n, other in enumerate(others):
+        other["status"] = {**(other.get("status") or {}), "podIP": f"10.0.1.{n}", "podIPs": [{"ip": f"10.0.1.{n}"}, {"ip": f"fd00::{n}"}][: n % 3]}
+    parts["pods"] += others
+    parts["socketTables"] = [table(p["metadata"]["name"], ["127.0.0.1:8080", "10.0.1.1:81"], p["metadata"]["namespace"]) for p in parts["pods"]]
+    trimmed = _snapshot.Trimmer()
+    shared = {**parts, "apiVersion": _snapshot.API_VERSION, "kind": _snapshot.KIND, "pods": [trimmed(p, _snapshot.POD) for p in parts["pods"]]}
+    alone = json.loads(json.dumps(shared))
+    assert json.dumps(evaluate(shared, options)) == json.dumps(evaluate(alone, options))
+    assert shared == alone
+
+
+ADDRESSES = [("10.0.0.5",), ("10.0.0.6",), ("fd00::5",), ("fd00::6", "10.0.0.6"), ("10.0.0.5", "fd00::5")]
+BINDS = ["127.0.0.1", "10.0.0.5", "0.0.0.0", "*", "[::]", "[::1]", "[fd00::5]", "[::ffff:10.0.0.5]", "[::ffff:127.0.0.1]", "127.0.0.2", "10.0.0.5%eth0", "0.0.0.0%lo"]
+
+
+@pytest.mark.parametrize("bind", BINDS)
+@pytest.mark.parametrize("to", [None, "1.24"])
+def test_each_pod_is_judged_at_its_own_addresses_whatever_was_found_of_the_others(bind, to):
+    several = [pod(f"pod-{n}", ips=ips, owner=None) for n, ips in enumerate(ADDRESSES)]
+    services = [service(families=("IPv4", "IPv6")), service("primary", ports=[port(81)])]
+    options = {"binds": [f"{bind}:8080", "127.0.0.1:9000"], "services": services, "target": to, "sidecars": [sidecar(ingress={8080: "0.0.0.0:9000"})]}
+    together = verdicts(report(several, **options))
+    assert together == {what: said for each in several for what, said in verdicts(report([each], **options)).items()}
+    assert together

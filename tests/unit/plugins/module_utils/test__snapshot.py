@@ -101,7 +101,7 @@ def test_trimming_keeps_nothing_that_could_be_a_secret():
     assert kept["metadata"]["annotations"]["proxy.istio.io/config"] == '{"interceptionMode": "NONE"}'
 
 
-@pytest.mark.parametrize("config", ["a: [", "- 1", "text", "interceptionMode: [NONE]", ""])
+@pytest.mark.parametrize("config", ["a: [", "- 1", "text", "interceptionMode: [NONE]", "", "a: " + "9" * 5000, "[" * 5000])
 def test_a_proxy_config_that_says_nothing_of_interception_is_dropped(config):
     kept = trim(pod(annotations={"proxy.istio.io/config": config}), _snapshot.POD)
     assert "proxy.istio.io/config" not in kept["metadata"]["annotations"]
@@ -150,6 +150,60 @@ def test_what_is_trimmed_is_checked_and_trimming_again_changes_nothing(thing, sh
     once = trim(thing, shape)
     assert trim(once, shape) == once
     _snapshot._check(once, shape, "")
+
+
+SHARED = ("spec.containers", "spec.initContainers", "spec.nodeName", "metadata.labels", "metadata.annotations", "metadata.ownerReferences")
+
+
+def replicas():
+    """What the API gives of two pods of one template: apart from names and addresses, a mount and some times tell them apart."""
+    for n in (1, 2):
+        one = pod(f"web-7d4b9-{n}", ips=[f"10.0.0.{n}"], annotations={"proxy.istio.io/config": "{}"}, init=["-m", "REDIRECT"])
+        for container in one["spec"]["containers"]:
+            container["volumeMounts"] = [{"name": f"kube-api-access-{n}"}]
+        one["spec"]["containers"][0]["env"] = [{"name": "SECRET", "value": str(n)}]
+        one["status"]["conditions"] = [{"type": "Ready", "status": "True", "lastTransitionTime": str(n)}]
+        yield json.loads(json.dumps(one))
+
+
+def at(thing, path):
+    for step in path.split("."):
+        thing = thing[step]
+    return thing
+
+
+def test_what_replicas_have_in_common_is_held_once():
+    trimmed = _snapshot.Trimmer()
+    one, two = (trimmed(each, _snapshot.POD) for each in replicas())
+    assert [path for path in (*SHARED, "status.conditions", "status.phase") if at(one, path) is not at(two, path)] == []
+    assert [one, two] == [trim(each, _snapshot.POD) for each in replicas()]
+    assert one["metadata"]["name"] != two["metadata"]["name"] and one["status"]["podIP"] != two["status"]["podIP"]
+
+
+CHANGES = {
+    "spec.containers": lambda one: one["spec"]["containers"][1]["args"].append("--x"),
+    "metadata.labels": lambda one: one["metadata"]["labels"].update(x="y"),
+    "metadata.annotations": lambda one: one["metadata"]["annotations"].update({"istio.io/rev": "x"}),
+    "metadata.ownerReferences": lambda one: one["metadata"]["ownerReferences"][0].update(name="x"),
+    "spec.initContainers": lambda one: one["spec"]["initContainers"][0].update(image="x:1"),
+    "status.conditions": lambda one: one["status"]["conditions"][0].update(status="False"),
+}
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_what_replicas_do_not_have_in_common_stays_apart(path):
+    one, two = replicas()
+    CHANGES[path](two)
+    trimmed = _snapshot.Trimmer()
+    assert at(trimmed(one, _snapshot.POD), path) != at(trimmed(two, _snapshot.POD), path)
+    assert [trimmed(each, _snapshot.POD) for each in (one, two)] == [trim(each, _snapshot.POD) for each in (one, two)]
+
+
+def test_trimming_leaves_what_the_api_gave_as_it_was():
+    one, _two = replicas()
+    before = copy.deepcopy(one)
+    _snapshot.Trimmer()(one, _snapshot.POD)
+    assert one == before
 
 
 # ---------------------------------------------------------------------------------------------------------------------
