@@ -33,7 +33,8 @@ def sidecar_yaml(remediation: Thing) -> str:
     said = [f"Keeps reachable: {finding}" for finding in remediation["findings"]] + list(remediation.get("notes") or ())
     if remediation["action"] == "create":
         said.append(f"Once the program binds to every address: kubectl delete sidecar --namespace {meta['namespace']} {meta['name']}")
-    header = "".join(f"# {line}\n" for text in said for line in textwrap.wrap(_line(text), 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
+    wrap = textwrap.TextWrapper(118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False).wrap
+    header = "".join(f"# {line}\n" for text in said for line in wrap(_line(text)))
 
     class Dumper(yaml.SafeDumper):
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> t.Any:

@@ -593,9 +593,8 @@ class Spool:
         if self._error:
             raise self._error
         for _key, offset, size in sorted(self._places):
-            assert self._file is not None
-            self._file.seek(offset)
-            yield json.loads(self._file.read(size))
+            self._file.seek(offset)  # type: ignore[union-attr]  # it is there, or there are no places
+            yield json.loads(self._file.read(size))  # type: ignore[union-attr]
 
     def close(self) -> None:
         if self._file:

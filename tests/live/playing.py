@@ -64,5 +64,6 @@ def environment(**more: str) -> dict[str, str]:
     """The caller's, without the KUBECONFIG that names the cluster of the tests: each play is told its own."""
     kept = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     callback = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "keep_facts"}
-    quiet = {"ANSIBLE_LOCALHOST_WARNING": "False", "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False", "ANSIBLE_NOCOLOR": "1"}
+    # Wide and long enough for a verdict that neither wraps nor leaves out.
+    quiet = {"COLUMNS": "2000", "LINES": "2000", "ANSIBLE_LOCALHOST_WARNING": "False", "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False", "ANSIBLE_NOCOLOR": "1"}
     return {**kept, **callback, **quiet, **more}

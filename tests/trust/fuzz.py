@@ -181,7 +181,7 @@ def mutated(data: bytes) -> t.Any:
 TARGETS: dict[str, t.Callable[[bytes], None]] = {"sockets": sockets, "snapshot_file": snapshot_file, "snapshot_parts": snapshot_parts}
 
 WORDS: dict[str, t.Sequence[str]] = {
-    "sockets": ("LISTEN", "127.0.0.1:", "[::1]:", "*:", " 0 128 ", "%eth0", "0100007F:", "0A ", "local_address", "remote_address", "tcp6", "Local Address:Port"),
+    "sockets": tuple("LISTEN;127.0.0.1:;[::1]:;*:; 0 128 ;%eth0;0100007F:;0A ;local_address;remote_address;tcp6;Local Address:Port".split(";")),
     "snapshot_file": ('"apiVersion"', "precheck.meshops.io/v1", '"kind"', "ClusterSnapshot", '"pods"', '"socketTables"', '"unread"', "NaN", "1e999", "\\ud800"),
     "snapshot_parts": ("\x01\x02\x03",),
 }
@@ -193,7 +193,8 @@ def fuzz(target: str, seconds: int, scratch: pathlib.Path, kept: pathlib.Path) -
 
     run = TARGETS[target]
     words = scratch / f"{target}.words"
-    words.write_text("# libFuzzer's dictionary\n" + "".join(f'"{"".join(f"{chr(92)}x{byte:02x}" for byte in word.encode())}"\n' for word in WORDS[target]), "ascii")
+    escaped = ("".join(f"{chr(92)}x{byte:02x}" for byte in word.encode()) for word in WORDS[target])
+    words.write_text("# libFuzzer's dictionary\n" + "".join(f'"{word}"\n' for word in escaped), "ascii")
     for seed in (CORPUS / target).iterdir():
         run(seed.read_bytes())  # imports what it needs, instrumented, before a time limit counts
     limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=3000", "-max_len=4096", f"-dict={words}", f"-artifact_prefix={scratch}/"]

@@ -35,7 +35,6 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     Connection,
     answers,
     exited,
-    frame,
     http,
     out,
     refusal,

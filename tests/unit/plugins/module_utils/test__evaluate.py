@@ -460,7 +460,11 @@ def clusters(draw):
             "spec": {"selector": {"matchLabels": {"app": name[0], "pod-template-hash": "7d4b9"}}},
         }
         for kind, name, namespace in draw(
-            st.lists(st.tuples(st.sampled_from(["ReplicaSet", "StatefulSet"]), st.sampled_from(["a", "b", "a-7d4b9", "b-7d4b9"]), NAMES), unique=True, max_size=4)
+            st.lists(
+                st.tuples(st.sampled_from(["ReplicaSet", "StatefulSet"]), st.sampled_from(["a", "b", "a-7d4b9", "b-7d4b9"]), NAMES),
+                unique=True,
+                max_size=4,
+            )
         )
     ]
     hidden = [{"resource": name} for name in draw(st.lists(st.sampled_from(["jobs", "configmaps", "endpointslices"]), unique=True))]
