@@ -83,7 +83,9 @@ class Terminal:
 def play(tmp_path):
     """Plays a playbook, the gate if none is given, with variables; `inventory` maps hosts to variables of their own."""
 
-    def play_it(*arguments: str, playbook: str | list[t.Any] = GATE, inventory: dict[str, t.Any] | None = None, terminal: bool = False, **variables: t.Any) -> Played:
+    def play_it(
+        *arguments: str, playbook: str | list[t.Any] = GATE, inventory: dict[str, t.Any] | None = None, terminal: bool = False, **variables: t.Any
+    ) -> Played:
         facts = tmp_path / "facts.json"
         facts.unlink(missing_ok=True)
         if not isinstance(playbook, str):
