@@ -337,6 +337,29 @@ def demo() -> None:
 
 
 def importer() -> None:
+    each(galaxy_importer, ansible_builder)
+
+
+def ansible_builder() -> None:
+    """It finds what the installed collection needs, and takes the manual's example of an execution environment."""
+    with tempfile.TemporaryDirectory(prefix="istio-precheck-builder-") as scratch:
+        place = pathlib.Path(scratch)
+        tarball = build_into(place)
+        run("ansible-galaxy", "collection", "install", tarball, "--no-deps", "--offline", "--collections-path", place, cwd=place, ANSIBLE_COLLECTIONS_PATH=scratch)
+        printed = run("ansible-builder", "introspect", place, cwd=place)
+        needed = [line for line in (ROOT / "meta" / "ee-requirements.txt").read_text("utf-8").splitlines() if line and not line.startswith("#")]
+        found = re.findall(r"- '?(.+?)  # from collection meshops\.istio_precheck", printed)
+        if not needed or found != needed:
+            raise Failed(f"ansible-builder finds that the collection needs {found}, not {needed}")
+        page = (ROOT / "docs" / "many-clusters.md").read_text("utf-8")
+        (example,) = re.findall(r"^```yaml\n(# execution-environment\.yml\n.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        (place / "execution-environment.yml").write_text(example, encoding="utf-8")
+        run("ansible-builder", "create", "--file", "execution-environment.yml", "--context", "context", cwd=place)
+        if "meshops.istio_precheck" not in (place / "context" / "_build" / "requirements.yml").read_text("utf-8"):
+            raise Failed("ansible-builder leaves the collection out of the manual's execution environment")
+
+
+def galaxy_importer() -> None:
     """What Galaxy does with an upload, and what Automation Hub asks for beyond that. Each warning is a failure."""
     with tempfile.TemporaryDirectory(prefix="istio-precheck-importer-") as scratch:
         tarball = build_into(pathlib.Path(scratch))
@@ -485,7 +508,7 @@ STAGES = (
     Stage("units", "ansible-test units", units, 10),
     Stage("playbooks", "role and playbooks over recorded clusters", playbooks, minutes=10),
     Stage("demo", "install the tarball in a clean environment and play meshops.istio_precheck.demo", demo),
-    Stage("importer", "galaxy-importer over the tarball", importer),
+    Stage("importer", "galaxy-importer and ansible-builder over the tarball", importer),
     Stage("older", "the oldest versions, and the fault table with all of tests/matrix.py", older, minutes=20),
     Stage("trust", "faults, secrets and hostile input, on whole processes", trust, minutes=15),
     Stage("fuzz", "coverage-guided fuzzing of what comes from outside", fuzz, everywhere=False),
