@@ -32,9 +32,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes imp
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import is_loopback, is_wildcard
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedies import Looked, Remedies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS, Verdict, judge
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sandboxes import container_ids
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Holder, Tables
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, Target, is_running, select, waiting
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import SUPPRESS_ANNOTATION, Waiver, apply, suppresses
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload
@@ -88,6 +89,8 @@ class _Seen(t.NamedTuple):
     notes: tuple[str, ...]
     judged_by: str | None
     """The pod whose table speaks for this one, if it is another."""
+    processes: frozenset[tuple[str, str, str]] = frozenset()
+    """(listener, container, process) of who listens on localhost, as far as that is known; the container is empty where it is none of the pod's."""
 
 
 class _Group(t.NamedTuple):
@@ -107,7 +110,8 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     chosen = select(snapshot, options.selection)
     mesh = _Mesh(snapshot, upgraded_to)
     controllers = Controllers(snapshot)
-    readings = _Readings(snapshot, Tables(snapshot["socketTables"]) if tables is None else tables)
+    tables = Tables(snapshot["socketTables"]) if tables is None else tables
+    readings = _Readings(snapshot, tables)
     unchecked: list[dict[str, t.Any]] = []
     groups: dict[Workload, _Group] = {}
     for entry in chosen.targets:
@@ -118,7 +122,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         if reading.trouble:
             unchecked.append({"namespace": workload.namespace, "pod": entry.pod["metadata"]["name"], "workload": workload.as_dict(), **reading.trouble})
         if reading.table:
-            group.seen.extend(_judge_pod(entry, reading.table, reading.by, mesh))
+            group.seen.extend(_judge_pod(entry, reading.table, reading.by, tables.holders(key(reading.by)), mesh))
 
     records: dict[str, list[dict[str, t.Any]]] = {"finding": [], "remediated": [], "not_listening": []}
     suppressed: dict[str, str] = {}
@@ -292,7 +296,7 @@ class _Mesh:
         return [f"target_version is older than {plane} of revision {plane.name}." for plane in newer]
 
 
-def _judge_pod(entry: Target, table: SocketTable, by: Thing, mesh: _Mesh) -> t.Iterator[_Seen]:
+def _judge_pod(entry: Target, table: SocketTable, by: Thing, holders: t.Sequence[Holder], mesh: _Mesh) -> t.Iterator[_Seen]:
     """Each exposed port of a pod by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
     pod = _as_read(entry.pod, by)
     for port in sorted({exposure.port for exposure in entry.exposures}):
@@ -303,7 +307,15 @@ def _judge_pod(entry: Target, table: SocketTable, by: Thing, mesh: _Mesh) -> t.I
             notes = mesh.notes(pod, port, verdict.outcome == "remediated")
         elif verdict.outcome == "not_listening" and not verdict.listeners and waiting(pod):
             verdict = verdict._replace(reason=f"{verdict.reason[:-1]}; {' and '.join(waiting(pod))}.")
-        yield _Seen(pod["metadata"]["name"], port, verdict, notes, None if by is entry.pod else by["metadata"]["name"])
+        judged_by = None if by is entry.pod else by["metadata"]["name"]
+        yield _Seen(pod["metadata"]["name"], port, verdict, notes, judged_by, _processes(verdict, holders, entry.pod, by))
+
+
+def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Thing) -> frozenset[tuple[str, str, str]]:
+    if not holders or verdict.outcome not in ("finding", "remediated"):
+        return frozenset()
+    names = {container: name for pod in pods for container, name in container_ids(pod).items()}
+    return frozenset((h.listener.text, names.get(h.container, ""), h.process) for h in holders if h.listener.text in verdict.listeners)
 
 
 def _as_read(pod: Thing, by: Thing) -> Thing:
@@ -373,6 +385,9 @@ def _records(group: _Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
                 impact=worst.verdict.impact,
                 notes=_notes(group, seen_in, port),
             )
+        processes = sorted({process for s in seen_in for process in s.processes})
+        if processes:
+            record["processes"] = [{"listener": on, **({"container": container} if container else {}), "process": name} for on, container, name in processes]
         yield record
 
 

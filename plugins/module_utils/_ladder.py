@@ -74,7 +74,7 @@ def is_rbac(unread: dict[str, t.Any]) -> bool:
 def locked_out(snapshot: dict[str, t.Any]) -> str | None:
     """Why no pod at all may be read, if so: then there is nothing to judge, whoever gathered."""
     unread = snapshot["unread"]
-    if snapshot["socketTables"] or not unread or any(entry["reason"] != "forbidden" for entry in unread):
+    if snapshot["socketTables"] or not unread or any(entry["reason"] not in ("forbidden", "probe_forbidden") for entry in unread):
         return None
     detail = (unread[0].get("detail") or "forbidden").rstrip(".")
     return f"no pod may be read: {detail}. {'Grant the verbs get and create on pods/exec.' if is_rbac(unread[0]) else ''}".rstrip()

@@ -195,7 +195,7 @@ CONTAINER = {
     "startupProbe": PROBE,
 }
 
-CONTAINER_STATUS = {"name": Required(str), "ready": bool, "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}}}
+CONTAINER_STATUS = {"name": Required(str), "containerID": str, "ready": bool, "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}}}
 
 
 def _read_of(container: t.Any) -> t.Any:
@@ -311,6 +311,16 @@ CONTROLLER = {
 
 CONTROL_PLANE = {"namespace": str, "revision": str, "version": str, "env": Mapping(str), "meshConfig": dict}
 
+SOCKET_TABLE = {
+    "namespace": Required(str),
+    "pod": Required(str),
+    "container": str,
+    "format": Required(str),
+    "stdout": Required(str),
+    "holders": [{"inode": Required(Number(0, 1 << 64)), "process": Required(str), "containerID": str}],
+}
+"""`holders` says which processes have the listening sockets open; whoever reads a table inside the pod cannot know."""
+
 SNAPSHOT = {
     "metadata": {"takenAt": str, "server": str, "serverVersion": str, "scope": str},
     "services": Required([SERVICE]),
@@ -322,7 +332,7 @@ SNAPSHOT = {
     "sidecarVersions": [str],
     "unlisted": [{"resource": Required(str), "detail": str}],
     "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
-    "socketTables": Required([{"namespace": Required(str), "pod": Required(str), "container": str, "format": Required(str), "stdout": Required(str)}]),
+    "socketTables": Required([SOCKET_TABLE]),
     "unread": Required([{"namespace": Required(str), "pod": Required(str), "reason": Required(str), "detail": str}]),
 }
 

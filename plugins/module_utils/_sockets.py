@@ -134,6 +134,16 @@ def parse(fmt: str, stdout: str, *, byte_order: str | None = None) -> SocketTabl
     """
     if byte_order not in (None, "little", "big"):
         raise ValueError(f"unknown byte order {byte_order!r}")
+    return _collect(fmt, stdout, byte_order).table()
+
+
+def parse_procnet(stdout: str) -> tuple[SocketTable, dict[int, Listener]]:
+    """Read a table as :func:`parse` does with ``procnet``, and the inode of each listening socket in it (sockfs, the number in ``socket:[...]`` of proc(5))."""
+    collected = _collect("procnet", stdout, None)
+    return collected.table(), collected.inodes
+
+
+def _collect(fmt: str, stdout: str, byte_order: str | None) -> _Collected:
     collected = _Collected()
     if fmt == "ss":
         _parse_ss(stdout, collected)
@@ -143,12 +153,13 @@ def parse(fmt: str, stdout: str, *, byte_order: str | None = None) -> SocketTabl
         _parse_netstat(stdout, collected)
     else:
         raise ValueError(f"unknown socket table format {fmt!r}, expected one of {', '.join(FORMATS)}")
-    return collected.table()
+    return collected
 
 
 class _Collected:
     def __init__(self) -> None:
         self.listeners: set[Listener] = set()
+        self.inodes: dict[int, Listener] = {}
         self.suspect: list[str] = []
         self.lines_left_out = 0
 
@@ -319,7 +330,7 @@ _HEX_PAIR = r"(?:[0-9A-F]{8}:[0-9A-F]{4} [0-9A-F]{8}|[0-9A-F]{32}:[0-9A-F]{4} [0
 _PROC_LINES = re.compile(rf"(?: *[0-9]+: {_HEX_PAIR} 0[1-9B-D] [^\n]*\n){{1,1000}}|(?P<line>[^\n]+)\n?")
 _PROC_ROW = re.compile(
     rf" *[0-9]+: (?={_HEX_PAIR} )(?P<address>[0-9A-F]+):(?P<port>[0-9A-F]{{4}}) [0-9A-F:]+ (?P<state>[0-9A-F]{{2}})"
-    r" [0-9A-F]{8,}:[0-9A-F]{8,} [0-9A-F]{2}:[0-9A-F]{8,} [0-9A-F]{8,} +[0-9]+ +[0-9]+ +[0-9]+(?:\s|\Z)"
+    r" [0-9A-F]{8,}:[0-9A-F]{8,} [0-9A-F]{2}:[0-9A-F]{8,} [0-9A-F]{8,} +[0-9]+ +[0-9]+ +(?P<inode>[0-9]+)(?:\s|\Z)"
 )
 _PROC_OTHER_STATES = frozenset(f"{state:02X}" for state in range(0x01, 0x0E) if state != 0x0A)
 _PROC_HEADER = re.compile(r"\s*sl\s+local_address\s+(?P<peer>rem(?:ote)?_address)\s+st\b")
@@ -328,7 +339,7 @@ _PROC_ANY_ADDRESS = re.compile(r"\b([0-9A-F]{32}|[0-9A-F]{8}):[0-9A-F]{4}\b")
 
 def _parse_procnet(stdout: str, byte_order: str | None, out: _Collected) -> None:
     """Read /proc/net/tcp and /proc/net/tcp6 (proc_pid_net(5); the state 0A is TCP_LISTEN, include/net/tcp_states.h)."""
-    sockets: list[tuple[str, int]] = []
+    sockets: list[tuple[str, int, str]] = []
     headers: set[str] = set()
     for match in _PROC_LINES.finditer(stdout):
         line = (match["line"] or "").rstrip()
@@ -350,7 +361,7 @@ def _parse_procnet(stdout: str, byte_order: str | None, out: _Collected) -> None
         elif port == 0:
             out.line(line, "A listener has no port")
         else:
-            sockets.append((row["address"], port))
+            sockets.append((row["address"], port, row["inode"]))
 
     if not headers:
         out.suspect.append("The table has no header, so it is not a complete /proc/net/tcp or /proc/net/tcp6.")
@@ -359,10 +370,12 @@ def _parse_procnet(stdout: str, byte_order: str | None, out: _Collected) -> None
     elif "remote_address" not in headers:
         out.suspect.append("The IPv6 half of the table, /proc/net/tcp6, is missing.")
 
-    order = byte_order or _byte_order((address for address, port in sockets), lambda: set(_PROC_ANY_ADDRESS.findall(stdout)))
-    for address, port in sockets:
+    order = byte_order or _byte_order((address for address, _port, _inode in sockets), lambda: set(_PROC_ANY_ADDRESS.findall(stdout)))
+    for address, port, inode in sockets:
         version, number = _hex_address(address, order)
-        out.listeners.add(Listener(_text_of(version, number), port))
+        listener = Listener(_text_of(version, number), port)
+        out.listeners.add(listener)
+        out.inodes[int(inode)] = listener
 
 
 @lru_cache(maxsize=8192)

@@ -12,7 +12,16 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable, parse
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import is_loopback
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable, parse, parse_procnet
+
+
+class Holder(t.NamedTuple):
+    """A process that has a socket open; `container` is its container's id, empty where there is none."""
+
+    listener: Listener
+    container: str
+    process: str
 
 
 class Tables:
@@ -22,6 +31,7 @@ class Tables:
         self._by_pod: dict[PodKey, SocketTable] = {}
         self._tables: dict[SocketTable, SocketTable] = {}
         self._listeners: dict[Listener, Listener] = {}
+        self._holders: dict[PodKey, tuple[Holder, ...]] = {}
         for entry in entries:
             self.add(entry)
 
@@ -31,7 +41,11 @@ class Tables:
     def add(self, entry: t.Mapping[str, t.Any]) -> None:
         """Takes an entry of `socketTables`; several of one pod show the same sockets, and are taken together."""
         pod_key = (entry["namespace"], entry["pod"])
-        table = parse(entry["format"], entry["stdout"])
+        if entry.get("holders") and entry["format"] == "procnet":
+            table, inodes = parse_procnet(entry["stdout"])
+            self._hold(pod_key, entry["holders"], inodes)
+        else:
+            table = parse(entry["format"], entry["stdout"])
         before = self._by_pod.get(pod_key)
         listeners, suspect = table.listeners, table.suspect
         if before:
@@ -39,5 +53,16 @@ class Tables:
         table = SocketTable(tuple(self._listeners.setdefault(listener, listener) for listener in listeners), tuple(sorted(set(suspect))))
         self._by_pod[pod_key] = self._tables.setdefault(table, table)
 
+    def _hold(self, pod_key: PodKey, holders: t.Iterable[t.Mapping[str, t.Any]], inodes: t.Mapping[int, Listener]) -> None:
+        """Keeps who listens on localhost: of nobody else is anything said."""
+        local = {inode: self._listeners.setdefault(listener, listener) for inode, listener in inodes.items() if is_loopback(listener.address)}
+        found = {Holder(local[h["inode"]], h.get("containerID") or "", h["process"]) for h in holders if h["inode"] in local}
+        if found:
+            self._holders[pod_key] = tuple(sorted(found | set(self.holders(pod_key))))
+
     def get(self, pod_key: PodKey) -> SocketTable | None:
         return self._by_pod.get(pod_key)
+
+    def holders(self, pod_key: PodKey) -> tuple[Holder, ...]:
+        """Which processes listen on localhost in the pod, as far as whoever read it could tell."""
+        return self._holders.get(pod_key, ())

@@ -18,6 +18,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._text impor
 
 ADVICE = {
     "cannot_run": "Look at the container; the commands of the check cannot be started in it.",
+    "check_mode": "Run it without --check.",
     "connection": "Run the check again; if it stays so, look at the network between the API server and the pod's node.",
     "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the rules of the user's Role.",
     "gone": "Run the check again; the pod was deleted meanwhile.",
@@ -26,6 +27,11 @@ ADVICE = {
     "node_unreachable": "See to the node; the API server cannot reach its kubelet.",
     "not_read": "Record the cluster again, with the same namespaces, label selectors and scope.",
     "not_running": "Run the check again when the pod is up, or delete it.",
+    "not_seen": "Run the check again; the pod may have been replaced meanwhile.",
+    "probe_failed": "Look at the node; the probe on it did not run to its end.",
+    "probe_forbidden": "Give the user list, create and delete on pods and get and create on pods/exec, all in check_listeners_node_probe_namespace.",
+    "probe_not_started": "Look at the node, and whether it can pull check_listeners_node_probe_image.",
+    "probe_rejected": "Let check_listeners_node_probe_namespace take privileged pods; docs/node-probe.md says how.",
     "server_error": "Run the check again; if it stays so, look at the API server.",
     "suspect_table": "Read the pod's sockets by hand; what the check got of them is not whole.",
     "timeout": "Raise check_listeners_exec_timeout, or lower check_listeners_concurrency.",
@@ -123,7 +129,7 @@ def _findings(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]:
             services = ", ".join(f"{s['name']}:{s['port']}" for s in finding["services"])
             lines.extend(_wrapped("  ", f"port {finding['port']}: {finding['impact']}; Service {services}; pods {_some(finding['pods'])}", columns, 2))
             facts = [
-                ("listens", ", ".join(finding["listeners"])),
+                ("listens", ", ".join(_held(finding, listener) for listener in finding["listeners"])),
                 ("why", finding["reason"]),
                 *(("note", note) for note in finding["notes"]),
                 ("cure", _cure(finding, remedies.get(finding["id"]))),
@@ -218,6 +224,13 @@ def _wrapped(indent: str, text: str, columns: int, hanging: int) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _held(finding: dict[str, t.Any], listener: str) -> str:
+    """The listener, and whose it is as far as that is known."""
+    processes = [p for p in finding.get("processes") or () if p["listener"] == listener]
+    whose = [f"{p['process']} in container {p['container']}" if p.get("container") else p["process"] for p in processes]
+    return f"{listener} ({', '.join(whose)})" if whose else listener
 
 
 def _last(report: Report, fail_on: t.Sequence[str], failure: str | None) -> str:

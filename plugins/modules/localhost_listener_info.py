@@ -99,6 +99,33 @@ options:
       - Seconds after which a pod that does not answer is given up, connecting included.
     type: float
     default: 10
+  socket_source:
+    description:
+      - V(exec) reads socket tables by commands in the pods.
+      - V(node) reads them by one short-lived privileged pod on each node, a probe. It takes one C(exec) a node, reads pods in which nothing can
+        be run, such as distroless ones, and tells which process and container listen.
+      - V(auto) is V(exec), and then V(node) for what that could not read; nodes on which nothing is left to read get no probe.
+      - No probe is made in check mode; what only one could read is in RV(unchecked) then.
+      - The probe is removed when it has answered, or failed, or the module is interrupted; what a killed run left, the next run that may use
+        probes removes.
+    type: str
+    choices: [exec, node, auto]
+    default: exec
+  node_probe_image:
+    description:
+      - The probe's image, such as V(registry.example.com/busybox:1.37). It must hold C(sh), C(ls), C(grep) and C(sleep).
+      - Required if O(socket_source) is V(node) or V(auto).
+    type: str
+  node_probe_namespace:
+    description:
+      - The namespace of the probe. It must be there, and allow privileged pods.
+    type: str
+    default: default
+  node_probe_timeout:
+    description:
+      - Seconds within which a probe must have started, its image pulled.
+    type: float
+    default: 60
   waivers:
     description:
       - Findings that you accept. They move from RV(findings) to RV(waived).
@@ -134,6 +161,7 @@ requirements:
 notes:
   - The user needs the verb V(list) on services, pods, sidecars.networking.istio.io and serviceentries.networking.istio.io, and
     V(get) and V(create) on pods/exec.
+  - With O(socket_source=node) the user needs the latter, and V(list), V(create) and V(delete) on pods, in O(node_probe_namespace) only.
 seealso:
   - name: IST0143
     description: What Istio says about the message.
@@ -254,6 +282,12 @@ findings:
       type: list
       elements: str
       sample: []
+    processes:
+      description: Which processes listen on localhost, by the kernel's names for them, and in which containers.
+      returned: where the pod was read by a probe on its node, O(socket_source)
+      type: list
+      elements: dict
+      sample: [{"listener": "127.0.0.1:8080", "container": "app", "process": "server"}]
 waived:
   description: Findings that RV(findings) does not hold because a waiver or Istio's suppress annotation accepts them. Each has C(waived_by) too.
   returned: success
@@ -384,6 +418,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._node import by_node, exec_then_node, probe_settings, without_probes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import no_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
@@ -408,6 +443,10 @@ def argument_spec():
         concurrency={"type": "int", "default": 32},
         concurrency_per_node={"type": "int", "default": 8},
         exec_timeout={"type": "float", "default": 10},
+        socket_source={"type": "str", "choices": ["exec", "node", "auto"], "default": "exec"},
+        node_probe_image={"type": "str"},
+        node_probe_namespace={"type": "str", "default": "default"},
+        node_probe_timeout={"type": "float", "default": 60},
         sidecar_api_version={"type": "str", "choices": ["v1beta1", "v1", "v1alpha3"]},
         waivers={
             "type": "list",
@@ -426,11 +465,11 @@ def argument_spec():
 def read_options(module):
     """The options of the evaluation. Fails the module on a bad one: before the cluster is contacted."""
     params = module.params
-    for name in ("concurrency", "concurrency_per_node", "exec_timeout"):
+    for name in ("concurrency", "concurrency_per_node", "exec_timeout", "node_probe_timeout"):
         if not 0 < params[name] < math.inf:
             module.fail_json(msg=f"{name}: wanted a number above 0, found {params[name]:g}")
-    for name in ("namespaces", "exclude_namespaces", "istio_namespace"):
-        given = [params[name]] if name == "istio_namespace" else params[name]
+    for name in ("namespaces", "exclude_namespaces", "istio_namespace", "node_probe_namespace"):
+        given = params[name] if isinstance(params[name], list) else [params[name]]
         if not all(namespace.strip() for namespace in given):  # an empty one selects nothing, and nothing is easily found to be in order
             module.fail_json(msg=f"{name}: a namespace has a name, found an empty one")
     try:
@@ -481,8 +520,19 @@ def ask(module, options, keep, tables):
     params = module.params
     now = datetime.datetime.now(datetime.timezone.utc)
     with connect(module, params["exec_timeout"]) as (api, run), progress(tables) as watched:
-        sources = [by_exec(run, params["concurrency"], params["concurrency_per_node"], lambda namespaces: no_exec(api, namespaces))]
+        sources = [source(module, api, run)]
         return gather(api, sources, options.selection, params["istio_namespace"], now.strftime("%Y-%m-%dT%H:%M:%SZ"), keep, watched)
+
+
+def source(module, api, run):
+    """What O(socket_source) says."""
+    params = module.params
+    exec_source = by_exec(run, params["concurrency"], params["concurrency_per_node"], lambda namespaces: no_exec(api, namespaces))
+    if params["socket_source"] == "exec":
+        return exec_source
+    probe = probe_settings(params["node_probe_image"], params["node_probe_namespace"], params["node_probe_timeout"], params["exec_timeout"])
+    node_source = without_probes if module.check_mode else by_node(api, run, probe, params["concurrency"], module.warn)
+    return node_source if params["socket_source"] == "node" else exec_then_node(exec_source, node_source)
 
 
 def record(snapshot, destination):
@@ -514,6 +564,7 @@ def main():
         module_class=AnsibleModule,
         argument_spec=argument_spec(),
         mutually_exclusive=[("snapshot_src", "snapshot")],
+        required_if=[("socket_source", name, ["node_probe_image"]) for name in ("node", "auto")],
         supports_check_mode=True,
         check_k8s=False,
         check_pyyaml=False,

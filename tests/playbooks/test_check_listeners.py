@@ -110,6 +110,11 @@ FAILURES = {
         {"check_listeners_host": "http://127.0.0.1:9", "check_listeners_api_key": "CANARY", "check_listeners_gather_with": "k8s_exec"},
         "HTTPConnectionPool(host='127.0.0.1', port=9)",
     ),
+    "a probe, and no module that makes one": (
+        {"check_listeners_gather_with": "k8s_exec", "check_listeners_socket_source": "auto", "check_listeners_node_probe_image": "busybox"},
+        "check_listeners_socket_source: auto needs check_listeners_gather_with: module",
+    ),
+    "a probe without an image": ({"check_listeners_socket_source": "node"}, "socket_source is node but all of the following are missing: node_probe_image"),
     "a version that is none": (
         {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_target_version": "new"},
         "target_version: 'new' is no Istio version",

@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""Paged lists of raw JSON through the client that kubernetes.core makes: its auth, proxy, CA and impersonation, none of the models."""
+"""Paged lists of raw JSON, and single requests, through the client that kubernetes.core makes: its auth, proxy, CA and impersonation, none of the models."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ApiError(GatherError):
 
 
 class Api:
-    """Reads from one API server. `client` is what kubernetes.core's get_api_client() returns."""
+    """Asks one API server. `client` is what kubernetes.core's get_api_client() returns."""
 
     def __init__(self, client: t.Any, timeout: float = REQUEST_TIMEOUT) -> None:
         self._request = client.client.request
@@ -64,16 +64,20 @@ class Api:
 
     def get(self, path: str, **params: t.Any) -> dict[str, t.Any]:
         """The JSON object at `path`. Raises ApiError."""
-        return _parsed(f"GET {path}", self._read(path, params))
+        return self.ask("get", path, **params)
 
-    def _read(self, path: str, params: dict[str, t.Any], begun: _Ahead[bytes] | None = None) -> bytes:
+    def ask(self, method: str, path: str, **params: t.Any) -> dict[str, t.Any]:
+        """The JSON object that a request is answered with. Raises ApiError."""
+        return _parsed(f"{method.upper()} {path}", self._read(path, params, method=method))
+
+    def _read(self, path: str, params: dict[str, t.Any], begun: _Ahead[bytes] | None = None, method: str = "get") -> bytes:
         """What the server answers, tried again where that may help; `begun` is the first try. Raises ApiError."""
-        asked = f"GET {path}"
+        asked = f"{method.upper()} {path}"
         deadline = time.monotonic() + self._timeout
         wait = FIRST_WAIT
         while True:
             try:
-                return within(deadline - time.monotonic(), asked, begun or self._begin(path, params))
+                return within(deadline - time.monotonic(), asked, begun or self._begin(path, params, method))
             except Exception as error:
                 known = server_error(error)
                 if known is None:

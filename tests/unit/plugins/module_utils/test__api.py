@@ -55,6 +55,23 @@ def test_pages_are_read_to_the_last_each_object_once_and_in_order():
         assert server.paths(PODS) == [f"{PODS}?limit=500", f"{PODS}?continue=3&limit=500", f"{PODS}?continue=6&limit=500"]
 
 
+def test_a_request_of_another_kind_carries_its_method_body_and_query():
+    with ApiServer({PODS: {"kind": "Status"}}) as server:
+        assert api(server).ask("post", PODS, body={"kind": "Pod"}) == {"kind": "Status"}
+        assert api(server).ask("delete", PODS, grace_period_seconds=0) == {"kind": "Status"}
+        made, removed = [asked for asked in server.requests if PODS in asked.path]
+    assert made.line.startswith(f"POST {PODS} ") and made.all("Content-Type") == ["application/json"]
+    assert made.all("Content-Length") == [str(len(json.dumps({"kind": "Pod"})))]
+    assert removed.line.startswith(f"DELETE {PODS}?gracePeriodSeconds=0 ")
+
+
+def test_a_request_of_another_kind_that_is_refused_names_itself():
+    with ApiServer({PODS: {}}, faults={PODS: [http(403, refusal(403, "Forbidden", FORBIDDEN), "Connection: close")]}) as server:
+        with pytest.raises(ApiError, match=f"^POST {PODS}: pods is forbidden") as caught:
+            api(server).ask("post", PODS, body={})
+    assert (caught.value.status, caught.value.detail) == (403, FORBIDDEN)
+
+
 def test_objects_are_reduced_as_their_page_arrives():
     with ApiServer({PODS: NAMES}) as server:
         assert api(server).pages(PODS, lambda item: item["metadata"]["name"]) == names(NAMES)

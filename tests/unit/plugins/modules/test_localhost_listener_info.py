@@ -156,6 +156,9 @@ BAD_OPTIONS = {
     "a namespace without a name": ({"namespaces": ["shop", ""]}, "namespaces: a namespace has a name, found an empty one"),
     "an excluded namespace without a name": ({"exclude_namespaces": [" "]}, "exclude_namespaces: a namespace has a name, found an empty one"),
     "an istio namespace without a name": ({"istio_namespace": ""}, "istio_namespace: a namespace has a name, found an empty one"),
+    "a probe without an image": ({"socket_source": "node"}, "socket_source is node but all of the following are missing: node_probe_image"),
+    "a probe in no namespace": ({"node_probe_namespace": " "}, "node_probe_namespace: a namespace has a name, found an empty one"),
+    "no time for a probe": ({"node_probe_timeout": 0}, "node_probe_timeout: wanted a number above 0, found 0"),
     "a waiver without a reason": ({"waivers": [{"match": "true"}]}, "missing required arguments: reason found in waivers"),
     "a waiver with an empty reason": ({"waivers": [{"match": "true", "reason": " "}]}, "waivers[0].reason: a waiver says why"),
     "a waiver that is no JMESPath": ({"waivers": [{"match": "port == ", "reason": "x"}]}, "waivers[0].match: invalid JMESPath: "),
@@ -355,6 +358,28 @@ def test_exec_forbidden_in_one_namespace_is_unchecked_there():
     assert ended.code == 0
     assert [(entry["namespace"], entry["pod"], entry["reason"]) for entry in ended.result["unchecked"]] == [("bank", "pay-1", "forbidden")]
     assert [finding["namespace"] for finding in ended.result["findings"]] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    ("source", "execs", "detail"), [("node", 0, "In check mode no probe is made."), ("auto", 1, "By exec: No answer in time. By probe: In check mode")]
+)
+def test_in_check_mode_what_only_a_probe_could_read_is_unchecked(source, execs, detail):
+    with ApiServer(lists(), says(then="hold")) as server:
+        ended = live(server, check_mode=True, socket_source=source, node_probe_image="busybox")
+        assert len(server.paths("/exec")) == execs
+        assert not server.paths("/api/v1/namespaces/default/pods")
+    assert (ended.code, ended.result["changed"]) == (0, False)
+    (unchecked,) = ended.result["unchecked"]
+    assert unchecked["reason"] == "check_mode"
+    assert unchecked["detail"].startswith(detail)
+
+
+def test_a_right_that_a_probe_lacks_fails_with_what_is_known():
+    message = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "probes"'
+    with ApiServer(lists(), READ, {"/namespaces/probes/pods": [http(403, refusal(403, "Forbidden", message), "Connection: close")]}) as server:
+        ended = live(server, socket_source="node", node_probe_image="busybox", node_probe_namespace="probes")
+    assert ended.message == f"no pod may be read: {message}."
+    assert [entry["reason"] for entry in ended.result["unchecked"]] == ["probe_forbidden"]
 
 
 def test_a_record_of_a_run_that_might_read_nothing_fails_as_that_run_did(tmp_path):
