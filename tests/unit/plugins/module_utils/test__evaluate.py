@@ -623,10 +623,10 @@ def test_replicas_that_share_their_parts_in_memory_are_judged_like_any_other_pod
 
 
 ADDRESSES = [("10.0.0.5",), ("10.0.0.6",), ("fd00::5",), ("fd00::6", "10.0.0.6"), ("10.0.0.5", "fd00::5")]
-BINDS = ["127.0.0.1", "10.0.0.5", "0.0.0.0", "*", "[::]", "[::1]", "[fd00::5]", "[::ffff:10.0.0.5]", "[::ffff:127.0.0.1]", "127.0.0.2", "0.0.0.0%lo"]
+BOUND = ["127.0.0.1", "10.0.0.5", "0.0.0.0", "*", "[::]", "[::1]", "[fd00::5]", "[::ffff:10.0.0.5]", "[::ffff:127.0.0.1]", "127.0.0.2", "0.0.0.0%lo"]
 
 
-@pytest.mark.parametrize("bind", BINDS)
+@pytest.mark.parametrize("bind", BOUND)
 @pytest.mark.parametrize("to", [None, "1.24"])
 def test_each_pod_is_judged_at_its_own_addresses_whatever_was_found_of_the_others(bind, to):
     several = [pod(f"pod-{n}", ips=ips, owner=None) for n, ips in enumerate(ADDRESSES)]
