@@ -195,7 +195,12 @@ CONTAINER = {
     "startupProbe": PROBE,
 }
 
-CONTAINER_STATUS = {"name": Required(str), "containerID": str, "ready": bool, "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}}}
+CONTAINER_STATUS = {
+    "name": Required(str),
+    "containerID": str,
+    "ready": bool,
+    "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}},
+}
 
 
 def _read_of(container: t.Any) -> t.Any:

@@ -85,7 +85,10 @@ def test_a_cgroup_names_its_pod_and_container(path, expected):
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
 HEADER6 = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
 ZEROES = "00000000:00000000 00:00000000 00000000     0        0"
-FIB = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.0\n        /8 host LOCAL\n     |-- {0}\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n"
+FIB = (
+    "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 127.0.0.0\n        /8 host LOCAL\n"
+    "     |-- {0}\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n"
+)
 
 
 def row(address, port, inode, state="0A"):
