@@ -37,6 +37,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Holder, Tables
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, Target, is_running, select, waiting
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import for_people
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import SUPPRESS_ANNOTATION, Waiver, apply, suppresses
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload
 
@@ -161,7 +162,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         + judged.warnings,
     }
     report["summary"] = _summary(report, chosen.targets, groups)
-    return report
+    return for_people(report)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

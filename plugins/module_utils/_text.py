@@ -9,7 +9,20 @@
 
 from __future__ import annotations
 
+import typing as t
+
 
 def printable(text: str) -> str:
     """`text` with a question mark for whatever a terminal obeys: controls, escape sequences, line ends, marks that turn the direction of writing."""
     return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+
+
+def for_people(value: t.Any) -> t.Any:
+    """`value`, plain data, with every text in it printable but that of manifests: those are applied as they are."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, list):
+        return [for_people(item) for item in value]
+    if isinstance(value, dict):
+        return {key: item if key == "manifest" else for_people(item) for key, item in value.items()}
+    return value

@@ -13,6 +13,7 @@ import os
 import pathlib
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -47,6 +48,8 @@ class Ended:
     files: list[str]
     commands: set[str] = dataclasses.field(default_factory=set)
     """Command lines that were seen while it ran."""
+    exposed: set[str] = dataclasses.field(default_factory=set)
+    """Its temporary files that others than their owner could read while it ran."""
 
     @property
     def output(self) -> str:
@@ -62,7 +65,9 @@ def module(place: pathlib.Path, signals: t.Callable[[subprocess.Popen[str]], Non
     return run([sys.executable, "-c", MODULE], place, json.dumps(options), signals, patience)
 
 
-def playbook(place: pathlib.Path, *arguments: str, signals: t.Any = None, patience: float = 600, prefix: t.Sequence[str] = (), **variables: t.Any) -> Ended:
+def playbook(
+    place: pathlib.Path, *arguments: str, signals: t.Any = None, patience: float = 600, prefix: t.Sequence[str] = (), **variables: t.Any
+) -> Ended:
     """Plays the gate with these variables; its facts are in `place`, see facts()."""
     place.mkdir(parents=True, exist_ok=True)
     given = place / "variables.json"
@@ -80,12 +85,13 @@ def run(command: t.Sequence[str], place: pathlib.Path, given: str, signals: t.An
     temporary.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     commands: set[str] = set()
+    exposed: set[str] = set()
     with subprocess.Popen(
         command, cwd=place, env=environment(place), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
         start_new_session=True,
     ) as process:  # fmt: skip
         watching = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process.pid, watching, commands), daemon=True)
+        watcher = threading.Thread(target=_watch, args=(process.pid, temporary, watching, commands, exposed), daemon=True)
         watcher.start()
         if signals:
             threading.Thread(target=signals, args=(process,), daemon=True).start()
@@ -99,21 +105,32 @@ def run(command: t.Sequence[str], place: pathlib.Path, given: str, signals: t.An
     seconds = time.monotonic() - began
     strays = _strays(process.pid, temporary)
     files = sorted(str(path.relative_to(place)) for path in temporary.rglob("*") if not path.name.startswith(CACHE) and path.is_file())
-    return Ended(process.returncode, stdout, stderr, seconds, strays, files, commands)
+    return Ended(process.returncode, stdout, stderr, seconds, strays, files, commands, exposed)
 
 
-def _watch(session: int, stop: threading.Event, seen: set[str]) -> None:
-    """Notes the command line of whatever runs in the session, or below it."""
+def _watch(session: int, temporary: pathlib.Path, stop: threading.Event, seen: set[str], exposed: set[str]) -> None:
+    """Notes the command line of whatever runs in the session, or below it, and what others could read."""
     while not stop.wait(0.05):
-        parents = {}
-        for pid, (parent, group, text) in _processes().items():
-            parents[pid] = (parent, group, text)
-        for pid, (_parent, group, text) in parents.items():
+        running = _processes()
+        for pid, (_parent, group, text) in running.items():
             above, steps = pid, 0
-            while above in parents and above != session and steps < 50:
-                above, steps = parents[above][0], steps + 1
-            if above == session or group == session:
+            while above in running and above != session and steps < 50:
+                above, steps = running[above][0], steps + 1
+            if session in (above, group):
                 seen.add(text)
+        exposed.update(_open_to_others(temporary))
+
+
+def _open_to_others(folder: pathlib.Path) -> list[str]:
+    found = []
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if entry.is_dir(follow_symlinks=False):
+                found += _open_to_others(pathlib.Path(entry.path)) if mode & 0o011 else []
+            elif stat.S_ISREG(mode) and mode & 0o044 and not entry.name.startswith(CACHE):
+                found.append(f"{entry.name} {mode:o}")
+    return found
 
 
 def _processes() -> dict[int, tuple[int, int, str]]:

@@ -23,9 +23,14 @@ def pods(*names: str, **more: t.Any) -> list[dict[str, t.Any]]:
     return [cluster.pod(name=name, app=name, owner=("ReplicaSet", f"{name}-7d4b9"), **more) for name in names]
 
 
+KINDS = {"pods": "Pod", "services": "Service", "configmaps": "ConfigMap", "replicationcontrollers": "ReplicationController"}
+
+
 def lists(found: t.Sequence[dict[str, t.Any]]) -> dict[str, t.Any]:
+    served = [{"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["get", "list"]} for name, kind in KINDS.items()]
     names = sorted({pod["metadata"]["labels"]["app"] for pod in found})
     return {
+        "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": served},
         "/api/v1/pods": list(found),
         "/api/v1/services": [cluster.service(name=name, selector={"app": name}) for name in names],
         "/api/v1/replicationcontrollers": [],

@@ -92,6 +92,7 @@ def test_the_playbook_ends_and_does_not_pass_and_leaves_no_process(tmp_path, way
             tmp_path, signals=running.sends(number, lambda: bool(server.paths("/exec"))), **options,
             check_listeners_exec_timeout=20, check_listeners_gather_with=way, check_listeners_snapshot_dest=str(tmp_path / "cluster.json"),
         )  # fmt: skip
+        assert server.paths("/exec"), ended.output
     assert ended.code != 0
     assert "Nothing stands in the way" not in ended.output
     assert "Traceback" not in ended.output

@@ -15,6 +15,8 @@ import threading
 import time
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
+
 PAGE = 500
 
 RETRIED = (429, 500, 502, 503, 504)
@@ -45,8 +47,8 @@ class ApiError(GatherError):
     """
 
     def __init__(self, asked: str, detail: str, status: int = 0) -> None:
-        super().__init__(f"{asked}: {detail}")
-        self.detail, self.status = detail, status
+        self.detail, self.status = printable(detail), status
+        super().__init__(f"{asked}: {self.detail}")
 
 
 class Api:

@@ -394,7 +394,7 @@ class ApiServer(FaultServer):
     def _page(self, items: list[t.Any], query: dict[str, str]) -> dict[str, t.Any]:
         start = int(query.get("continue") or 0)
         end = start + min(self.page, int(query.get("limit") or self.page))
-        return {"kind": "List", "metadata": {"continue": str(end)} if end < len(items) else {}, "items": items[start:end]}
+        return {"kind": "List", "apiVersion": "v1", "metadata": {"continue": str(end)} if end < len(items) else {}, "items": items[start:end]}
 
 
 class _Asked(Connection):
