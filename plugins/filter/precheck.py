@@ -16,6 +16,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather imp
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document, _formats
 
 
 def _plain(value: t.Any) -> t.Any:
@@ -40,7 +41,7 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     def face(*args: t.Any, **kwargs: t.Any) -> t.Any:
         try:
             return function(*(_plain(arg) for arg in args), **{key: _plain(arg) for key, arg in kwargs.items()})
-        except (_changes.RecordError, _manifests.ManifestError, GatherError, SelectionError) as error:
+        except (_changes.RecordError, _document.ReportError, _manifests.ManifestError, GatherError, SelectionError) as error:
             raise AnsibleFilterError(str(error)) from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnsibleFilterError(f"{name}: the input is not what this filter takes: {type(error).__name__}: {error}") from error
@@ -126,6 +127,18 @@ def remediation_undo(record: dict[str, t.Any], current: list[t.Any]) -> dict[str
     return _changes.undo(record, current)
 
 
+def report_as(report: dict[str, t.Any], name: str, about: dict[str, t.Any]) -> str:
+    return _formats.report_as(report, name, about)
+
+
+def report_name(cluster: str, name: str) -> str:
+    return _formats.report_name(cluster, name)
+
+
+def reports_as(read: dict[str, t.Any], name: str) -> str:
+    return _formats.reports_as(read, name)
+
+
 FACES = (
     list_requests,
     list_answers,
@@ -143,6 +156,9 @@ FACES = (
     sidecar_changes,
     remediation_record,
     remediation_undo,
+    report_as,
+    report_name,
+    reports_as,
 )
 
 

@@ -465,39 +465,40 @@ def check(document: t.Any) -> Snapshot:
     for key, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
         if document.get(key) != wanted:
             raise SnapshotError(f"{key}: wanted {wanted!r}, found {_excerpt(document.get(key))}")
-    _check(document, SNAPSHOT, "")
+    check_shape(document, SNAPSHOT, "")
     for number, table in enumerate(document["socketTables"]):
         if table["format"] not in TABLE_FORMATS:
             raise SnapshotError(f"socketTables[{number}].format: wanted one of {', '.join(TABLE_FORMATS)}, found {_excerpt(table['format'])}")
     return document
 
 
-def _check(value: t.Any, shape: t.Any, path: str) -> None:
+def check_shape(value: t.Any, shape: t.Any, path: str) -> None:
+    """Raises SnapshotError, which names the path below `path`, if `value` has not the shape: for a ClusterSnapshot, and for a saved Report."""
     if isinstance(shape, (Required, Reduced)):
-        _check(value, shape.shape, path)
+        check_shape(value, shape.shape, path)
     elif isinstance(shape, dict):
         _expect(isinstance(value, dict), "a mapping", value, path)
         for key, inner in shape.items():
             if value.get(key) is not None:
-                _check(value[key], inner, f"{path}.{key}" if path else key)
+                check_shape(value[key], inner, f"{path}.{key}" if path else key)
             elif isinstance(inner, Required):
                 raise SnapshotError(f"{path + '.' if path else ''}{key}: missing")
     elif isinstance(shape, Mapping):
         _expect(isinstance(value, dict), "a mapping", value, path)
         for key, item in value.items():
             _expect(isinstance(key, str), "text for a key", key, path)
-            _check(item, shape.value, f"{path}.{key}")
+            check_shape(item, shape.value, f"{path}.{key}")
     elif isinstance(shape, list):
         _expect(isinstance(value, list), "a list", value, path)
         for number, item in enumerate(value):
-            _check(item, shape[0], f"{path}[{number}]")
+            check_shape(item, shape[0], f"{path}[{number}]")
     elif isinstance(shape, Number):
         fits = isinstance(value, int) and not isinstance(value, bool) and shape.low <= value <= shape.high
         _expect(fits, f"a whole number from {shape.low} to {shape.high}", value, path)
     elif isinstance(shape, Address):
         _expect(isinstance(value, str) and _is_address(value), "an IP address", value, path)
     elif isinstance(shape, tuple):
-        _check(value, shape[1] if isinstance(value, str) else shape[0], path)
+        check_shape(value, shape[1] if isinstance(value, str) else shape[0], path)
     else:
         names = {str: "text", bool: "true or false", dict: "a mapping"}
         _expect(isinstance(value, shape), names[shape], value, path)

@@ -401,6 +401,11 @@ summary:
     out_of_scope: 0
     remediations: 1
     seconds: {"gather": 0.8, "evaluate": 0.01}
+cluster:
+  description: Which cluster this is about, and when it was looked at, as far as that is known.
+  returned: success
+  type: dict
+  sample: {"server": "https://10.0.0.1:6443", "server_version": "v1.29.4", "taken_at": "2026-11-23T06:30:00Z"}
 """
 
 import copy
@@ -599,6 +604,8 @@ def check(module):
     except WaiverError as error:
         module.fail_json(msg=str(error))
     report["summary"]["seconds"] = {"gather": round(gathered - started, 3), "evaluate": round(time.monotonic() - gathered, 3)}
+    metadata = snapshot.get("metadata") or {}
+    report["cluster"] = {name: metadata.get(key) or "" for name, key in (("server", "server"), ("server_version", "serverVersion"), ("taken_at", "takenAt"))}
     if failure:
         module.fail_json(msg=failure, **report)
     module.exit_json(changed=False, **report)

@@ -149,7 +149,7 @@ EMPTY_PORT = {**sidecar(), "spec": {"ingress": [{"port": {}}]}}
 def test_what_is_trimmed_is_checked_and_trimming_again_changes_nothing(thing, shape):
     once = trim(thing, shape)
     assert trim(once, shape) == once
-    _snapshot._check(once, shape, "")
+    _snapshot.check_shape(once, shape, "")
 
 
 SHARED = ("spec.containers", "spec.initContainers", "spec.nodeName", "metadata.labels", "metadata.annotations", "metadata.ownerReferences")

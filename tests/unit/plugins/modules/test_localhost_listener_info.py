@@ -80,7 +80,7 @@ def test_a_recorded_cluster_gives_a_report(record):
     ended = play(snapshot_src=record)
     assert ended.code == 0
     assert len(ended.result["findings"]) == 1
-    assert set(ended.result) - {"invocation"} == {"changed", *PARTS}
+    assert set(ended.result) - {"invocation"} == {"changed", "cluster", *PARTS}
     assert ended.result["changed"] is False
 
 

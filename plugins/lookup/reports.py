@@ -1,0 +1,62 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: reports
+short_description: Read the JSON reports in a directory
+version_added: 0.1.0
+author:
+  - The meshops.istio_precheck authors (@meshops)
+description:
+  - Reads each C(*.json) of a directory on the controller, but for C(*.istio.json), and checks that it is a report as the role
+    P(meshops.istio_precheck.check_listeners#role) writes it.
+  - A file that is none is named, with the reason; it does not keep the others from being read.
+options:
+  _terms:
+    description: A directory.
+    type: list
+    elements: path
+    required: true
+"""
+
+EXAMPLES = """
+- name: Name what is no report
+  ansible.builtin.debug:
+    msg: "{{ item.path }}: {{ item.reason }}"
+  loop: "{{ lookup('meshops.istio_precheck.reports', '/tmp/reports').left_out }}"
+"""
+
+RETURN = """
+_raw:
+  description: One dictionary for each directory.
+  type: list
+  elements: dict
+  contains:
+    reports:
+      description: The reports, by the name of the cluster.
+      type: list
+      elements: dict
+    left_out:
+      description: The files that are no reports, each with C(path) and C(reason).
+      type: list
+      elements: dict
+"""
+
+import pathlib
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import read
+
+
+class LookupModule(LookupBase):
+    def run(self, terms, variables=None, **kwargs):
+        self.set_options(var_options=variables, direct=kwargs)
+        try:
+            return [read(pathlib.Path(term).expanduser()) for term in terms]
+        except OSError as error:
+            raise AnsibleLookupError(f"{error.filename} cannot be read: {error.strerror}") from error

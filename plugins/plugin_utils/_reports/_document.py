@@ -1,0 +1,154 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""A Report as a document that stands alone: with the cluster, the time, and what the gate made of it.
+
+It is what the format `json` holds, what every other format is made of, and what is read back to make one page of many clusters.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import (
+    API_VERSION,
+    Number,
+    Required,
+    SnapshotError,
+    check_shape,
+)
+
+KIND = "Report"
+
+Document = t.Dict[str, t.Any]
+
+COUNT = Number(0, 1 << 53)
+WORKLOAD = {"kind": Required(str), "name": Required(str)}
+RECORD = {
+    "id": Required(str),
+    "namespace": Required(str),
+    "workload": Required(WORKLOAD),
+    "pods": Required([str]),
+    "port": Required(Number(0, 65535)),
+    "services": Required([{"name": Required(str), "port": Number(0, 65535), "port_name": str}]),
+    "listeners": Required([str]),
+    "reason": Required(str),
+    "notes": [str],
+    "impact": str,
+    "remedy": str,
+    "code": str,
+    "level": str,
+    "message": str,
+    "documentation_url": str,
+    "waived_by": {"reason": Required(str), "match": str, "until": str, "annotation": str},
+}
+FINDING = {**RECORD, "impact": Required(str), "code": Required(str), "level": Required(str), "message": Required(str), "documentation_url": Required(str)}
+NAMES = {"namespace": Required(str), "name": Required(str)}
+MANIFEST = {"apiVersion": Required(str), "kind": Required(str), "metadata": Required(NAMES), "spec": Required(dict)}
+
+REPORT = {
+    "findings": Required([FINDING]),
+    "waived": Required([{**FINDING, "waived_by": Required(RECORD["waived_by"])}]),
+    "remediated": Required([RECORD]),
+    "unchecked": Required([{"namespace": Required(str), "pod": Required(str), "workload": WORKLOAD, "reason": Required(str), "detail": str}]),
+    "not_listening": Required([RECORD]),
+    "out_of_scope": Required([{"namespace": str, "service": str, "port": Number(0, 65535), "reason": str}]),
+    "remediations": Required([{"action": Required(str), "manifest": Required(MANIFEST), "findings": Required([str]), "notes": [str]}]),
+    "hints": Required([str]),
+    "summary": Required({name: COUNT for name in ("namespaces", "workloads", "pods", "pods_read", "ports")}),
+    "failed": bool,
+    "msg": str,
+}
+METADATA = {
+    "cluster": Required(str),
+    "server": str,
+    "serverVersion": str,
+    "takenAt": str,
+    "failOn": [str],
+    "passed": Required(bool),
+    "problems": [str],
+}
+
+
+class ReportError(ValueError):
+    """Something that is no Report; the text names the path inside it."""
+
+
+def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Document:
+    """The Report of a run and what it is about, as one document.
+
+    `about` holds `cluster` (the host's name in the inventory), `passed`, and, if known, `server`, `server_version`, `taken_at` (RFC 3339),
+    `fail_on` and `problems`, what went wrong beside the check. How long the run took is left out, so that the same cluster gives the same
+    text. Raises ReportError.
+    """
+    seen = report.get("cluster") or {}
+    known = {name: about.get(name) or seen.get(name) or "" for name in ("server", "server_version", "taken_at")}
+    made = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {
+            "cluster": about.get("cluster"),
+            "server": known["server"],
+            "serverVersion": known["server_version"],
+            "takenAt": known["taken_at"],
+            "failOn": list(about.get("fail_on") or ()),
+            "passed": about.get("passed"),
+            "problems": list(about.get("problems") or ()),
+        },
+        **{name: value for name, value in report.items() if name not in ("apiVersion", "kind", "metadata")},
+        "summary": {name: value for name, value in (report.get("summary") or {}).items() if name != "seconds"},
+    }
+    return checked(made)
+
+
+def checked(made: t.Any) -> Document:
+    """`made`, if it is a document of this kind. Raises ReportError if not."""
+    try:
+        check_shape(made, {"apiVersion": Required(str), "kind": Required(str)}, "")
+        for name, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
+            if made[name] != wanted:
+                raise ReportError(f"{name}: wanted {wanted!r}, found {made[name][:60]!r}")
+        check_shape(made, {"metadata": Required(METADATA), **REPORT}, "")
+    except SnapshotError as error:
+        raise ReportError(str(error)) from error
+    for part in ("findings", "waived"):
+        for number, finding in enumerate(made[part]):
+            if finding["impact"] not in IMPACTS:
+                raise ReportError(f"{part}[{number}].impact: wanted one of {', '.join(IMPACTS)}, found {finding['impact'][:60]!r}")
+    return made
+
+
+def parse(text: str) -> Document:
+    """The document in a file of the format `json`. Raises ReportError."""
+    try:
+        return checked(json.loads(text))
+    except (ValueError, RecursionError) as error:
+        raise error if isinstance(error, ReportError) else ReportError(f"it is no JSON: {error}") from error
+
+
+def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
+    """The documents in a directory, `{reports, left_out}`: by cluster, and the files `{path, reason}` that hold none. Raises OSError for the directory."""
+    found: list[tuple[str, str, Document]] = []
+    left_out: list[dict[str, str]] = []
+    for path in sorted(path for path in directory.iterdir() if path.suffix == ".json" and not path.name.endswith(".istio.json")):
+        try:
+            made = parse(path.read_text("utf-8"))
+        except (OSError, ReportError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            left_out.append({"path": str(path), "reason": reason or "it cannot be read"})
+        else:
+            found.append((made["metadata"]["cluster"], path.name, made))
+    return {"reports": [made for _cluster, _name, made in sorted(found, key=lambda one: one[:2])], "left_out": left_out}
+
+
+def as_json(made: Document) -> str:
+    """ASCII alone, so that nothing in it is obeyed by a terminal or refused as text."""
+    return json.dumps(made, indent=2) + "\n"
