@@ -404,6 +404,17 @@ def on_pairs(pairs: Sequence[Pair], test: Callable[[Pair, pathlib.Path], None]) 
     return "; ".join(f"not tested, there is no Python {pair.python}: {pair.name}" for pair in without)
 
 
+def browser() -> None:
+    """The HTML report in a real Chromium, which is installed where that can be done."""
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        if os.geteuid() or not shutil.which("apt-get"):
+            raise Skipped("needs chromium, or root and apt-get to install it")
+        run("apt-get", "-qq", "update")
+        run("apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "fonts-liberation", DEBIAN_FRONTEND="noninteractive")
+    run(VENV / "bin" / "pip", "install", "-qq", "--disable-pip-version-check", "--requirement", "tests/requirements-browser.txt")
+    pytest("tests/browser")
+
+
 def older() -> str:
     """The slice of the matrix that is cheap: all tests that need no cluster with the oldest pair, and the fault table with the others."""
 
@@ -509,6 +520,7 @@ STAGES = (
     Stage("playbooks", "role and playbooks over recorded clusters", playbooks, minutes=10),
     Stage("demo", "install the tarball in a clean environment and play meshops.istio_precheck.demo", demo),
     Stage("importer", "galaxy-importer and ansible-builder over the tarball", importer),
+    Stage("browser", "the HTML report in Chromium; pictures in tests/output/browser", browser, minutes=10, everywhere=False),
     Stage("older", "the oldest versions, and the fault table with all of tests/matrix.py", older, minutes=20),
     Stage("trust", "faults, secrets and hostile input, on whole processes", trust, minutes=15),
     Stage("fuzz", "coverage-guided fuzzing of what comes from outside", fuzz, everywhere=False),

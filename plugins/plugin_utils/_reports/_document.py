@@ -40,6 +40,7 @@ RECORD = {
     "port": Required(Number(0, 65535)),
     "services": Required([{"name": Required(str), "port": Number(0, 65535), "port_name": str}]),
     "listeners": Required([str]),
+    "processes": [{"listener": Required(str), "container": str, "process": Required(str)}],
     "reason": Required(str),
     "notes": [str],
     "impact": str,

@@ -208,11 +208,18 @@ def _entry(record: dict[str, t.Any], part: str, remediation: dict[str, t.Any] | 
         services=[f"{service['name']}:{service['port']}" if service.get("port") is not None else service["name"] for service in record["services"]],
         listeners=record["listeners"],
         reason=record["reason"],
-        notes=[*([waived] if waived else []), *(record.get("notes") or ())],
+        notes=[*([waived] if waived else []), *_holders(record), *(record.get("notes") or ())],
         pods=record["pods"],
         url=url if url.startswith("https://") else "",
         cure=_cure(record, remediation) if part == "findings" else "",
     )
+
+
+def _holders(record: dict[str, t.Any]) -> list[str]:
+    return [
+        f"{held['listener']} belongs to {held['process']}{' in container ' + held['container'] if held.get('container') else ''}."
+        for held in record.get("processes") or ()
+    ]
 
 
 def _cure(finding: dict[str, t.Any], remediation: dict[str, t.Any] | None) -> str:

@@ -437,6 +437,7 @@ def test_html_without_its_script_shows_everything():
         assert hint in said
     assert "A debug port, used by port-forward alone" in said
     assert "search/dns:53" in said
+    assert "127.0.0.1:8080 belongs to java in container app." in said
 
 
 def test_html_links_to_nothing_that_a_report_could_smuggle_in():

@@ -1,0 +1,260 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The HTML report in a real browser. Pictures are left in tests/output/browser."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document, _formats
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils import sample
+
+EVERYTHING = sample.everything()
+HTML = _formats.report_as(EVERYTHING, "html", sample.about())
+FINE = cluster.report(binds=("0.0.0.0:8080",))
+FAILED = {part: [] for part in _document.REPORT if part not in ("failed", "msg", "summary")} | {"summary": {}, "failed": True, "msg": "It cannot be reached"}
+MANY = _formats.reports_as(
+    {
+        "reports": [
+            _document.document(EVERYTHING, sample.about("north")),
+            _document.document(FINE, sample.about("south", passed=True)),
+            _document.document(FAILED, sample.about("east")),
+            _document.document(EVERYTHING, sample.about("west")),
+        ],
+        "left_out": [{"path": "reports/lost.json", "reason": "it is no JSON"}],
+    },
+    "html",
+)
+SECONDS = 5  # within which a person's action has to show on a page with 2,000 findings: generous, for a machine that does other things, too
+
+
+def shown(page, selector=".entry"):
+    return page.locator(f"{selector}:visible").count()
+
+
+def kinds(page):
+    return set(page.locator(".entry:visible").evaluate_all("all => all.map(one => one.dataset.k)"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Seen
+
+
+@pytest.mark.parametrize("width", [1200, 390], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["everything", "many"])
+def test_the_page_is_accessible_and_fits_its_window(opened, shots, name, scheme, width):
+    page = opened({"everything": HTML, "many": MANY}[name], color_scheme=scheme, viewport={"width": width, "height": 6000})
+    page.screenshot(path=shots / f"{name}-{scheme}-{width}.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("summary").first.click()
+    found = Axe().run(page).response
+    assert [(violation["id"], [node["target"] for node in violation["nodes"]][:3]) for violation in found["violations"]] == []
+    assert {"color-contrast", "label", "button-name"} <= {rule["id"] for rule in found["passes"]}
+
+
+def test_dark_mode_is_dark_and_light_mode_is_light(opened):
+    sums = {}
+    for scheme in ("light", "dark"):
+        page = opened(HTML, color_scheme=scheme)
+        colour = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        sums[scheme] = sum(int(part) for part in colour.strip("rgb()").split(",")[:3])
+    assert sums["light"] > 3 * 200 and sums["dark"] < 3 * 60
+
+
+def test_the_page_works_as_a_file_too(opened):
+    page = opened(HTML, as_file=True)
+    page.locator("#by-ns").select_option("shop")
+    assert shown(page, ".ns") == 1
+
+
+def test_the_page_is_readable_without_its_script(opened, shots):
+    page = opened(HTML, java_script_enabled=False)
+    assert shown(page) == page.locator(".entry").count() == 10
+    assert not page.locator("#filter").is_visible() and not page.locator(".copy").first.is_visible()
+
+
+def test_each_port_is_drawn_with_where_it_listens_and_where_connections_go(opened):
+    page = opened(HTML)
+    picture = page.locator(".k-breaks_on_upgrade .pic").first
+    assert picture.get_attribute("aria-label") == (
+        "Service checkout:80 leads to port 8080. Today connections end at 127.0.0.1:8080, where the program listens; "
+        "after the upgrade at the pod IP, where nothing listens."
+    )
+    assert picture.locator(".slot.on b").inner_text() == "127.0.0.1:8080"
+    assert picture.locator(".slot.off b").inner_text() == "pod IP:8080"
+    lines = picture.locator("use").evaluate("use => { const box = use.getBoundingClientRect(); return [box.width, box.height]; }")
+    assert min(lines) > 20  # something is drawn
+    for kind, on, off in (("unreachable", 1, 1), ("unknown", 1, 1), ("not_listening", 0, 1), ("waived", 1, 1), ("remediated", 1, 0)):
+        picture = page.locator(f".k-{kind} .pic").first
+        assert (picture.locator(".slot.on").count(), picture.locator(".slot.off").count()) == (on, off), kind
+
+
+def test_print_unfolds_the_sidecars_hides_the_controls_and_is_light(opened, shots):
+    page = opened(HTML, color_scheme="dark")
+    page.locator("input[value=waived]").uncheck()
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("pre:visible").count() == len(EVERYTHING["remediations"])
+    assert not page.locator("select").is_visible() and not page.locator(".copy").first.is_visible()
+    assert page.locator("#shown").inner_text() == "9 of 10 shown"  # paper says that it is not all
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.screenshot(path=shots / "print.png", full_page=True)
+    page.pdf(path=shots / "print.pdf", format="A4")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+    assert page.locator("pre:visible").count() == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Used
+
+
+def test_the_filter_works_by_keyboard_alone(opened):
+    page = opened(HTML)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "by-ns"
+    page.keyboard.type("shop")
+    assert page.locator("#by-ns").input_value() == "shop"
+    assert page.locator(".ns:visible .ns-h").count() == 1
+    assert page.locator("#shown").inner_text() == "3 of 10 shown"
+    page.keyboard.press("Tab")  # to the button that shows all again
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.value") == "breaks_on_upgrade"
+    outline = page.evaluate("getComputedStyle(document.activeElement.closest('label')).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("Space")
+    assert kinds(page) == {"unreachable"}
+    assert page.locator("#shown").inner_text() == "1 of 10 shown"
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.getElementById('shown').textContent === '10 of 10 shown'")
+    assert page.evaluate("document.activeElement.id") == "by-ns"
+
+
+def test_the_filter_says_when_nothing_is_left(opened):
+    page = opened(HTML)
+    page.locator("#by-ns").select_option("search")
+    for kind in ("unchecked", "not_listening"):
+        page.locator(f"input[value={kind}]").uncheck()
+    assert shown(page) == 0 and page.locator("#none").is_visible()
+    assert page.locator("#none").inner_text() == "Nothing matches this filter."
+
+
+def test_each_impact_can_be_shown_alone(opened):
+    page = opened(HTML)
+    names = page.locator("input[name=kind]").evaluate_all("all => all.map(one => one.value)")
+    assert names == ["breaks_on_upgrade", "unknown", "unreachable", "unchecked", "not_listening", "waived", "remediated"]
+    for name in names:
+        for other in names:
+            page.locator(f"input[value={other}]").set_checked(other == name)
+        assert kinds(page) == {name}
+
+
+def test_a_page_of_many_can_be_filtered_by_cluster(opened):
+    page = opened(MANY)
+    assert page.locator("h1").inner_text() == "1 of 4 clusters are ready for the upgrade"
+    assert page.locator("tbody tr").count() == 4
+    page.locator("#by-cluster").select_option("west")
+    assert page.locator(".cluster:visible h2").all_inner_texts() == ["west"]
+    page.locator("#by-cluster").select_option("")
+    page.locator("#by-ns").select_option("billing")
+    assert set(page.locator(".cluster:visible h2").all_inner_texts()) == {"north", "south", "east", "west"}
+    assert page.locator(".ns:visible").count() == 2
+
+
+def test_a_sidecar_is_copied_as_it_is_written(opened):
+    page = opened(HTML, permissions=["clipboard-read", "clipboard-write"])
+    page.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.getElementById('said').textContent === 'Copied to the clipboard'")
+    taken = page.evaluate("navigator.clipboard.readText()")
+    assert taken == page.locator("pre").first.text_content()
+    assert yaml.safe_load(taken) in [remediation["manifest"] for remediation in EVERYTHING["remediations"]]
+
+
+@pytest.mark.parametrize("refuse", [False, True], ids=["by the old command", "by hand"])
+def test_a_sidecar_can_be_copied_where_the_clipboard_is_refused(opened, refuse):
+    page = opened(HTML)
+    page.evaluate(
+        """refuse => {
+            Object.defineProperty(navigator, "clipboard", { value: undefined });
+            const old = document.execCommand.bind(document);
+            document.execCommand = (name) => refuse ? false : old(name);
+            document.addEventListener("copy", () => { window.copied = String(getSelection()); });
+        }""",
+        refuse,
+    )
+    page.locator("summary").first.click()
+    page.locator(".copy").first.click()
+    wanted = page.locator("pre").first.text_content()
+    assert page.evaluate("String(getSelection())").strip() == wanted.strip()
+    said = page.locator("#said").inner_text()
+    assert said == ("Selected. Copy it with the keyboard." if refuse else "Copied to the clipboard")
+    assert refuse or page.evaluate("window.copied").strip() == wanted.strip()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Abused, and large
+
+
+def test_hostile_text_is_text(opened, shots):
+    about = {key: sample.HOSTILE + value for key, value in sample.about().items() if isinstance(value, str)}
+    report = sample.hostile(EVERYTHING)
+    page = opened(_formats.report_as(report, "html", {**sample.about(), **about, "problems": [sample.HOSTILE]}))
+    page.screenshot(path=shots / "hostile.png")
+    page.locator("#by-ns").select_option(index=1)
+    assert shown(page, ".ns") == 1
+    for summary in page.locator("summary:visible").all():
+        summary.click()
+    assert "TAKEN" not in page.title().split("<")[0] and page.title().endswith("production")
+    assert page.locator("img").count() == 0 and page.locator("script").count() == 1
+    assert page.locator("body *").evaluate_all("all => all.filter(one => one.getAttributeNames().some(name => name.startsWith('on'))).length") == 0
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1200
+
+
+def test_a_script_that_gets_into_the_page_all_the_same_does_not_run(browser, site):
+    folder, url, _asked = site
+    smuggled = "<script>document.title='TAKEN'</script><img src=x onerror=\"document.title='TAKEN'\"><style>body{display:none}</style></main>"
+    (folder / "smuggled.html").write_text(HTML.replace("</main>", smuggled), "utf-8")
+    page = browser.new_page()
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.goto(f"{url}/smuggled.html")
+    page.wait_for_timeout(200)
+    assert page.title() == "Do not upgrade yet: production"
+    assert page.locator("h1").is_visible()
+    assert sum("Content Security Policy" in complaint for complaint in complaints) >= 3
+    page.close()
+
+
+def test_two_thousand_findings_stay_usable(opened, shots):
+    text = _formats.report_as(sample.large(), "html", sample.about())
+    assert len(text.encode()) < 6_000_000
+    page = opened(text)
+    assert page.locator("#shown").inner_text() == "2,000 of 2,000 shown"
+    for change, left in (
+        (lambda: page.locator("#by-ns").select_option("team-07"), 50),
+        (lambda: page.locator("input[value=unreachable]").uncheck(), None),
+        (lambda: page.locator("#by-ns").select_option(""), None),
+        (lambda: page.locator("#show-all").click(), 2000),
+    ):
+        began = time.monotonic()
+        change()
+        # Two frames: what has changed is laid out and painted.
+        page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert time.monotonic() - began < SECONDS
+        if left:
+            page.wait_for_function(f"document.getElementById('shown').textContent.startsWith('{left:,} of')")
+    page.screenshot(path=shots / "large.png")
