@@ -345,7 +345,8 @@ def ansible_builder() -> None:
     with tempfile.TemporaryDirectory(prefix="istio-precheck-builder-") as scratch:
         place = pathlib.Path(scratch)
         tarball = build_into(place)
-        run("ansible-galaxy", "collection", "install", tarball, "--no-deps", "--offline", "--collections-path", place, cwd=place, ANSIBLE_COLLECTIONS_PATH=scratch)
+        settings = {"ANSIBLE_COLLECTIONS_PATH": scratch}
+        run("ansible-galaxy", "collection", "install", tarball, "--no-deps", "--offline", "--collections-path", place, cwd=place, **settings)
         printed = run("ansible-builder", "introspect", place, cwd=place)
         needed = [line for line in (ROOT / "meta" / "ee-requirements.txt").read_text("utf-8").splitlines() if line and not line.startswith("#")]
         found = re.findall(r"- '?(.+?)  # from collection meshops\.istio_precheck", printed)

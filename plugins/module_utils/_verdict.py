@@ -23,7 +23,7 @@ ADVICE = {
     "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the rules of the user's Role, or set check_listeners_socket_source: node.",
     "gone": "Run the check again; the pod was deleted meanwhile.",
     "no_address": "Run the check again when the pod has an address, or delete it.",
-    "no_tool": "Set check_listeners_socket_source: auto, which reads from the node what cannot be read in the pod; docs/node-probe.md says what that takes.",
+    "no_tool": "Set check_listeners_socket_source: auto, which reads from the node what it cannot in the pod; see docs/node-probe.md.",
     "node_unreachable": "See to the node; the API server cannot reach its kubelet.",
     "not_read": "Record the cluster again, with the same namespaces, label selectors and scope.",
     "not_running": "Run the check again when the pod is up, or delete it.",
