@@ -16,6 +16,7 @@ import sys
 import time
 
 import pytest
+import yaml
 from playing import environment, play, tool
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _exec, _node
@@ -32,8 +33,8 @@ LISTS = [
     {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["list"]},
     {"apiGroups": ["networking.istio.io"], "resources": ["sidecars", "serviceentries"], "verbs": ["list"]},
 ]
-EXEC = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}
-PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "create", "delete"]}
+MANIFEST = pathlib.Path(__file__).resolve().parents[2] / "docs" / "rbac" / "node-probe.yaml"
+PODS, EXEC = (rule for each in yaml.safe_load_all(MANIFEST.read_text("utf-8")) for rule in each.get("rules", ()))
 
 
 def run_pod(name, arguments, **spec):
