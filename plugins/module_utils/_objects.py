@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import typing as t
 from urllib.parse import quote
 
@@ -16,6 +18,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils import _sna
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIOD_ENV, MESH_CONFIG_FIELDS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version, image_tag
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, Snapshot, trim
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import template_key
 
 ISTIO = tuple(f"networking.istio.io/{version}" for version in ("v1beta1", "v1", "v1alpha3"))
 """v1beta1 first: it is served by every Istio from 1.5 on."""
@@ -97,12 +100,33 @@ def requests(namespaces: t.Sequence[str], root_namespace: str) -> list[Request]:
 
 def reduced(listing: Listing, item: dict[str, t.Any], version: str, trimmed: t.Callable[[t.Any, t.Any], t.Any] = trim) -> dict[str, t.Any]:
     """An item of a list of `version` as the snapshot keeps it. A raw list's items do not say what they are."""
+    alike = _specification(item) if listing.shape is shapes.POD and template_key(item) is None else None
     kept: dict[str, t.Any] = trimmed(item, listing.shape)
+    if alike:
+        kept["specLike"] = alike
     if listing.shape is shapes.CONTROLLER:
         kept["kind"] = listing.kind
     if listing.shape is shapes.SIDECAR:
         kept["apiVersion"] = version
     return kept
+
+
+def _specification(pod: dict[str, t.Any]) -> str:
+    """A digest of what its template says of the pod. It is of values that no snapshot may hold, so assemble() puts a name in its place."""
+    spec = {field: value for field, value in (pod.get("spec") or {}).items() if field not in ("nodeName", "hostname", "ephemeralContainers")}
+    text = json.dumps(spec, sort_keys=True)
+    for volume in spec.get("volumes") or ():  # the ServiceAccount admission plugin names this one at random
+        if str(volume.get("name")).startswith("kube-api-access-"):
+            text = text.replace(json.dumps(volume["name"]), '"kube-api-access"')
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _name_specifications(pods: t.Sequence[dict[str, t.Any]]) -> None:
+    """Each `specLike` becomes the name of the first pod of the namespace with the same one, which tells nothing of what it says."""
+    first: dict[tuple[str, str], str] = {}
+    for pod in pods:
+        if "specLike" in pod:
+            pod["specLike"] = first.setdefault((pod["metadata"]["namespace"], pod["specLike"]), pod["metadata"]["name"])
 
 
 def without_selector(services: t.Iterable[dict[str, t.Any]]) -> set[tuple[str, str]]:
@@ -123,6 +147,7 @@ def assemble(objects: dict[str, list[t.Any]], metadata: dict[str, t.Any], istio:
     snapshot: Snapshot = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "istio": istio, "socketTables": [], "unread": []}
     for listing in SELECTED:
         snapshot[listing.key] = sorted(objects.get(listing.key) or (), key=lambda o: (o.get("kind") or "", o["metadata"]["namespace"], o["metadata"]["name"]))
+    _name_specifications(snapshot["pods"])
     without = without_selector(snapshot["services"])
     snapshot["endpointSlices"] = [part for part in snapshot["endpointSlices"] if leads(part, without)]
     snapshot["unlisted"] = objects.get("unlisted") or []

@@ -222,6 +222,8 @@ CONTAINER_STATUSES = Alike([CONTAINER_STATUS])
 
 POD = {
     "metadata": META,
+    # No field of a Pod: the name of the first pod with the same spec, of a pod whose labels do not name its template.
+    "specLike": str,
     "spec": Required(
         {
             "containers": Required(CONTAINERS),

@@ -121,13 +121,13 @@ def _controller_of(thing: dict[str, t.Any]) -> tuple[str, str] | None:
 
 
 def template_key(pod: dict[str, t.Any]) -> tuple[str, ...] | None:
-    """What pods of one template share: their controller and its template hash. None for a pod without either."""
+    """What pods of one template share: their controller, and its template hash or else the whole spec. None for a pod that has neither."""
     owner = _controller_of(pod)
     labels = pod["metadata"].get("labels") or {}
     for label in TEMPLATE_LABELS:
         if owner and labels.get(label):
             return (pod["metadata"]["namespace"], *owner, labels[label])
-    return None
+    return (pod["metadata"]["namespace"], *owner, "", pod["specLike"]) if owner and pod.get("specLike") else None
 
 
 def matches(selector: t.Mapping[str, str], labels: t.Mapping[str, str] | None) -> bool:

@@ -80,6 +80,7 @@ options:
   replicas:
     description:
       - V(all) reads every pod, V(one) one pod of each pod template; the others are then judged by that one, and findings say so.
+      - Pods have one template if they have one controller and its hash among their labels, or, without a hash, the same specification.
     type: str
     choices: [all, one]
     default: all

@@ -83,6 +83,37 @@ def test_an_object_keeps_what_its_list_says_of_it():
 # The control plane
 
 
+def batch(name, image="batch:1", value="CANARY", token="x", **spec):
+    raw = cluster.pod(name=name, owner=("Job", "batch"), labels={"pod-template-hash": ""})
+    mounts = [{"name": f"kube-api-access-{token}", "mountPath": "/var/run/secrets"}]
+    containers = [{"name": "app", "image": image, "env": [{"name": "PASSWORD", "value": value}], "volumeMounts": mounts}]
+    return {**raw, "spec": {"containers": containers, "volumes": [{"name": f"kube-api-access-{token}"}], **spec}}
+
+
+def likes(*pods, listing=_objects.PODS):
+    kept = [_objects.reduced(listing, pod, "v1") for pod in pods]
+    snapshot = _objects.assemble({"pods": kept}, {}, {})
+    assert "CANARY" not in str(snapshot)
+    return [pod.get("specLike") for pod in snapshot["pods"]]
+
+
+@pytest.mark.parametrize(
+    ("second", "same"),
+    [
+        ({"token": "y"}, True),
+        ({"nodeName": "another"}, True),
+        ({"image": "batch:2"}, False),
+        ({"value": "another"}, False),
+    ],
+)
+def test_a_pod_whose_labels_name_no_template_names_the_first_pod_with_the_same_spec(second, same):
+    assert likes(batch("batch-a"), batch("batch-b", **second)) == ["batch-a", "batch-a" if same else "batch-b"]
+
+
+def test_a_pod_whose_labels_name_its_template_needs_no_other():
+    assert likes(cluster.pod()) == [None]
+
+
 def istiod(name="istiod-1", image="docker.io/istio/pilot:1.9.9", revision="default", phase="Running", env=(), labels=None, containers=None):
     return {
         "metadata": {"name": name, "namespace": "istio-system", "labels": {"app": "istiod", "istio.io/rev": revision, **(labels or {})}},

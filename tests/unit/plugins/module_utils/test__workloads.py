@@ -99,7 +99,17 @@ def test_pods_share_a_template_if_their_controller_and_its_hash_are_the_same(one
     assert (template_key(pod(**one)) == template_key(pod(**other))) is same
 
 
+BATCH, OTHER = ({"owner": ("Job", "batch"), "labels": {"pod-template-hash": ""}, "like": name} for name in ("batch-a", "batch-c"))
+
+
+@pytest.mark.parametrize("one, other, same", [(BATCH, BATCH, True), (BATCH, OTHER, False), (BATCH, {**BATCH, "owner": ("Job", "x")}, False)])
+def test_pods_without_a_hash_share_a_template_if_their_controller_and_their_spec_are_the_same(one, other, same):
+    keys = [template_key({**pod(owner=each["owner"], labels=each["labels"]), "specLike": each["like"]}) for each in (one, other)]
+    assert None not in keys and (keys[0] == keys[1]) is same
+
+
 def test_a_pod_without_controller_or_hash_has_no_template():
+    assert template_key({**pod(owner=None), "specLike": "web-7d4b9-a"}) is None
     assert template_key(pod(owner=None)) is None
     assert template_key(pod(labels={"pod-template-hash": ""})) is None
 
