@@ -49,14 +49,14 @@ def fetch(server: str, context: ssl.SSLContext, paths: t.Sequence[str]) -> int:
     count = 0
     with urllib3.PoolManager(ssl_context=context) as pool:
         for path in paths:
-            token = ""
-            while token is not None:
-                answer = pool.request("GET", f"{server}{path}?{urlencode({'limit': 500, 'continue': token})}")
+            token = None
+            while token != "":
+                answer = pool.request("GET", f"{server}{path}?{urlencode({'limit': 500, 'continue': token or ''})}")
                 if answer.status != 200:
                     raise RuntimeError(f"{path}: {answer.status}")
                 page = json.loads(answer.data)
                 count += len(page["items"])
-                token = page["metadata"].get("continue")
+                token = page["metadata"].get("continue") or ""  # a custom resource's last page has an empty one
     return count
 
 
