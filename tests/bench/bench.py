@@ -28,7 +28,7 @@ import harness  # noqa: E402  pylint: disable=wrong-import-position
 from playing import environment, tool  # noqa: E402  pylint: disable=wrong-import-position
 
 PARTS = ("floor", "node", "lists", "size", "plays")
-EMPTY = "empty"
+EMPTY, FEW = "empty", "few"
 FOR_KUBECTL, FOR_LOOPS = 200, 10
 """Pods for what takes a process, or a task, a pod."""
 
@@ -141,7 +141,7 @@ class Bench:
             lambda: self.module(namespaces=[EMPTY]),
             lambda: self.module(namespaces=[self.first]),
             lambda: self.module(namespaces=self.cluster.fleet.namespaces[:2]),
-            lambda: self.module(exclude_namespaces=[EMPTY]),
+            lambda: self.module(exclude_namespaces=[EMPTY, FEW]),
             repeats=max(1, self.repeats - 1),
         )
         peak = min(ran.peak_mb for ran in whole)
@@ -156,8 +156,8 @@ class Bench:
         nodes = len(self.cluster.fleet.nodes)
         self.cluster.kubelets(delay=0.02, start_delay=1)
         probes, execs = self.in_turn(
-            lambda: self.module(exclude_namespaces=[EMPTY], socket_source="node", node_probe_image="any"),
-            lambda: self.module(exclude_namespaces=[EMPTY]),
+            lambda: self.module(exclude_namespaces=[EMPTY, FEW], socket_source="node", node_probe_image="any"),
+            lambda: self.module(exclude_namespaces=[EMPTY, FEW]),
             repeats=max(1, self.repeats - 1),
         )
         self.cluster.kubelets()
@@ -194,8 +194,7 @@ class Bench:
         ours = further(module(namespaces=[EMPTY]), module(namespaces=[self.first]), len(self.pods))
         theirs = further(loop(1), loop(FOR_LOOPS), FOR_LOOPS - 1)
         self.row("a loop of `kubernetes.core.k8s_exec`, a further pod / the module, a further pod", theirs / ours, "{:.0f}", least=200)
-        some = {"namespaces": [self.first], "label_selectors": [f"app={fleet.service_name(3)}"]}
-        slow = further(role(namespaces=[EMPTY], gather_with="k8s_exec"), role(**some, gather_with="k8s_exec"), fleet.REPLICAS)
+        slow = further(role(namespaces=[EMPTY], gather_with="k8s_exec"), role(namespaces=[FEW], gather_with="k8s_exec"), FOR_LOOPS)
         self.row("the role with `gather_with: k8s_exec`, a further pod / the module, a further pod", slow / ours, "{:.0f}")
 
 
@@ -207,7 +206,11 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", metavar="PART", choices=PARTS, help=" ".join(PARTS))
     options = parser.parse_args()
     with harness.large_cluster(options.pods) as cluster:
-        cluster.create(fleet.namespace(EMPTY))
+        for namespace in (EMPTY, FEW):
+            cluster.create(fleet.namespace(namespace))
+        cluster.create(fleet.service(FEW, FEW))
+        for number in range(FOR_LOOPS):
+            cluster.run_pod(fleet.Pod(FEW, f"{FEW}-{number}", FEW, cluster.fleet.nodes[number], f"10.97.0.{number + 1}"))
         bench = Bench(cluster, options.repeats, options.concurrency)
         bench.module(namespaces=[bench.first])  # the first contact fills caches for all that follow
         failed = []
