@@ -20,7 +20,7 @@ ADVICE = {
     "cannot_run": "Look at the container; the commands of the check cannot be started in it.",
     "check_mode": "Run it without --check.",
     "connection": "Run the check again; if it stays so, look at the network between the API server and the pod's node.",
-    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the rules of the user's Role, or set check_listeners_socket_source: node.",
+    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, or set check_listeners_socket_source: node.",
     "gone": "Run the check again; the pod was deleted meanwhile.",
     "no_address": "Run the check again when the pod has an address, or delete it.",
     "no_tool": "Set check_listeners_socket_source: auto, which reads from the node what it cannot in the pod; see docs/node-probe.md.",

@@ -34,7 +34,7 @@ LISTS = [
     {"apiGroups": ["networking.istio.io"], "resources": ["sidecars", "serviceentries"], "verbs": ["list"]},
 ]
 MANIFEST = pathlib.Path(__file__).resolve().parents[2] / "docs" / "rbac" / "node-probe.yaml"
-PODS, EXEC = (rule for each in yaml.safe_load_all(MANIFEST.read_text("utf-8")) for rule in each.get("rules", ()))
+PODS, EXEC = (rule for each in yaml.safe_load(MANIFEST.read_text("utf-8"))["items"] for rule in each.get("rules", ()))
 
 
 def run_pod(name, arguments, **spec):

@@ -259,6 +259,14 @@ def test_sidecars_that_cannot_be_written_do_not_hide_the_verdict(play, record, t
     assert f"The Sidecars could not be written to {tmp_path / 'taken'}: " in played.verdict().splitlines()[-1]
 
 
+def test_a_relative_path_starts_where_ansible_playbook_was_called(play, record, tmp_path):
+    record()
+    played = play(check_listeners_snapshot_src="record.json", check_listeners_snapshot_dest="again.json", check_listeners_remediation_dir="./sidecars")
+    assert [finding["id"] for finding in played.result["findings"]] == [ID]
+    assert (tmp_path / "again.json").exists()
+    assert list((tmp_path / "sidecars").rglob("*.yaml"))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Inventories
 

@@ -22,7 +22,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers im
 from .conftest import environment, tool
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", "tests/**/README.md") for path in ROOT.glob(pattern) if ".venv" not in path.parts)
+PAGES = sorted(page for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", "tests/**/README.md") for page in ROOT.glob(pattern))
 PROGRAM_FREE = ("cd", "export", "git", "pip", "sudo", "less", "zcat", "podman", "docker", "ansible-builder", "ansible-navigator")
 OURS = re.compile(r"(check|remediate|merge)_(listeners|reports)_\w+")
 
@@ -238,7 +238,8 @@ def test_troubleshooting_knows_every_reason_for_not_reading_a_pod():
     utils = ROOT / "plugins/module_utils"
     for path in [*utils.glob("_gather/*.py"), utils / "_evaluate.py", utils / "_ladder.py"]:
         text = path.read_text("utf-8")
-        words |= {one for found in re.findall(r'_Failed\("([a-z_]+)"|"reason": "([a-z_]+)"|^\s+return "([a-z_]+)", ', text, re.MULTILINE) for one in found if one}
+        found = re.findall(r'_Failed\("([a-z_]+)"|"reason": "([a-z_]+)"|^\s+return "([a-z_]+)", ', text, re.MULTILINE)
+        words |= {word for either in found for word in either if word}
     assert {"forbidden", "timeout", "no_tool", "not_running", "suspect_table"} <= words
     rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", (ROOT / "docs/troubleshooting.md").read_text("utf-8"), re.MULTILINE)
     assert words <= {word for row in rows for word in re.findall(r"`([a-z_]+)`", row)}

@@ -155,7 +155,6 @@ def played(request, tmp_path_factory):
     return ended
 
 
-
 def everything(played) -> dict[str, str]:
     """All that was shown or left, by where: what the user put there himself is left out."""
     places = {"the output": played.output, "the process list": "\n".join(played.commands)}

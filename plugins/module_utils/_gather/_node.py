@@ -126,13 +126,15 @@ def manifest(probe: Settings, name: str, node: str, run_id: str) -> dict[str, t.
     It is placed by `nodeName`, so a cordoned node will do and a taint does not matter. With the node's network it needs no address and no network
     plugin, and gets no network of its own; it opens no connection. It asks for no CPU or memory, so that a full node takes it, and may not use much.
     """
+    owner = owner_of(os.getpid())
+    owned = {OWNER: owner} if owner else {}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": name,
             "labels": {RUN_LABEL: run_id, "app.kubernetes.io/name": "istio-precheck-node-probe", "sidecar.istio.io/inject": "false"},
-            "annotations": {"sidecar.istio.io/inject": "false", **({OWNER: owner} if (owner := owner_of(os.getpid())) else {})},
+            "annotations": {"sidecar.istio.io/inject": "false", **owned},
         },
         "spec": {
             "nodeName": node,
