@@ -74,8 +74,8 @@ def kubelet(*behaviours: Behaviour, reason: str | None, tls: str = "the cluster'
     return Kubelet(behaviours, reason, tls)
 
 
-def prints(stdout: bytes | str, ended: t.Any = SUCCESS) -> Behaviour:
-    return says(out(stdout) + status(ended) + CLOSED)
+def prints(stdout: bytes | str, ended: t.Any = None) -> Behaviour:
+    return says(out(stdout) + status(SUCCESS if ended is None else ended) + CLOSED)
 
 
 GARBAGE = random.Random(1).randbytes(2000)
