@@ -44,7 +44,7 @@ def sandbox(number):
 class Probed:
     """An API server, the kubelets behind it, and what a probe on them prints. `faults` maps a verb to a function that may raise."""
 
-    def __init__(self, nodes=("node-1",), pods_on_node=2, status=RUNNING, answer=None, faults=None, left=()):
+    def __init__(self, nodes=("node-1",), pods_on_node=2, status=None, answer=None, faults=None, left=()):
         self.pods = []
         for number, node in enumerate(n for n in nodes for _pod in range(pods_on_node)):
             pod = cluster.pod(f"web-{number}", node=node, ips=(f"10.0.0.{number + 1}",))
@@ -54,7 +54,7 @@ class Probed:
         self.probes = {pod["metadata"]["name"]: pod for pod in left}
         self.made, self.said, self.warned = [], [], []
         self.most = 0
-        self._status = status if callable(status) else lambda _node: status
+        self._status = status if callable(status) else lambda _node: status or RUNNING
         self._answer = answer or self.look
         self._faults = faults or {}
         self._lock = threading.Lock()
