@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import pathlib
@@ -18,6 +19,9 @@ import pytest
 import yaml
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import compile_waivers
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot, _verdict
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 
 from .conftest import environment, tool
 
@@ -77,6 +81,13 @@ def variables() -> set[str]:
 def known(names: t.Iterable[str], variables: set[str]) -> None:
     for name in names:
         assert name in variables or not OURS.fullmatch(name), f"no role or playbook takes {name}"
+
+
+def test_the_readme_shows_what_the_gate_says_of_the_cluster_of_the_demo():
+    shown = (ROOT / "README.md").read_text("utf-8").partition('"msg": [\n')[2].partition("\n    ]\n")[0]
+    report = evaluate(_snapshot.read(str(ROOT / "playbooks/files/demo_before.json")), Options(datetime.date(2026, 11, 24)))
+    said = _verdict.verdict(report, ["breaks_on_upgrade", "unreachable", "unknown", "unchecked"])
+    assert shown == ",\n".join(f"        {json.dumps(line)}" for line in said)
 
 
 def test_there_is_a_manual_to_test():
