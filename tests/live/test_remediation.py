@@ -189,12 +189,12 @@ def test_nothing_is_applied_if_the_api_server_refuses_one(sidecars, tmp_path):
     reviewed = plan(sidecars, tmp_path)
     bad = tmp_path / "sidecars" / HOME / "two-ports.yaml"
     manifest = yaml.safe_load(bad.read_text("utf-8"))
-    manifest["spec"]["ingress"] = "none"
+    manifest["metadata"]["labels"] = {"team": "no value for a label!"}  # refused by every API server, whether it knows the schema of Sidecars or not
     bad.write_text(yaml.safe_dump(manifest), "utf-8")
     before = objects(sidecars)
     refused = gate(sidecars, REMEDIATE, **reviewed)
     assert refused.code == 2
-    assert "spec.ingress" in refused.output
+    assert "metadata.labels" in refused.output
     assert objects(sidecars) == before
     assert not (tmp_path / "undo.json").exists()
 
