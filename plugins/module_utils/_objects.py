@@ -14,10 +14,11 @@ import json
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot as shapes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes as shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIOD_ENV, MESH_CONFIG_FIELDS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version, image_tag
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, Snapshot, trim
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import trim
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import template_key
 
 ISTIO = tuple(f"networking.istio.io/{version}" for version in ("v1beta1", "v1", "v1alpha3"))

@@ -18,7 +18,7 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing, running_containers
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlane, has_sidecar, proxy_container
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_object, as_version, go_false, go_true, image_tag
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import PROBERS_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
 
 REWRITTEN_SINCE = {"httpGet": (1, 0), "tcpSocket": (1, 12), "grpc": (1, 13)}
 """Which probes the injector rewrites, by the version it is from: pkg/kube/inject/app_probe.go@1.9.9, 1.12.0, 1.13.0."""

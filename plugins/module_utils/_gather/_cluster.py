@@ -31,7 +31,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects im
     requests,
     without_selector,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot, Trimmer, key_of_table
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Trimmer
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot, key_of_table
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, is_running, select
 
 Run = t.Callable[[str, str, str, t.Sequence[str]], Outcome]

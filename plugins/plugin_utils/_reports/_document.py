@@ -18,13 +18,8 @@ import pathlib
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import (
-    API_VERSION,
-    Number,
-    Required,
-    SnapshotError,
-    check_shape,
-)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Number, Required
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, SnapshotError, check_shape
 
 KIND = "Report"
 

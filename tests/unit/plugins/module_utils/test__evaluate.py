@@ -10,7 +10,7 @@ import pathlib
 import random
 
 import pytest
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes, _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import OptionError, Options, evaluate, target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
@@ -537,19 +537,19 @@ class Anything:
         self.random = random.Random(seed)
 
     def of(self, shape):
-        if isinstance(shape, (_snapshot.Required, _snapshot.Reduced)):
+        if isinstance(shape, (_shapes.Required, _shapes.Reduced)):
             return self.of(shape.shape)
         if isinstance(shape, dict):
-            return {key: self.part(inner) for key, inner in shape.items() if isinstance(inner, _snapshot.Required) or self.random.random() < 0.6}
+            return {key: self.part(inner) for key, inner in shape.items() if isinstance(inner, _shapes.Required) or self.random.random() < 0.6}
         if isinstance(shape, list):
             return [self.of(shape[0]) for _time in range(self.random.randrange(3))]
         if isinstance(shape, tuple):
             return self.of(self.random.choice(shape))
-        if isinstance(shape, _snapshot.Mapping):
+        if isinstance(shape, _shapes.Mapping):
             return {self.of(str): self.of(shape.value) for _time in range(self.random.randrange(3))}
-        if isinstance(shape, _snapshot.Number):
+        if isinstance(shape, _shapes.Number):
             return self.random.choice([n for n in (shape.low, 22, 80, 8080, 15021, shape.high) if shape.low <= n <= shape.high])
-        if isinstance(shape, _snapshot.Address):
+        if isinstance(shape, _shapes.Address):
             return self.random.choice(["", "10.0.0.5", "fd00::5", "fe80::1%eth0", "::ffff:10.0.0.5"])
         if shape is dict:
             keys = ["mode", "labels", "matchLabels", "matchExpressions", "inboundTrafficPolicy", "rootNamespace", "app"]
@@ -557,14 +557,14 @@ class Anything:
         return self.random.choice(TEXTS if shape is str else [True, False])
 
     def part(self, shape):
-        return None if not isinstance(shape, _snapshot.Required) and self.random.random() < 0.2 else self.of(shape)
+        return None if not isinstance(shape, _shapes.Required) and self.random.random() < 0.2 else self.of(shape)
 
     def json(self):
         return self.random.choice([None, True, 7, 1.5, "LOCALHOST", "app", [], ["x", {}], {}, {"app": "web"}, {"mode": "LOCALHOST"}, {"mode": []}])
 
     def like(self, shape, sample):
         """The sample, of which one part in fifteen is anything that its shape allows: ordinary enough to be looked at."""
-        if isinstance(shape, (_snapshot.Required, _snapshot.Reduced)):
+        if isinstance(shape, (_shapes.Required, _shapes.Reduced)):
             return self.like(shape.shape, sample)
         if isinstance(shape, dict) and isinstance(sample, dict):
             parts = {}
@@ -595,7 +595,7 @@ ORDINARY = snapshot(
 @given(st.integers(), st.booleans(), OPTIONS)
 def test_evaluate_never_raises_on_a_checked_snapshot(seed, odd, options):
     anything = Anything(seed)
-    parts = anything.of(_snapshot.SNAPSHOT) if odd else anything.like(_snapshot.SNAPSHOT, ORDINARY)
+    parts = anything.of(_shapes.SNAPSHOT) if odd else anything.like(_shapes.SNAPSHOT, ORDINARY)
     for one in parts["socketTables"]:
         one["format"] = "ss"
     document = _snapshot.check({**parts, "apiVersion": _snapshot.API_VERSION, "kind": _snapshot.KIND})
@@ -609,14 +609,14 @@ def test_evaluate_never_raises_on_a_checked_snapshot(seed, odd, options):
 @settings(max_examples=200, deadline=None)
 @given(st.integers(), OPTIONS)
 def test_replicas_that_share_their_parts_in_memory_are_judged_like_any_other_pods(seed, options):
-    parts = Anything(seed).like(_snapshot.SNAPSHOT, ORDINARY)
+    parts = Anything(seed).like(_shapes.SNAPSHOT, ORDINARY)
     others = [{**one, "metadata": {**one["metadata"], "name": f"{one['metadata']['name']}-{n}"}} for n in range(3) for one in parts["pods"]]
     for n, other in enumerate(others):
         other["status"] = {**(other.get("status") or {}), "podIP": f"10.0.1.{n}", "podIPs": [{"ip": f"10.0.1.{n}"}, {"ip": f"fd00::{n}"}][: n % 3]}
     parts["pods"] += others
     parts["socketTables"] = [table(p["metadata"]["name"], ["127.0.0.1:8080", "10.0.1.1:81"], p["metadata"]["namespace"]) for p in parts["pods"]]
-    trimmed = _snapshot.Trimmer()
-    shared = {**parts, "apiVersion": _snapshot.API_VERSION, "kind": _snapshot.KIND, "pods": [trimmed(p, _snapshot.POD) for p in parts["pods"]]}
+    trimmed = _shapes.Trimmer()
+    shared = {**parts, "apiVersion": _snapshot.API_VERSION, "kind": _snapshot.KIND, "pods": [trimmed(p, _shapes.POD) for p in parts["pods"]]}
     alone = json.loads(json.dumps(shared))
     assert json.dumps(evaluate(shared, options)) == json.dumps(evaluate(alone, options))
     assert shared == alone

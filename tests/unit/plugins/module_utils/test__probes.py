@@ -9,7 +9,7 @@ import json
 import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import LEGACY_ENV, probe_notes
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import PROBERS_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import istiod, pod, report, snapshot
 
 HTTP = {"httpGet": {"path": "/", "port": 8080}}

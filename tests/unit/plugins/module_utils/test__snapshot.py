@@ -11,8 +11,9 @@ import os
 import stat
 
 import pytest
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check, read, trim, write
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes, _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import trim
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check, read, write
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import istiod, pod, service, sidecar, snapshot
 
 
@@ -91,28 +92,28 @@ def test_trimming_keeps_nothing_that_could_be_a_secret():
     api["spec"]["containers"][1]["env"] = [
         {"name": "TOKEN", "value": secret},
         {"name": "FROM", "valueFrom": {"secretKeyRef": {"name": secret}}},
-        {"name": _snapshot.PROBERS_ENV, "value": json.dumps(probers)},
+        {"name": _shapes.PROBERS_ENV, "value": json.dumps(probers)},
         {"name": "ISTIO_META_INTERCEPTION_MODE", "value": "NONE"},
     ]
-    kept = trim(api, _snapshot.POD)
+    kept = trim(api, _shapes.POD)
     assert secret not in json.dumps(kept)
     assert kept["spec"]["containers"][1]["args"] == ["proxy", "sidecar"]
-    assert [e["name"] for e in kept["spec"]["containers"][1]["env"]] == [_snapshot.PROBERS_ENV, "ISTIO_META_INTERCEPTION_MODE"]
+    assert [e["name"] for e in kept["spec"]["containers"][1]["env"]] == [_shapes.PROBERS_ENV, "ISTIO_META_INTERCEPTION_MODE"]
     assert kept["metadata"]["annotations"]["proxy.istio.io/config"] == '{"interceptionMode": "NONE"}'
 
 
 @pytest.mark.parametrize("config", ["a: [", "- 1", "text", "interceptionMode: [NONE]", "", "a: " + "9" * 5000, "[" * 5000])
 def test_a_proxy_config_that_says_nothing_of_interception_is_dropped(config):
-    kept = trim(pod(annotations={"proxy.istio.io/config": config}), _snapshot.POD)
+    kept = trim(pod(annotations={"proxy.istio.io/config": config}), _shapes.POD)
     assert "proxy.istio.io/config" not in kept["metadata"]["annotations"]
 
 
 def test_trimming_keeps_the_empty_parts_of_a_sidecar_that_say_something():
-    kept = trim(sidecar(selector={}, outboundTrafficPolicy={}, inboundConnectionPool={}), _snapshot.SIDECAR)["spec"]
+    kept = trim(sidecar(selector={}, outboundTrafficPolicy={}, inboundConnectionPool={}), _shapes.SIDECAR)["spec"]
     assert kept["workloadSelector"] == {"labels": {}}
     assert kept["outboundTrafficPolicy"] == {"mode": "REGISTRY_ONLY"}
-    assert "workloadSelector" not in trim(sidecar(), _snapshot.SIDECAR)["spec"]
-    assert "outboundTrafficPolicy" not in trim(sidecar(), _snapshot.SIDECAR)["spec"]
+    assert "workloadSelector" not in trim(sidecar(), _shapes.SIDECAR)["spec"]
+    assert "outboundTrafficPolicy" not in trim(sidecar(), _shapes.SIDECAR)["spec"]
 
 
 def test_trimming_keeps_the_whole_ingress_of_a_sidecar():
@@ -125,11 +126,11 @@ def test_trimming_keeps_the_whole_ingress_of_a_sidecar():
         "connectionPool": {"tcp": {"maxConnections": 1}},
     }
     whole = {**sidecar(), "spec": {"ingress": [listener], "egress": [{"hosts": ["./*"]}]}}
-    assert trim(whole, _snapshot.SIDECAR) == {**whole, "metadata": trim(whole["metadata"], _snapshot.META)}
+    assert trim(whole, _shapes.SIDECAR) == {**whole, "metadata": trim(whole["metadata"], _shapes.META)}
 
 
 def test_trimming_keeps_an_empty_list_of_included_ports_apart_from_none():
-    kept = trim(pod(annotations={"traffic.sidecar.istio.io/includeInboundPorts": ""}), _snapshot.POD)
+    kept = trim(pod(annotations={"traffic.sidecar.istio.io/includeInboundPorts": ""}), _shapes.POD)
     assert kept["metadata"]["annotations"]["traffic.sidecar.istio.io/includeInboundPorts"] == ""
 
 
@@ -139,11 +140,11 @@ EMPTY_PORT = {**sidecar(), "spec": {"ingress": [{"port": {}}]}}
 @pytest.mark.parametrize(
     "thing, shape",
     [
-        (pod(), _snapshot.POD),
-        (service(), _snapshot.SERVICE),
-        (sidecar(selector={}), _snapshot.SIDECAR),
-        (sidecar(), _snapshot.SIDECAR),
-        (EMPTY_PORT, _snapshot.SIDECAR),
+        (pod(), _shapes.POD),
+        (service(), _shapes.SERVICE),
+        (sidecar(selector={}), _shapes.SIDECAR),
+        (sidecar(), _shapes.SIDECAR),
+        (EMPTY_PORT, _shapes.SIDECAR),
     ],
 )
 def test_what_is_trimmed_is_checked_and_trimming_again_changes_nothing(thing, shape):
@@ -173,10 +174,10 @@ def at(thing, path):
 
 
 def test_what_replicas_have_in_common_is_held_once():
-    trimmed = _snapshot.Trimmer()
-    one, two = (trimmed(each, _snapshot.POD) for each in replicas())
+    trimmed = _shapes.Trimmer()
+    one, two = (trimmed(each, _shapes.POD) for each in replicas())
     assert [path for path in (*SHARED, "status.conditions", "status.phase") if at(one, path) is not at(two, path)] == []
-    assert [one, two] == [trim(each, _snapshot.POD) for each in replicas()]
+    assert [one, two] == [trim(each, _shapes.POD) for each in replicas()]
     assert one["metadata"]["name"] != two["metadata"]["name"] and one["status"]["podIP"] != two["status"]["podIP"]
 
 
@@ -194,15 +195,15 @@ CHANGES = {
 def test_what_replicas_do_not_have_in_common_stays_apart(path):
     one, two = replicas()
     CHANGES[path](two)
-    trimmed = _snapshot.Trimmer()
-    assert at(trimmed(one, _snapshot.POD), path) != at(trimmed(two, _snapshot.POD), path)
-    assert [trimmed(each, _snapshot.POD) for each in (one, two)] == [trim(each, _snapshot.POD) for each in (one, two)]
+    trimmed = _shapes.Trimmer()
+    assert at(trimmed(one, _shapes.POD), path) != at(trimmed(two, _shapes.POD), path)
+    assert [trimmed(each, _shapes.POD) for each in (one, two)] == [trim(each, _shapes.POD) for each in (one, two)]
 
 
 def test_trimming_leaves_what_the_api_gave_as_it_was():
     one, _two = replicas()
     before = copy.deepcopy(one)
-    _snapshot.Trimmer()(one, _snapshot.POD)
+    _shapes.Trimmer()(one, _shapes.POD)
     assert one == before
 
 

@@ -1,0 +1,424 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""What the rule reads of each object: one table of shapes, and how it trims what the API gave, so that nothing else is ever kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import marshal
+import typing as t
+
+
+class Required:
+    """A field that evaluate cannot do without."""
+
+    def __init__(self, shape: t.Any) -> None:
+        self.shape = shape
+
+
+class Mapping:
+    """A mapping with free keys and values of one shape."""
+
+    def __init__(self, value: t.Any) -> None:
+        self.value = value
+
+
+class Reduced:
+    """A field of which only a part may be kept; `keep` returns that part, or None for nothing."""
+
+    def __init__(self, shape: t.Any, keep: t.Callable[[t.Any], t.Any]) -> None:
+        self.shape = shape
+        self.keep = keep
+
+
+class Alike(Reduced):
+    """A part that many objects have in common, as replicas have what their template says: a Trimmer makes and holds it once.
+
+    `look`, where it costs something to trim the part, says what of it is read at all, so that the rest does not make it another.
+    """
+
+    def __init__(self, shape: t.Any, look: t.Callable[[t.Any], t.Any] | None = None) -> None:
+        super().__init__(shape, lambda part: part)
+        self.look = look
+
+
+class Number:
+    """A whole number within bounds; what a file may hold there is checked, since it ends up in arithmetic and names."""
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low, self.high = low, high
+
+
+class Address:
+    """An IP address, or empty text where there is none yet: rules compute with it."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the rule reads
+
+ANNOTATIONS = (
+    "ambient.istio.io/redirection",
+    "galley.istio.io/analyze-suppress",
+    "inject.istio.io/templates",
+    "istio.io/rev",
+    "openshift.io/deployment-config.name",
+    "sidecar.istio.io/interceptionMode",
+    "sidecar.istio.io/rewriteAppHTTPProbers",
+    "sidecar.istio.io/status",
+    "status.sidecar.istio.io/port",
+    "traffic.sidecar.istio.io/excludeInboundPorts",
+    "traffic.sidecar.istio.io/includeInboundPorts",
+)
+
+POD_ENV = ("ISTIO_META_INTERCEPTION_MODE", "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION")
+"""Variables of the proxy whose values the rule reads; no other value of any container is ever kept."""
+
+ISTIO_CONTAINERS = ("istio-proxy", "istio-init", "istio-validation")
+"""Containers that Istio wrote; the arguments of any other one may hold secrets and are dropped."""
+
+PROBERS_ENV = "ISTIO_KUBE_APP_PROBERS"
+
+PORT = Number(1, 65535)
+PORT_OR_NAME = (PORT, str)
+LABELS = Alike(Mapping(str))
+
+
+def _handler(number: t.Any) -> dict[str, t.Any]:
+    return {
+        "httpGet": {"path": str, "port": number, "host": str, "scheme": str},
+        "tcpSocket": {"port": number, "host": str},
+        "grpc": {"port": number},
+        "exec": {},
+    }
+
+
+PROBE = _handler(PORT_OR_NAME)
+
+
+def _proxy_config(text: str) -> str | None:
+    """Of `proxy.istio.io/config` (YAML) only interceptionMode: its proxyMetadata holds environment values."""
+    import yaml
+
+    try:
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):  # a number of 5000 digits is a ValueError
+        return None
+    mode = config.get("interceptionMode") if isinstance(config, dict) else None
+    return json.dumps({"interceptionMode": mode}) if isinstance(mode, str) else None
+
+
+def _env(entries: list[t.Any]) -> list[dict[str, str]]:
+    """The variables in POD_ENV with their values, and the probers without their request headers."""
+    kept = []
+    for entry in entries:
+        name, value = entry.get("name"), entry.get("value")
+        if not isinstance(value, str):
+            continue
+        if name in POD_ENV:
+            kept.append({"name": name, "value": value})
+        elif name == PROBERS_ENV:
+            try:
+                probers = json.loads(value)
+            except ValueError:
+                continue
+            if isinstance(probers, dict):
+                trimmed = {path: trim(probe, PROBE) for path, probe in probers.items() if isinstance(probe, dict)}
+                kept.append({"name": name, "value": json.dumps(trimmed, sort_keys=True)})
+    return kept
+
+
+OWNERS = Alike([{"apiVersion": str, "kind": Required(str), "name": Required(str), "uid": str, "controller": bool}])
+
+META = Required(
+    {
+        "name": Required(str),
+        "namespace": Required(Alike(str)),
+        "uid": str,
+        "creationTimestamp": str,
+        "deletionTimestamp": str,
+        "resourceVersion": str,
+        "labels": LABELS,
+        "annotations": Alike(
+            {
+                **{name: str for name in ANNOTATIONS},
+                "proxy.istio.io/config": Reduced(str, _proxy_config),
+            }
+        ),
+        "ownerReferences": OWNERS,
+    }
+)
+
+CONTAINER = {
+    "name": Required(str),
+    "image": str,
+    "args": [str],
+    "restartPolicy": str,
+    "env": Reduced([{"name": str, "value": str}], _env),
+    "ports": [{"name": str, "containerPort": Required(PORT), "protocol": str}],
+    "livenessProbe": PROBE,
+    "readinessProbe": PROBE,
+    "startupProbe": PROBE,
+}
+
+CONTAINER_STATUS = {
+    "name": Required(str),
+    "containerID": str,
+    "ready": bool,
+    "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}},
+}
+
+
+def _read_of(container: t.Any) -> t.Any:
+    """Of a container that Istio did not write, neither arguments nor environment."""
+    ours = container.get("name") in ISTIO_CONTAINERS
+    return {field: container[field] for field in CONTAINER if field in container and (ours or field not in ("args", "env"))}
+
+
+def _one_text(status: t.Any) -> t.Any:
+    """The primary address stands in a status twice; it is held once."""
+    for entry in status.get("podIPs") or ():
+        if entry["ip"] == status.get("podIP"):
+            entry["ip"] = status["podIP"]
+    return status
+
+
+CONTAINERS = Alike([Alike(CONTAINER, _read_of)])
+CONTAINER_STATUSES = Alike([CONTAINER_STATUS])
+
+POD = {
+    "metadata": META,
+    # No field of a Pod: the name of the first pod with the same spec, of a pod whose labels do not name its template.
+    "specLike": str,
+    "spec": Required(
+        {
+            "containers": Required(CONTAINERS),
+            "initContainers": CONTAINERS,
+            "hostNetwork": bool,
+            "nodeName": Alike(str),
+        }
+    ),
+    "status": Reduced(
+        {
+            "phase": Alike(str),
+            "podIP": Address(),
+            "podIPs": [{"ip": Required(Address())}],
+            "conditions": Alike([{"type": Required(str), "status": str}]),
+            "containerStatuses": CONTAINER_STATUSES,
+            "initContainerStatuses": CONTAINER_STATUSES,
+        },
+        _one_text,
+    ),
+}
+
+SERVICE = {
+    "metadata": META,
+    "spec": Required(
+        {
+            "type": str,
+            "clusterIP": str,
+            "ipFamilies": [str],
+            "selector": LABELS,
+            "externalName": str,
+            "ports": [
+                {
+                    "name": str,
+                    "port": Required(PORT),
+                    "targetPort": (Number(0, 65535), str),
+                    "protocol": str,
+                    "appProtocol": str,
+                }
+            ],
+        }
+    ),
+}
+
+SERVICE_ENTRY = {
+    "metadata": META,
+    "spec": Required(
+        {
+            "hosts": [str],
+            "workloadSelector": {"labels": LABELS},
+            "ports": [{"name": str, "number": Required(PORT), "protocol": str, "targetPort": PORT}],
+        }
+    ),
+}
+
+ENDPOINT_SLICE = {
+    "metadata": META,
+    "addressType": str,
+    "endpoints": [{"addresses": [str], "targetRef": {"kind": str, "namespace": str, "name": str}}],
+    "ports": [{"name": str, "port": PORT, "protocol": str}],
+}
+
+INGRESS = {
+    "port": Required({"number": PORT, "name": str, "protocol": str}),
+    "defaultEndpoint": str,
+    "bind": str,
+    "captureMode": str,
+    "tls": dict,
+    "connectionPool": dict,
+}
+
+SIDECAR = {
+    "apiVersion": str,
+    "metadata": META,
+    # The whole spec is kept: a remediation carries over what it replaces. Empty parts say something here, so they are spelled out:
+    # an empty selector selects every pod, and an empty policy is its enum's zero, REGISTRY_ONLY.
+    "spec": Required(
+        {
+            "workloadSelector": Reduced({"labels": LABELS}, lambda selector: selector or {"labels": {}}),
+            "ingress": [INGRESS],
+            "egress": [dict],
+            "outboundTrafficPolicy": Reduced(dict, lambda policy: policy or {"mode": "REGISTRY_ONLY"}),
+            "inboundConnectionPool": dict,
+        }
+    ),
+}
+
+CONTROLLER = {
+    "kind": Required(str),
+    "metadata": META,
+    "spec": {"selector": dict, "replicas": Number(0, 1 << 31)},
+}
+
+CONTROL_PLANE = {"namespace": str, "revision": str, "version": str, "env": Mapping(str), "meshConfig": dict}
+
+SOCKET_TABLE = {
+    "namespace": Required(str),
+    "pod": Required(str),
+    "container": str,
+    "format": Required(str),
+    "stdout": Required(str),
+    "holders": [{"inode": Required(Number(0, 1 << 64)), "process": Required(str), "containerID": str}],
+}
+"""`holders` says which processes have the listening sockets open; whoever reads a table inside the pod cannot know."""
+
+SNAPSHOT = {
+    "metadata": {"takenAt": str, "server": str, "serverVersion": str, "scope": str},
+    "services": Required([SERVICE]),
+    "pods": Required([POD]),
+    "sidecars": Required([SIDECAR]),
+    "serviceEntries": [SERVICE_ENTRY],
+    "endpointSlices": [ENDPOINT_SLICE],
+    "controllers": [CONTROLLER],
+    "sidecarVersions": [str],
+    "unlisted": [{"resource": Required(str), "detail": str}],
+    "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
+    "socketTables": Required([SOCKET_TABLE]),
+    "unread": Required([{"namespace": Required(str), "pod": Required(str), "reason": Required(str), "detail": str}]),
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Trimming
+
+
+def trim(value: t.Any, shape: t.Any) -> t.Any:
+    """What `shape` names of `value`, as plain JSON types; empty and absent parts are left out, unless they are required.
+
+    Objects that came from the API have the shape by its schema; nothing is checked here.
+    """
+    return _PLAIN(value, shape)
+
+
+PLAIN_MARSHAL = 2
+"""The last version of the format without references, in which equal values have equal bytes; several times as fast as repr() or JSON."""
+
+
+class Trimmer:
+    """trim() for many objects: parts that are equal, where a shape says that they may be, are one object, which nobody may change."""
+
+    def __init__(self, share: bool = True) -> None:
+        self._share = share
+        self._functions: dict[int, tuple[t.Any, t.Callable[[t.Any], t.Any] | None]] = {}
+        self._held: dict[int | str, t.Any] = {}
+        self._made: dict[bytes, t.Any] = {}
+
+    def __call__(self, value: t.Any, shape: t.Any) -> t.Any:
+        function = self._function(shape)
+        return function(value) if function else value
+
+    def _function(self, shape: t.Any) -> t.Callable[[t.Any], t.Any] | None:
+        """What trims to `shape`, None where there is nothing to trim; made once, because looking a shape up costs more than trimming."""
+        known = self._functions.get(id(shape))
+        if known is None:
+            known = self._functions[id(shape)] = (shape, self._new_function(shape))
+        return known[1]
+
+    def _new_function(self, shape: t.Any) -> t.Callable[[t.Any], t.Any] | None:
+        if isinstance(shape, Required):
+            return self._function(shape.shape)
+        if isinstance(shape, Alike):
+            return self._alike(shape, self._function(shape.shape))
+        if isinstance(shape, Reduced):
+            inner, keep = self._function(shape.shape), shape.keep
+            return (lambda value: keep(inner(value))) if inner else keep
+        if isinstance(shape, dict):
+            return self._mapping(shape)
+        if isinstance(shape, list):
+            return self._list(self._function(shape[0]))
+        return None
+
+    def _mapping(self, shape: dict[str, t.Any]) -> t.Callable[[t.Any], t.Any]:
+        fields = [(key, self._function(inner), isinstance(inner, Required), inner == {}) for key, inner in shape.items()]
+
+        def mapping(value: t.Any) -> t.Any:
+            if not isinstance(value, dict):
+                return value
+            kept = {}
+            for key, function, required, may_be_empty in fields:
+                part = value.get(key)
+                if part is None:
+                    continue
+                if function:
+                    part = function(part)
+                    if part is None:
+                        continue
+                if part or required or (part != [] and (part != {} or may_be_empty)):
+                    kept[key] = part
+            return kept
+
+        return mapping
+
+    def _list(self, item: t.Callable[[t.Any], t.Any] | None) -> t.Callable[[t.Any], t.Any]:
+        return lambda value: ([item(each) for each in value] if item else list(value)) if isinstance(value, list) else value
+
+    def _alike(self, shape: Alike, inner: t.Callable[[t.Any], t.Any] | None) -> t.Callable[[t.Any], t.Any] | None:
+        held, made, look = self._held, self._made, shape.look
+
+        def looked(value: t.Any) -> t.Any:
+            return inner(look(value)) if inner and look else value
+
+        def once(value: t.Any) -> t.Any:
+            read = look(value) if look else value
+            digest = hashlib.blake2b(marshal.dumps(read, PLAIN_MARSHAL), digest_size=16).digest()
+            if digest not in made:
+                made[digest] = inner(read) if inner else read
+            return made[digest]
+
+        def equal(value: t.Any) -> t.Any:
+            part = inner(value) if inner else value
+            one = held.setdefault(hash(marshal.dumps(part, PLAIN_MARSHAL)), part)
+            return one if one == part else part
+
+        def of_the_same(value: t.Any) -> t.Any:
+            part = inner(value) if inner else value
+            one = held.setdefault(hash(tuple(map(id, part))), part)
+            return one if one == part else part
+
+        if not self._share:
+            return looked if look else inner
+        if look:
+            return once
+        if shape.shape is str:
+            return lambda value: held.setdefault(value, value)
+        return of_the_same if isinstance(shape.shape, list) and isinstance(shape.shape[0], Alike) else equal
+
+
+_PLAIN = Trimmer(share=False)
