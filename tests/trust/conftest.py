@@ -6,5 +6,15 @@ from __future__ import annotations
 
 import pathlib
 import sys
+import tempfile
+
+import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+
+@pytest.fixture()
+def tmp_path():
+    """A short one: Ansible's socket lies in the temporary folder of a play, and the path of a socket has 107 characters at most, unix(7)."""
+    with tempfile.TemporaryDirectory(prefix="precheck-trust-", dir="/tmp") as path:
+        yield pathlib.Path(path)

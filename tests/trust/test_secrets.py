@@ -26,9 +26,9 @@ from servers import Cluster
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import SUCCESS, out, says, status
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import CLOSED, SUCCESS, out, says, status
 
-LOCAL = says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS))
+LOCAL = says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS), CLOSED)
 
 
 def canary(name: str) -> str:
