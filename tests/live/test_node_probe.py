@@ -276,6 +276,7 @@ def module_process(cluster, tmp_path):
     given = {**options(cluster), "_ansible_remote_tmp": str(tmp_path), "_ansible_keep_remote_files": False}
     arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": given}), "utf-8")
     program = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # under nohup it would be ignored
         "import json, sys; from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules.module_runner import patch_module_args; "
         "from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info as module\n"
         "with patch_module_args(json.load(open(sys.argv[1]))['ANSIBLE_MODULE_ARGS']): module.main()"
