@@ -45,7 +45,10 @@ def site(tmp_path_factory):
 
 @pytest.fixture()
 def opened(browser, site, tmp_path):
-    """Opens a page and returns it; at the end there must be no error on its console and no request but for the page itself."""
+    """Opens a page and returns it; at the end there must be no error on its console and no request but for the page itself.
+
+    Wait with `expect`: `wait_for_function` evaluates a string, which the page's Content-Security-Policy forbids.
+    """
     folder, url, asked = site
     contexts, complaints, requests = [], [], []
 

@@ -11,6 +11,7 @@ import time
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document, _formats
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
@@ -137,8 +138,8 @@ def test_the_filter_works_by_keyboard_alone(opened):
     assert page.locator("#shown").inner_text() == "1 of 10 shown"
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.getElementById('shown').textContent === '10 of 10 shown'")
-    assert page.evaluate("document.activeElement.id") == "by-ns"
+    expect(page.locator("#shown")).to_have_text("10 of 10 shown")
+    expect(page.locator("#by-ns")).to_be_focused()
 
 
 def test_the_filter_says_when_nothing_is_left(opened):
@@ -178,7 +179,7 @@ def test_a_sidecar_is_copied_as_it_is_written(opened):
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.getElementById('said').textContent === 'Copied to the clipboard'")
+    expect(page.locator("#said")).to_have_text("Copied to the clipboard")
     taken = page.evaluate("navigator.clipboard.readText()")
     assert taken == page.locator("pre").first.text_content()
     assert yaml.safe_load(taken) in [remediation["manifest"] for remediation in EVERYTHING["remediations"]]
@@ -256,5 +257,5 @@ def test_two_thousand_findings_stay_usable(opened, shots):
         page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert time.monotonic() - began < SECONDS
         if left:
-            page.wait_for_function(f"document.getElementById('shown').textContent.startsWith('{left:,} of')")
+            expect(page.locator("#shown")).to_have_text(f"{left:,} of 2,000 shown")
     page.screenshot(path=shots / "large.png")
