@@ -43,7 +43,7 @@ class Listing(t.NamedTuple):
 
 
 SERVICES = Listing("services", "Service", "services", ("v1",), shapes.SERVICE, True)
-PODS = Listing("pods", "Pod", "pods", ("v1",), shapes.POD, True)
+PODS = Listing("pods", "Pod", "pods", ("v1",), shapes.POD_WITHOUT_IDS, True)
 SIDECARS = Listing("sidecars", "Sidecar", "sidecars", ISTIO, shapes.SIDECAR, True)
 
 SELECTED = (
@@ -91,9 +91,13 @@ def control_plane_requests(istio_namespace: str) -> list[Request]:
     return [Request(istiods, istio_namespace, "app=istiod"), Request(config_maps, istio_namespace)]
 
 
-def requests(namespaces: t.Sequence[str], root_namespace: str) -> list[Request]:
-    """Everything else. With `namespaces`, only there, so that rights in them are enough, and the root namespace's Sidecars."""
-    asked = [Request(listing, namespace) for listing in SELECTED for namespace in namespaces or ("",)]
+def requests(namespaces: t.Sequence[str], root_namespace: str, container_ids: bool = False) -> list[Request]:
+    """Everything else. With `namespaces`, only there, so that rights in them are enough, and the root namespace's Sidecars.
+
+    `container_ids` are for who reads sockets from outside of the containers.
+    """
+    selected = [listing._replace(shape=shapes.POD) if container_ids and listing is PODS else listing for listing in SELECTED]
+    asked = [Request(listing, namespace) for listing in selected for namespace in namespaces or ("",)]
     if namespaces and root_namespace not in namespaces:
         asked.append(Request(SIDECARS, root_namespace))
     return asked
@@ -101,7 +105,7 @@ def requests(namespaces: t.Sequence[str], root_namespace: str) -> list[Request]:
 
 def reduced(listing: Listing, item: dict[str, t.Any], version: str, trimmed: t.Callable[[t.Any, t.Any], t.Any] = trim) -> dict[str, t.Any]:
     """An item of a list of `version` as the snapshot keeps it. A raw list's items do not say what they are."""
-    alike = _specification(item) if listing.shape is shapes.POD and template_key(item) is None else None
+    alike = _specification(item) if listing.key == PODS.key and template_key(item) is None else None
     kept: dict[str, t.Any] = trimmed(item, listing.shape)
     if alike:
         kept["specLike"] = alike

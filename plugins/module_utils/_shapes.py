@@ -135,24 +135,21 @@ def _env(entries: list[t.Any]) -> list[dict[str, str]]:
 
 OWNERS = Alike([{"apiVersion": str, "kind": Required(str), "name": Required(str), "uid": str, "controller": bool}])
 
-META = Required(
-    {
-        "name": Required(str),
-        "namespace": Required(Alike(str)),
-        "uid": str,
-        "creationTimestamp": str,
-        "deletionTimestamp": str,
-        "resourceVersion": str,
-        "labels": LABELS,
-        "annotations": Alike(
-            {
-                **{name: str for name in ANNOTATIONS},
-                "proxy.istio.io/config": Reduced(str, _proxy_config),
-            }
-        ),
-        "ownerReferences": OWNERS,
-    }
-)
+POD_META = {
+    "name": Required(str),
+    "namespace": Required(Alike(str)),
+    "uid": str,
+    "deletionTimestamp": str,
+    "labels": LABELS,
+    "annotations": Alike(
+        {
+            **{name: str for name in ANNOTATIONS},
+            "proxy.istio.io/config": Reduced(str, _proxy_config),
+        }
+    ),
+    "ownerReferences": OWNERS,
+}
+META = Required({**POD_META, "creationTimestamp": str, "resourceVersion": str})
 
 CONTAINER = {
     "name": Required(str),
@@ -168,7 +165,6 @@ CONTAINER = {
 
 CONTAINER_STATUS = {
     "name": Required(str),
-    "containerID": str,
     "ready": bool,
     "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}},
 }
@@ -180,41 +176,47 @@ def _read_of(container: t.Any) -> t.Any:
     return {field: container[field] for field in CONTAINER if field in container and (ours or field not in ("args", "env"))}
 
 
-def _one_text(status: t.Any) -> t.Any:
-    """The primary address stands in a status twice; it is held once."""
-    for entry in status.get("podIPs") or ():
-        if entry["ip"] == status.get("podIP"):
-            entry["ip"] = status["podIP"]
+def _addresses_once(status: t.Any) -> t.Any:
+    """The primary address stands in a status twice; the list is kept where it says more."""
+    if status.get("podIPs") == [{"ip": status.get("podIP")}]:
+        del status["podIPs"]
     return status
 
 
 CONTAINERS = Alike([Alike(CONTAINER, _read_of)])
-CONTAINER_STATUSES = Alike([CONTAINER_STATUS])
 
-POD = {
-    "metadata": META,
-    # No field of a Pod: the name of the first pod with the same spec, of a pod whose labels do not name its template.
-    "specLike": str,
-    "spec": Required(
-        {
-            "containers": Required(CONTAINERS),
-            "initContainers": CONTAINERS,
-            "hostNetwork": bool,
-            "nodeName": Alike(str),
-        }
-    ),
-    "status": Reduced(
-        {
-            "phase": Alike(str),
-            "podIP": Address(),
-            "podIPs": [{"ip": Required(Address())}],
-            "conditions": Alike([{"type": Required(str), "status": str}]),
-            "containerStatuses": CONTAINER_STATUSES,
-            "initContainerStatuses": CONTAINER_STATUSES,
-        },
-        _one_text,
-    ),
-}
+
+def _pod(container_status: dict[str, t.Any]) -> dict[str, t.Any]:
+    statuses = Alike([container_status])
+    return {
+        "metadata": Required(POD_META),
+        # No field of a Pod: the name of the first pod with the same spec, of a pod whose labels do not name its template.
+        "specLike": str,
+        "spec": Required(
+            {
+                "containers": Required(CONTAINERS),
+                "initContainers": CONTAINERS,
+                "hostNetwork": bool,
+                "nodeName": Alike(str),
+            }
+        ),
+        "status": Reduced(
+            {
+                "phase": Alike(str),
+                "podIP": Address(),
+                "podIPs": [{"ip": Required(Address())}],
+                "conditions": Alike([{"type": Required(str), "status": str}]),
+                "containerStatuses": statuses,
+                "initContainerStatuses": statuses,
+            },
+            _addresses_once,
+        ),
+    }
+
+
+POD = _pod({**CONTAINER_STATUS, "containerID": str})
+POD_WITHOUT_IDS = _pod(CONTAINER_STATUS)
+"""Only a probe knows a container by its id, and without it the statuses of replicas are alike."""
 
 SERVICE = {
     "metadata": META,

@@ -212,6 +212,7 @@ _SS_ADDRESS = re.compile(
     """,
     re.VERBOSE,
 )
+_UNKNOWN_ADDRESS = "The local address was not understood"
 _SS_PEER = re.compile(r"\S*:(?:\*|[0-9]{1,5})\Z")
 
 
@@ -239,11 +240,11 @@ def _parse_ss(stdout: str, out: _Collected) -> None:
     """
     rows: list[_SsRow] = []
     for line in _lines(stdout):
-        if _SS_HEADER.match(line.lstrip()):
-            continue
-        row = _ss_row(line, out)
-        if row is not None:
+        row = (_ss_row_again if len(line) <= _MAX_LINE else _ss_row)(line)
+        if isinstance(row, _SsRow):
             rows.append(row)
+        elif row:
+            out.line(line, row)
 
     old_dialect = any(":" in row.host and not row.bracketed for row in rows)
     if old_dialect:
@@ -269,7 +270,10 @@ def _parse_ss(stdout: str, out: _Collected) -> None:
         out.listeners.add(Listener(host, row.port, v6only, row.interface))
 
 
-def _ss_row(line: str, out: _Collected) -> _SsRow | None:
+def _ss_row(line: str) -> _SsRow | str | None:
+    """What a line says, or why it is not understood; None for one that is not about a listener, as is known."""
+    if _SS_HEADER.match(line.lstrip()):
+        return None
     tokens = line.split()
     # [Netid] [State] Recv-Q Send-Q Local:Port Peer:Port ...; ss hides the State column if only one state was asked for.
     at = 0
@@ -285,28 +289,23 @@ def _ss_row(line: str, out: _Collected) -> _SsRow | None:
     if other and numbers and (state == "LISTEN" or state in _SS_OTHER_STATES):
         return None
     if other or not numbers or not _SS_PEER.match(fields[3]):
-        out.line(line, "A line is not one of ss -ltn")
-        return None
+        return "A line is not one of ss -ltn"
     if state in _SS_OTHER_STATES:
         return None
     if state != "LISTEN":
-        out.line(line, "A line has an unknown socket state")
-        return None
+        return "A line has an unknown socket state"
     match = _SS_ADDRESS.match(fields[2])
     port = _port(match["port"]) if match else None
     if match is None or port is None or (match["zone_in"] and match["zone"]):
-        out.line(line, "The local address was not understood")
-        return None
+        return _UNKNOWN_ADDRESS
     host = match["bracketed"] or match["bare"]
     if host != "*":
         try:
             version, number = _number(host)
         except ValueError:
-            out.line(line, "The local address was not understood")
-            return None
+            return _UNKNOWN_ADDRESS
         if match["bracketed"] and version == 4:
-            out.line(line, "The local address was not understood")
-            return None
+            return _UNKNOWN_ADDRESS
         host = _text_of(version, number)
     return _SsRow(
         host=host,
@@ -316,6 +315,10 @@ def _ss_row(line: str, out: _Collected) -> _SsRow | None:
         send_q=int(fields[1]),
         peer=fields[3],
     )
+
+
+# Every sidecar listens on the same ports, so most lines of a cluster are alike.
+_ss_row_again = lru_cache(maxsize=4096)(_ss_row)
 
 
 def _is_number(text: str) -> bool:
@@ -489,7 +492,7 @@ def _parse_netstat(stdout: str, out: _Collected) -> None:
         if not wide and len(row["local"]) >= _NETSTAT_COLUMN and version != 4:
             out.line(line, "The local address may have been cut, netstat needs -W")
         elif port is None or not version:
-            out.line(line, "The local address was not understood")
+            out.line(line, _UNKNOWN_ADDRESS)
         else:
             if version == 4 and row["proto"] == "tcp6":
                 version, number = 6, _MAPPED | number

@@ -527,7 +527,8 @@ def ask(module, options, keep, tables):
     now = datetime.datetime.now(datetime.timezone.utc)
     with connect(module, params["exec_timeout"]) as (api, run), progress(tables) as watched:
         sources = [source(module, api, run)]
-        return gather(api, sources, options.selection, params["istio_namespace"], now.strftime("%Y-%m-%dT%H:%M:%SZ"), keep, watched)
+        taken_at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return gather(api, sources, options.selection, params["istio_namespace"], taken_at, keep, watched, params["socket_source"] != "exec")
 
 
 def source(module, api, run):

@@ -54,10 +54,11 @@ def gather(
     taken_at: str,
     keep: Keep | None = None,
     progress: Progress | None = None,
+    container_ids: bool = False,
 ) -> Snapshot:
     """The snapshot of a cluster; the socket tables go to `keep` one by one, in no order, or into the snapshot if there is none.
 
-    Each of `sources` is asked for what those before it could not read. Raises GatherError.
+    Each of `sources` is asked for what those before it could not read; `container_ids` says that one of them needs those. Raises GatherError.
     """
     metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": api.version}
     objects: dict[str, list[t.Any]] = {"unlisted": []}
@@ -66,7 +67,7 @@ def gather(
         for request in control_plane_requests(istio_namespace):
             _list(api, request, objects, trimmed)
         istio = control_planes(objects, istio_namespace)
-        for request in requests(selection.namespaces, istio["rootNamespace"]):
+        for request in requests(selection.namespaces, istio["rootNamespace"], container_ids):
             _list(api, request, objects, trimmed)
     for namespace in selection.namespaces:
         if not any(thing["metadata"]["namespace"] == namespace for kind in ("pods", "services") for thing in objects[kind]):
@@ -79,11 +80,12 @@ def gather(
 
 @contextlib.contextmanager
 def _without_collecting() -> t.Iterator[None]:
-    """JSON has no cycles, and looking for some in pages of it again and again costs as much as parsing them."""
+    """JSON has no cycles, and looking for some in pages of it again and again costs as much as parsing them; what is kept of it never has any."""
     collecting = gc.isenabled()
     gc.disable()
     try:
         yield
+        gc.freeze()
     finally:
         if collecting:
             gc.enable()
