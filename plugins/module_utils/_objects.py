@@ -155,6 +155,7 @@ def assemble(objects: dict[str, list[t.Any]], metadata: dict[str, t.Any], istio:
     _name_specifications(snapshot["pods"])
     without = without_selector(snapshot["services"])
     snapshot["endpointSlices"] = [part for part in snapshot["endpointSlices"] if leads(part, without)]
+    snapshot["emptyNamespaces"] = sorted(objects.get("emptyNamespaces") or ())
     snapshot["unlisted"] = objects.get("unlisted") or []
     snapshot["sidecarVersions"] = sorted({api.split("/")[1] for api in objects.get("served") or () if api.endswith("/Sidecar")})
     return snapshot

@@ -309,6 +309,7 @@ SNAPSHOT = {
     "serviceEntries": [SERVICE_ENTRY],
     "endpointSlices": [ENDPOINT_SLICE],
     "controllers": [CONTROLLER],
+    "emptyNamespaces": [str],
     "sidecarVersions": [str],
     "unlisted": [{"resource": Required(str), "detail": str}],
     "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},

@@ -79,6 +79,32 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
     return Targets(targets, [unique[entry] for entry in sorted(unique)])
 
 
+def unseen(snapshot: Snapshot, selection: Selection) -> str | None:
+    """Why the snapshot does not show what the selection asks for, if so; then nothing may pass by it, whoever gathered."""
+    hidden = {entry["resource"]: entry.get("detail") or "no reason given" for entry in snapshot.get("unlisted") or ()}
+    there = {key(thing)[0] for kind in ("pods", "services") for thing in snapshot[kind]}
+    for namespace in selection.namespaces:
+        if namespace not in there and namespace not in (snapshot.get("emptyNamespaces") or ()):
+            why = f", and it could not be asked whether it exists: {hidden['namespaces']}" if "namespaces" in hidden else ""
+            return f"namespaces: there is no Pod and no Service in a namespace {namespace!r}{why}"
+    selected = [thing for thing in snapshot["pods"] if in_namespaces(key(thing)[0], selection)]
+    wanted = label_matcher(selection.label_selectors)
+    if selection.label_selectors and not any(wanted(pod["metadata"].get("labels") or {}) for pod in selected):
+        return f"label_selectors: no pod matches {', '.join(selection.label_selectors)}"
+    if "endpointslices" in hidden:
+        for service in snapshot["services"]:
+            namespace, name = key(service)
+            spec = service["spec"]
+            sliced = not spec.get("selector") and spec.get("type") != "ExternalName" and key(service) != API_SERVER
+            if sliced and in_namespaces(namespace, selection) and any((port.get("protocol") or "TCP") == "TCP" for port in spec.get("ports") or ()):
+                return f"the pods of Service {namespace}/{name}, which has no selector, are not known: {hidden['endpointslices']}"
+    return None
+
+
+API_SERVER = ("default", "kubernetes")
+"""A Service that every cluster has, without a selector; it leads to no pod that a sidecar may be in."""
+
+
 def _shared_table(pod: Thing, selection: Selection) -> t.Any:
     """What the pods that share a socket table have in common: hostNetwork pods their node; with `replicas: one`, so we assume, others their template."""
     if not is_running(pod):
@@ -178,8 +204,9 @@ def attempts(pod: Thing) -> list[Attempt]:
 def answers(attempt: Attempt, stdout: str, code: int) -> bool:
     """Whether a finished command's output is a table.
 
-    /proc/net/tcp6 is absent where the kernel has no IPv6; cat then prints the other half and exits with 1.
+    ss is asked in the proxy alone, which listens itself: where it prints nothing, it could not see (it exits with 0 even if it may not open a
+    netlink socket). /proc/net/tcp6 is absent where the kernel has no IPv6; cat then prints the other half and exits with 1.
     """
     if attempt.format == "ss":
-        return code == 0
+        return code == 0 and stdout.strip() != ""
     return code in (0, 1) and "local_address" in stdout if attempt.format == "procnet" else code == 0 and "Local Address" in stdout

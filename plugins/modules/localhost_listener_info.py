@@ -429,7 +429,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._pr
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import no_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError, label_matcher
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError, label_matcher, unseen
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import WaiverError, compile_waivers
 
 
@@ -600,7 +600,7 @@ def check(module):
         module.fail_json(msg=str(error))
     gathered = time.monotonic()
     failure = record({**snapshot, "socketTables": spool}, destination) if spool else None
-    failure = (None if tables else locked_out(snapshot)) or failure
+    failure = (None if tables else locked_out(snapshot)) or unseen(snapshot, options.selection) or failure
     try:
         report = evaluate(snapshot, options, tables)
     except WaiverError as error:

@@ -71,7 +71,7 @@ def gather(
             _list(api, request, objects, trimmed)
     for namespace in selection.namespaces:
         if not any(thing["metadata"]["namespace"] == namespace for kind in ("pods", "services") for thing in objects[kind]):
-            _must_exist(api, namespace)
+            _must_exist(api, namespace, objects)
     snapshot = assemble(objects, metadata, istio)
     read_sockets(snapshot, sources, selection, keep or snapshot["socketTables"].append, progress)
     snapshot["socketTables"].sort(key=key_of_table)
@@ -116,13 +116,15 @@ def _list(api: Api, request: Request, objects: dict[str, list[t.Any]], trimmed: 
             return
 
 
-def _must_exist(api: Api, namespace: str) -> None:
-    """An unknown namespace lists as an empty one does, so an empty one is looked at; where that is forbidden it stays unsaid."""
+def _must_exist(api: Api, namespace: str, objects: dict[str, list[t.Any]]) -> None:
+    """An unknown namespace lists as an empty one does, so an empty one is looked at."""
     try:
         api.get(f"/api/v1/namespaces/{quote(namespace, safe='')}")
+        objects.setdefault("emptyNamespaces", []).append(namespace)
     except ApiError as error:
         if error.status == 404:
             raise GatherError(f"namespaces: the cluster has no namespace {namespace!r}") from error
+        objects["unlisted"].append({"resource": "namespaces", "detail": error.detail})
 
 
 def read_sockets(snapshot: Snapshot, sources: t.Sequence[Source], selection: Selection, keep: Keep, progress: Progress | None = None) -> None:

@@ -127,6 +127,10 @@ def _objects(answers: t.Sequence[Answer]) -> dict[str, list[t.Any]]:
         item = answer["item"]
         listing = LISTINGS.get((item["key"], item["kind"]))
         which = (item["key"], item["kind"], item["namespace"])
+        if item["kind"] == "Namespace" and answer.get("objects"):
+            objects.setdefault("emptyNamespaces", []).append(item["name"])
+        elif item["kind"] == "Namespace" and "objects" not in answer:
+            objects["unlisted"].append({"resource": "namespaces", "detail": answer["detail"]})
         if listing is None or which in done or (answer.get("status") == 404 and listing.may_be_absent):
             continue
         done.add(which)

@@ -112,17 +112,19 @@ def test_a_namespace_that_is_not_there_is_named():
 
 def test_a_namespace_that_is_empty_is_no_mistake():
     with ApiServer({**lists([], [], prefix="namespaces/shop/"), "/api/v1/namespaces/shop": {"kind": "Namespace"}}, READ) as server:
-        assert run(server, Selection(namespaces=("shop",)))["pods"] == []
+        found = run(server, Selection(namespaces=("shop",)))
+    assert (found["pods"], found["emptyNamespaces"]) == ([], ["shop"])
 
 
-def test_a_namespace_that_may_not_be_looked_at_stays_unsaid():
+def test_a_namespace_that_may_not_be_looked_at_is_not_taken_for_an_empty_one():
     def behave(asked):
         allowed = asked.request().path != "/api/v1/namespaces/shop"
         asked.send(http(200, b'{"items": []}', "Connection: close") if allowed else http(403, refusal(403, "Forbidden", "no"), "Connection: close"))
 
     with ApiServer(lists([]), READ, {"/namespaces/shop": [behave]}) as server:
-        assert run(server, Selection(namespaces=("shop",)))["pods"] == []
+        found = run(server, Selection(namespaces=("shop",)))
         assert "/api/v1/namespaces/shop" in server.paths()
+    assert (found["emptyNamespaces"], [entry["resource"] for entry in found["unlisted"]]) == ([], ["namespaces"])
 
 
 REQUIRED = {

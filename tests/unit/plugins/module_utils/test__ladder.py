@@ -21,7 +21,7 @@ MISSING = Outcome("", None, CANNOT_RUN, "no such file")
 
 TABLES = {
     "ss answers at once": ([Outcome(SS, 0)], ("istio-proxy", "ss", SS)),
-    "ss finds nothing": ([Outcome("", 0)], ("istio-proxy", "ss", "")),
+    "ss sees nothing, not even its proxy": ([Outcome("\n", 0), Outcome(PROC, 0)], ("istio-proxy", "procnet", PROC)),
     "no ss, but cat": ([MISSING, Outcome(PROC, 0)], ("istio-proxy", "procnet", PROC)),
     "ss fails, cat has no tcp6": ([Outcome("", 1), Outcome(PROC, 1)], ("istio-proxy", "procnet", PROC)),
     "ss prints and fails": ([Outcome(SS, 1), Outcome(PROC, 0)], ("istio-proxy", "procnet", PROC)),

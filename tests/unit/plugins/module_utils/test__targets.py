@@ -13,6 +13,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets im
     attempts,
     label_matcher,
     select,
+    unseen,
 )
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import pod, port, service, snapshot
 
@@ -52,6 +53,44 @@ def test_what_is_passed_over_is_said_of_the_selected_namespaces_only():
     services = [service(ports=[port(53, protocol="UDP")]), service(namespace="billing", ports=[port(53, protocol="UDP")])]
     found = select(snapshot([pod()], services), Selection(namespaces=("billing",))).skipped
     assert [s["namespace"] for s in found] == ["billing"]
+
+
+HIDDEN = [{"resource": "endpointslices", "detail": "forbidden"}]
+SLICED = service("bare", selector={})
+UNSEEN = {
+    "all that is asked for is there": ({}, {"namespaces": ("shop",), "label_selectors": ("app=web",)}, None),
+    "nothing at all is asked for and nothing is there": ({"pods": [], "services": []}, {}, None),
+    "a namespace without anything in it": ({}, {"namespaces": ("shop", "shpo")}, "namespaces: there is no Pod and no Service in a namespace 'shpo'"),
+    "one that is known to be empty": ({"emptyNamespaces": ["shpo"]}, {"namespaces": ("shpo",)}, None),
+    "one that may not be asked for": (
+        {"unlisted": [{"resource": "namespaces", "detail": "forbidden"}]},
+        {"namespaces": ("shpo",)},
+        "namespaces: there is no Pod and no Service in a namespace 'shpo', and it could not be asked whether it exists: forbidden",
+    ),
+    "a selector that matches nothing": ({}, {"label_selectors": ("app=wbe", "tier")}, "label_selectors: no pod matches app=wbe, tier"),
+    "a selector that matches elsewhere": (
+        {"pods": [pod(), pod("pay-1", "bank", app="pay")]},
+        {"namespaces": ("shop",), "label_selectors": ("app=pay",)},
+        "label_selectors: no pod matches app=pay",
+    ),
+    "a selector that matches a pod that no Service exposes": ({"services": []}, {"label_selectors": ("app=web",)}, None),
+    "a Service whose pods are hidden": (
+        {"services": [SLICED], "unlisted": HIDDEN},
+        {},
+        "the pods of Service shop/bare, which has no selector, are not known: forbidden",
+    ),
+    "one in a namespace that is not asked for": ({"services": [SLICED], "unlisted": HIDDEN}, {"exclude_namespaces": ("shop",)}, None),
+    "the API server's own Service": ({"services": [service("kubernetes", "default", selector={})], "unlisted": HIDDEN}, {}, None),
+    "an alias in DNS": ({"services": [service(selector={}, type="ExternalName")], "unlisted": HIDDEN}, {}, None),
+    "a Service of UDP": ({"services": [service(selector={}, ports=[port(53, protocol="UDP")])], "unlisted": HIDDEN}, {}, None),
+    "hidden EndpointSlices that nothing needs": ({"unlisted": HIDDEN}, {}, None),
+}
+
+
+@pytest.mark.parametrize("case", UNSEEN)
+def test_what_is_asked_for_and_not_there_to_be_seen_is_named(case):
+    made, selection, wanted = UNSEEN[case]
+    assert unseen(snapshot(**made), Selection(**selection)) == wanted
 
 
 @pytest.mark.parametrize("number", [15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090])
@@ -164,7 +203,9 @@ def test_a_native_sidecar_is_asked_like_any_other_and_a_pod_without_one_by_its_o
 @pytest.mark.parametrize(
     "form, stdout, code, wanted",
     [
-        ("ss", "", 0, True),
+        ("ss", "LISTEN 0 1 127.0.0.1:1 0.0.0.0:*", 0, True),
+        ("ss", "", 0, False),
+        ("ss", "\n", 0, False),
         ("ss", "LISTEN 0 1 127.0.0.1:1 0.0.0.0:*", 1, False),
         ("procnet", "  sl  local_address rem_address", 0, True),
         ("procnet", "  sl  local_address rem_address", 1, True),

@@ -92,11 +92,13 @@ def test_a_namespace_that_is_not_there_is_named():
         _tasks.base_snapshot(Selection(namespaces=("shopp",)), "istio-system", answers)
 
 
-def test_a_namespace_that_is_empty_or_may_not_be_looked_at_is_no_mistake():
+def test_a_namespace_that_is_empty_or_may_not_be_looked_at_is_told_apart():
     selection = Selection(namespaces=("shop",))
     empty = answer_all({"Namespace": [{"metadata": {"name": "shop"}}]}, selection=selection)
     hidden = answer_all(failing={"Namespace": {"msg": k8s_info_failed("no", 403)}}, selection=selection)
-    assert _tasks.base_snapshot(selection, "istio-system", empty) == _tasks.base_snapshot(selection, "istio-system", hidden)
+    seen, unseen = (_tasks.base_snapshot(selection, "istio-system", answers) for answers in (empty, hidden))
+    assert (seen["emptyNamespaces"], seen["unlisted"]) == (["shop"], [])
+    assert (unseen["emptyNamespaces"], unseen["unlisted"]) == ([], [{"resource": "namespaces", "detail": "no"}])
 
 
 def test_the_first_version_that_the_server_has_counts():
