@@ -70,11 +70,15 @@ class Port(t.NamedTuple):
         return [seen for seen in self.seen if seen.listeners is not None]
 
     def listening(self) -> list[Seen]:
-        """Where something listens on the port: a pod that has nothing on it, as in its first seconds, says nothing about an endpoint."""
+        """Where something has the port: a pod in which nothing has it, as in its first seconds, says nothing about an endpoint."""
         return [seen for seen in self.read if self.on(seen)]
 
-    def on(self, seen: Seen) -> list[str]:
-        return [listener.text for listener in seen.listeners or () if listener.port == self.number]
+    def on(self, seen: Seen) -> list[Listener]:
+        """What listens on the port, or on the one that a Sidecar has the proxy dial for it today."""
+        return [listener for listener in seen.listeners or () if listener.port in (self.number, seen.today.port)]
+
+    def texts(self, seen: Seen) -> list[str]:
+        return [listener.text for listener in self.on(seen)]
 
 
 def accepted(form: str, versions: t.Iterable[Version | None]) -> bool:
@@ -84,42 +88,46 @@ def accepted(form: str, versions: t.Iterable[Version | None]) -> bool:
 
 
 def cure(port: Port, versions: t.Sequence[Version | None]) -> str | None:
-    """The form that reaches the port's listener in every pod, before and after the upgrade; None if none does."""
+    """The defaultEndpoint that reaches the port's listener in every pod, before and after the upgrade, empty for none; None if none does.
+
+    The port that is dialled today comes first: who listens there serves the port's clients, whatever else the program has.
+    """
     listening = port.listening()
     if not listening or any(interception(seen.pod).mode == "NONE" for seen in port.seen):
         return None
+    numbers = dict.fromkeys((*(seen.today.port for seen in listening), port.number))
     return next(
         (
-            form
-            for form in (LOCALHOST, LOCALHOST_6)
-            if accepted(form, versions) and all(_reached(port, seen, ip, d) for seen in listening for d in _under(port, form, seen) for ip in seen.asked)
+            endpoint
+            for form, endpoint in ((form, _endpoint(form, number)) for number in numbers for form in (LOCALHOST, LOCALHOST_6, ASKED, POD_IP, POD_IP_6))
+            if accepted(form, versions) and all(_reached(port, seen, ip, d) for seen in listening for d in _under(port, endpoint, seen) for ip in seen.asked)
         ),
         None,
     )
 
 
 def keep(port: Port, versions: t.Sequence[Version | None]) -> str | None:
-    """The form under which the port goes on as it is: what is reached, today or after the upgrade, still is. None if there is no such form.
+    """The defaultEndpoint, empty for none, under which the port goes on as it is: what is reached, today or after the upgrade, still is. None if none does.
 
     The first choice is what the port's default delivery says in other words, so that a program that changes its bind later, or has not
     started yet, fares as it would have without the Sidecar.
     """
     passed_on = any(seen.today.kind in ("pod_ip", "kernel") for seen in port.seen)
     forms = (ASKED, POD_IP, POD_IP_6, LOCALHOST) if passed_on else (LOCALHOST, ASKED, POD_IP, POD_IP_6, LOCALHOST_6)
-    for form in forms:
+    for form, endpoint in ((form, _endpoint(form, port.number)) for form in forms):
         if accepted(form, versions) and all(
             _reached(port, seen, ip, then) or not _reached(port, seen, ip, now)
             for seen in port.listening()
-            for now, then in zip((seen.today, seen.after), _under(port, form, seen))
+            for now, then in zip((seen.today, seen.after), _under(port, endpoint, seen))
             for ip in seen.asked
         ):
-            return form
+            return endpoint
     return None
 
 
-def _under(port: Port, form: str, seen: Seen) -> list[Delivery]:
-    """The port's delivery, before and after the upgrade, under a Sidecar that gives it this form."""
-    entry = {"port": {"number": port.number}, **endpoint(port.number, form)}
+def _under(port: Port, endpoint: str, seen: Seen) -> list[Delivery]:
+    """The port's delivery, before and after the upgrade, under a Sidecar that gives it this endpoint."""
+    entry = {"port": {"number": port.number}, **as_field(endpoint)}
     sidecar = {"metadata": {"namespace": "", "name": ""}, "spec": {"ingress": [entry]}}
     return [delivery(seen.pod, port.number, sidecar, plane) for plane in seen.planes]
 
@@ -128,8 +136,12 @@ def _reached(port: Port, seen: Seen, ip: str, how: Delivery) -> bool:
     return judge(seen.listeners or (), port.number, [ip], how, how).outcome in ("ok", "remediated")
 
 
-def endpoint(number: int, form: str) -> dict[str, str]:
-    return {"defaultEndpoint": f"{form}:{number}"} if form else {}
+def _endpoint(form: str, number: int) -> str:
+    return f"{form}:{number}" if form else ""
+
+
+def as_field(endpoint: str) -> dict[str, str]:
+    return {"defaultEndpoint": endpoint} if endpoint else {}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -143,20 +155,23 @@ def why_not(port: Port, versions: t.Sequence[Version | None]) -> str:
         if why:
             return why
     listening = port.listening()
-    differing = sorted({" and ".join(port.on(seen)): seen.name for seen in reversed(listening)}.items(), key=lambda item: item[1])
+    differing = sorted({" and ".join(port.texts(seen)): seen.name for seen in reversed(listening)}.items(), key=lambda item: item[1])
     if len(differing) > 1:
         return "The pods differ, and no endpoint reaches all of them: " + ", ".join(f"{name} listens on {on}" for on, name in differing) + "."
-    addresses = [listener.address for seen in listening for listener in seen.listeners or () if listener.port == port.number]
-    local = sorted({address for address in addresses if is_loopback(address)})
+    local = sorted({listener.address for seen in listening for listener in port.on(seen) if is_loopback(listener.address)})
     ips = [ip for seen in listening for ip in pod_ips(seen.pod)]
     on = " and ".join(local)
+    if not listening:
+        return "No listener was seen that a Sidecar could name."
+    if not local:
+        return f"The program listens on {' and '.join(port.texts(listening[0]))}, and no defaultEndpoint reaches it in every pod."
     if not any(address in ("::1", "127.0.0.1", "::ffff:127.0.0.1") for address in local):
         return f"No Sidecar can name {on}: of all localhost addresses a proxy dials 127.0.0.1 and ::1 alone."
     if not any(is_ipv6(ip) for ip in ips):
         return f"The program listens on {on}, and in a pod without an IPv6 address no proxy dials ::1."
     if all(is_ipv6(ip) for ip in ips):
         return f"The program listens on {on}, and in a pod with IPv6 alone a proxy dials ::1 for localhost."
-    if not accepted(LOCALHOST_6, versions) or not all(_under(port, LOCALHOST_6, seen)[n].address == "::1" for seen in listening for n in (0, 1)):
+    if not accepted(LOCALHOST_6, versions) or not all(_under(port, _endpoint(LOCALHOST_6, port.number), seen)[n].address == "::1" for seen in listening for n in (0, 1)):
         return f"The program listens on {on}, and an istiod in play dials 127.0.0.1 where a Sidecar says [::1] (fixed in 1.18.6, 1.19.4 and 1.20.0)."
     return f"The program listens on {on}, and no defaultEndpoint reaches it in every pod."
 
@@ -172,7 +187,7 @@ def _out_of_reach(port: Port, seen: Seen) -> str | None:
         return f"Pod {seen.name} has no sidecar: a Sidecar resource has no effect on it."
     if interception(pod).mode == "NONE":
         return f"Interception mode NONE of pod {seen.name}: for a Sidecar's listener the proxy would have to bind the port that the program has."
-    if any(d.kind == "kernel" for d in _under(port, LOCALHOST, seen)):
+    if any(d.kind == "kernel" for d in _under(port, _endpoint(LOCALHOST, port.number), seen)):
         return (
             f"Port {port.number} is not intercepted in pod {seen.name} (traffic.sidecar.istio.io/excludeInboundPorts or includeInboundPorts): "
             "connections pass the proxy by, and with it a Sidecar."
@@ -180,10 +195,16 @@ def _out_of_reach(port: Port, seen: Seen) -> str | None:
     return None
 
 
-def advice(port: int) -> str:
-    """The line to change in the program, in the words of those who wrote it."""
+def advice(port: int, listeners: t.Sequence[str]) -> str:
+    """The line to change in the program, in the words of those who wrote it.
+
+    Where none of the finding's listeners has the port, a Sidecar has the proxy dial another today, which has to stay until it does no more.
+    """
+    moved = not any(text.endswith(f":{port}") for text in listeners)
+    beside = " and ".join(listeners) or "what serves it today"
     return (
-        f'Bind to every address instead. Go: net.Listen("tcp", ":{port}"), not "localhost:{port}". '
+        (f"Listen on port {port} of every address, and on {beside} too until the upgrade is done. " if moved else "Bind to every address instead. ")
+        + f'Go: net.Listen("tcp", ":{port}"), not "localhost:{port}". '
         f'Node.js: server.listen({port}), without "localhost". '
         f'Python: server = HTTPServer(("", {port}), ...) or sock.bind(("", {port})), not ("localhost", {port}); "::" in a pod with IPv6 alone. '
         f"netcat: nc -l -p {port}, without -s 127.0.0.1."

@@ -110,6 +110,6 @@ def _remediation(made: Plan, findings: t.Mapping[int, Thing]) -> Thing:
 
 def _with_remedy(finding: Thing, made: Plan) -> Thing:
     if finding["port"] in made.cures:
-        lasting_cure = [advice(finding["port"])] if any(in_spite_of_sidecar(note) for note in finding["notes"]) else []
+        lasting_cure = [advice(finding["port"], finding["listeners"])] if any(in_spite_of_sidecar(note) for note in finding["notes"]) else []
         return {**finding, "remedy": f"{made.action}_sidecar", "notes": [*finding["notes"], *lasting_cure]}
-    return {**finding, "remedy": "change_bind", "notes": [*finding["notes"], made.refused[finding["port"]], advice(finding["port"])]}
+    return {**finding, "remedy": "change_bind", "notes": [*finding["notes"], made.refused[finding["port"]], advice(finding["port"], finding["listeners"])]}

@@ -39,7 +39,7 @@ def judge(listeners: t.Sequence[Listener], port: int, ips: t.Sequence[str], toda
     A pod with several is as bad as its worst address: its clients do not choose. Without any it cannot be asked for.
     """
     if after.kind == "unknown":
-        after = after._replace(kind="pod_ip", address=None, why=f"it may be delivered to the pod IP, because {after.why}")
+        after = after._replace(kind="pod_ip", address=None, port=port, why=f"it may be delivered to the pod IP, because {after.why}")
     here = [listener for listener in listeners if listener.port in (port, today.port, after.port)]
     verdicts = [_judge_address(here, port, ip, today, after, len(ips) > 1) for ip in ips]
     return min(verdicts, key=_rank, default=Verdict("not_listening", None, "The pod has no address.", ()))
@@ -49,23 +49,29 @@ def _judge_address(listeners: t.Sequence[Listener], port: int, ip: str, today: D
     family = f" over {'IPv6' if is_ipv6(ip) else 'IPv4'}" if several else ""
     asked = [listener for listener in listeners if listener.port == port]
     dialled = [listener for listener in listeners if listener.port == after.port]
-    if _arrives(listeners, ip, after):
+    if _arrives(listeners, port, ip, after):
         shown = asked if after.kind == "unix" else dialled
         on = _names(shown)
         if not _is_local(shown) or accepts(listeners, port, ip):
             return Verdict("ok", None, f"{_upper(after.why)}{family}, where {on or 'it'} accepts.", _texts(shown))
-        if _arrives(listeners, ip, today):
+        if _arrives(listeners, port, ip, today):
             return Verdict("remediated", None, f"It listens on {on} only, and {after.why}{family}.", _texts(shown))
         return Verdict(
             "remediated", None, f"It listens on {on} only: today {today.why}, which does not reach it, but after the upgrade {after.why}.", _texts(shown)
         )
     on, texts = _names(asked), _texts(asked)
-    if not asked:
-        where = "the port" if after.port == port else f"port {after.port}, where {after.why}"
-        return Verdict("not_listening", None, f"Nothing listens on {where}.", ())
+    reached = _arrives(listeners, port, ip, today)
+    found = [listener for listener in listeners if listener.port == today.port] if reached and today.kind != "unix" else []
+    if reached and today.port != port:
+        texts = _texts([*found, *asked])
     if not _is_local(asked):
+        if reached and not (_crosses(ip, today) and not _is_local(found)):
+            return _lost(_names(found), _texts(found), today, f"{after.why}{family}")
+        if not asked:
+            where = "the port" if after.port == port else f"port {after.port}, where {after.why}"
+            return Verdict("not_listening", None, f"Nothing listens on {where}.", ())
         return Verdict("not_listening", None, f"It listens on {on}, but {after.why}{family}, where nothing accepts.", texts)
-    if not _arrives(listeners, ip, today):
+    if not reached:
         if today.why == after.why:
             return Verdict("finding", "unreachable", f"It listens on {on} only, and {after.why}{family}: other pods cannot reach it today either.", texts)
         neither = f"today {today.why}, after the upgrade {after.why}{family}, and neither reaches it"
@@ -73,10 +79,25 @@ def _judge_address(listeners: t.Sequence[Listener], port: int, ip: str, today: D
     if today.kind == "unknown":
         unknown = f"after the upgrade {after.why}{family}, and how it is delivered today is not known, because {today.why}"
         return Verdict("finding", "unknown", f"It listens on {on} only: {unknown}.", texts)
-    return Verdict("finding", "breaks_on_upgrade", f"It listens on {on} only: today {today.why}, after the upgrade {after.why}{family}.", texts)
+    elsewhere = f", where {_names(found)} accepts" if found and today.port != port else ""
+    return Verdict("finding", "breaks_on_upgrade", f"It listens on {on} only: today {today.why}{elsewhere}, after the upgrade {after.why}{family}.", texts)
 
 
-def _arrives(listeners: t.Sequence[Listener], ip: str, delivery: Delivery) -> bool:
+def _lost(on: str, texts: tuple[str, ...], today: Delivery, after: str) -> Verdict:
+    """The finding on a port that has no localhost listener of its own: it is what the delivery of today reaches, and that of after does not."""
+    if today.kind == "unknown":
+        unknown = f"today {on} may, but how it is delivered is not known, because {today.why}"
+        return Verdict("finding", "unknown", f"After the upgrade {after}, where nothing accepts; {unknown}.", texts)
+    where, nothing = (f", where {on} accepts", "does") if on else ("", "accepts")
+    return Verdict("finding", "breaks_on_upgrade", f"Today {today.why}{where}, but after the upgrade {after}, where nothing {nothing}.", texts)
+
+
+def _crosses(ip: str, delivery: Delivery) -> bool:
+    """Whether the proxy would take a connection over one family and dial the other, which not every version does: no ground for a finding alone."""
+    return delivery.address is not None and is_ipv6(delivery.address) != is_ipv6(ip)
+
+
+def _arrives(listeners: t.Sequence[Listener], port: int, ip: str, delivery: Delivery) -> bool:
     """Whether a connection delivered like this finds a listener; for an unknown delivery, whether it may.
 
     An undecidable table (a lone `::` whose IPV6_V6ONLY is not to be seen) is taken as dual-stack, the kernel's default. Not beside a
@@ -87,7 +108,7 @@ def _arrives(listeners: t.Sequence[Listener], ip: str, delivery: Delivery) -> bo
         return True
     found = accepts(listeners, delivery.port, delivery.destination(ip))
     if not found and delivery.kind == "unknown":
-        found = accepts(listeners, delivery.port, ip) or found
+        found = accepts(listeners, port, ip) or found
     return not _is_local([listener for listener in listeners if listener.port == delivery.port]) if found is None else found
 
 

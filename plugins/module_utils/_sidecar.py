@@ -19,7 +19,7 @@ import hashlib
 import re
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Port, cure, endpoint, keep, why_not
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Port, as_field, cure, keep, why_not
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import has_selector
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version
@@ -86,9 +86,9 @@ def plan(case: Case) -> Plan:
     """The plan for one workload with findings."""
     effective = case.effective[0] if case.effective else None
     action = "update" if effective and has_selector(effective) else "create"
-    forms = {port.number: cure(port, case.versions) for port in case.ports if port.finding}
-    refused = {port.number: why_not(port, case.versions) for port in case.ports if port.finding and forms[port.number] is None}
-    cures = {number: form for number, form in forms.items() if form is not None}
+    endpoints = {port.number: cure(port, case.versions) for port in case.ports if port.finding}
+    refused = {port.number: why_not(port, case.versions) for port in case.ports if port.finding and endpoints[port.number] is None}
+    cures = {number: endpoint for number, endpoint in endpoints.items() if endpoint is not None}
     if not cures:
         return Plan(action, None, frozenset(), refused, [])
     try:
@@ -213,7 +213,7 @@ def _misfit(case: Case, selector: Labels, what: str) -> str | None:
 
 
 def _ingress(case: Case, effective: Thing | None, cures: dict[int, str]) -> list[Thing]:
-    """The listeners of the effective Sidecar, those of cured ports pointed at localhost, then the ports it does not list.
+    """The listeners of the effective Sidecar, those of cured ports pointed at what listens, then the ports it does not list.
 
     Raises _Obstacle for a port that no form of endpoint would leave as it is.
     """
@@ -224,13 +224,14 @@ def _ingress(case: Case, effective: Thing | None, cures: dict[int, str]) -> list
     for port in case.ports:
         if port.number in cures:
             listener = listed.setdefault(port.number, {"port": _port(case, port)})
-            listener.update(endpoint(port.number, cures[port.number]))
+            listener.pop("defaultEndpoint", None)
+            listener.update(as_field(cures[port.number]))
         elif port.number not in listed:
-            form = keep(port, case.versions)
-            if form is None:
-                on = sorted({text for seen in port.listening() for text in port.on(seen)})
+            endpoint = keep(port, case.versions)
+            if endpoint is None:
+                on = sorted({text for seen in port.listening() for text in port.texts(seen)})
                 raise _Obstacle(f"Port {port.number}, which a Sidecar would have to list too, listens on {_some(on)}: no defaultEndpoint leaves it as it is.")
-            listed[port.number] = {"port": _port(case, port), **endpoint(port.number, form)}
+            listed[port.number] = {"port": _port(case, port), **as_field(endpoint)}
     return list(listed.values())
 
 

@@ -138,6 +138,9 @@ ISTIODS = (
     [istiod("1.24.1", localhost=True)],
     [istiod("1.9.9"), istiod("1.20.8", "canary")],
     [istiod("1.20.8", merge=True)],
+    [istiod("1.20.8", opt_out=True), istiod("1.24.0", "canary")],
+    [istiod("1.9.9"), istiod("1.24.0", "canary", localhost=True)],
+    [istiod("1.20.8"), istiod("1.24.0", "canary", localhost=True)],
 )
 FAMILIES = {("10.0.0.{0}",): ("IPv4",), ("10.0.0.{0}", "fd00::{0}"): ("IPv4", "IPv6"), ("fd00::{0}",): ("IPv6",)}
 
@@ -180,7 +183,7 @@ def pods_of(draw, name, number, ips):
 
 
 def endpoints(of):
-    return st.sampled_from((None, f"127.0.0.1:{of}", f"0.0.0.0:{of}", f"[::1]:{of}", "unix:///var/run/app", "127.0.0.1:9999"))
+    return st.sampled_from((None, f"127.0.0.1:{of}", f"0.0.0.0:{of}", f"[::1]:{of}", "unix:///var/run/app", "127.0.0.1:9999", f":{of}", ":9090", "127.0.0.1:7070"))
 
 
 @st.composite

@@ -93,6 +93,49 @@ def test_the_sentence_says_why_a_port_is_not_judged(binds, after, wanted):
     assert judged(binds, after=after).reason == wanted
 
 
+MOVED = "127.0.0.1 port 9000"
+
+
+@pytest.mark.parametrize(
+    "binds, today, after, listeners, wanted",
+    [
+        (
+            "127.0.0.1:9000",
+            MOVED,
+            truth.IP,
+            ("127.0.0.1:9000",),
+            "Today istiod delivers to 127.0.0.1, where 127.0.0.1:9000 accepts, but after the upgrade the pod_ip gets it, where nothing does.",
+        ),
+        (
+            "10.0.0.5:8080",
+            truth.IP,
+            truth.LO,
+            ("10.0.0.5:8080",),
+            "Today the pod_ip gets it, where 10.0.0.5:8080 accepts, but after the upgrade istiod delivers to 127.0.0.1, where nothing does.",
+        ),
+        ("nothing", truth.UNIX, truth.IP, (), "Today the unix gets it, but after the upgrade the pod_ip gets it, where nothing accepts."),
+        (
+            "127.0.0.1:9000 127.0.0.1:8080",
+            MOVED,
+            truth.IP,
+            ("127.0.0.1:9000", "127.0.0.1:8080"),
+            "It listens on 127.0.0.1:8080 only: today istiod delivers to 127.0.0.1, where 127.0.0.1:9000 accepts, after the upgrade the pod_ip gets it.",
+        ),
+        (
+            "127.0.0.1:9000",
+            "unknown port 9000",
+            truth.IP,
+            ("127.0.0.1:9000",),
+            "After the upgrade the pod_ip gets it, where nothing accepts; today 127.0.0.1:9000 may, but how it is delivered is not known, "
+            "because no istiod was found.",
+        ),
+    ],
+)
+def test_the_sentence_says_where_it_arrives_today_if_that_is_elsewhere(binds, today, after, listeners, wanted):
+    found = judged(binds, today=today, after=after)
+    assert (found.reason, found.listeners) == (wanted, listeners)
+
+
 def test_the_sentence_says_who_accepts():
     assert judged("0.0.0.0:8080").reason == "The pod_ip gets it, where 0.0.0.0:8080 accepts."
     assert judged("nothing", "IPv4", truth.UNIX, truth.UNIX).reason == "The unix gets it, where it accepts."

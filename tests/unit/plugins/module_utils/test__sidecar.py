@@ -195,6 +195,47 @@ def test_a_change_of_bind_comes_with_the_line_to_change_in_every_language_of_ist
         assert line in advice
 
 
+# What serves port 8080 today and not after the upgrade, without a localhost listener on 8080; the action, and the endpoint that cures it.
+@pytest.mark.parametrize(
+    "cluster, action, endpoint",
+    [
+        ({"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: ":9000"})], "binds": ("127.0.0.1:9000",)}, "update", "127.0.0.1:9000"),
+        ({"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: ":9000"})], "binds": ("0.0.0.0:9000",)}, "update", "127.0.0.1:9000"),
+        ({"sidecars": [sidecar("default", ingress={8080: ":9000"})], "binds": ("127.0.0.1:9000", "127.0.0.1:8080")}, "create", "127.0.0.1:9000"),
+        ({"istiods": [istiod("1.20.8"), istiod("1.24.0", "canary", localhost=True)], "binds": ("10.0.0.5:8080",)}, "create", None),
+        ({"istiods": [istiod("1.9.9", "old"), istiod("1.20.8"), istiod("1.24.0", "c", localhost=True)], "binds": ("10.0.0.5:8080",)}, "create", "0.0.0.0:8080"),
+        (
+            {
+                "pods": [pod(ips=("fd00::5", "10.0.0.5"))],
+                "services": [service(families=("IPv6",))],
+                "istiods": [istiod("1.14.6")],
+                "sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: "0.0.0.0:8080"})],
+                "binds": ("[fd00::5]:8080",),
+            },
+            "update",
+            None,
+        ),
+    ],
+)
+def test_what_is_served_elsewhere_today_goes_on_being_served_there(cluster, action, endpoint):
+    found = plans(target="1.24", **cluster)
+    assert {finding["impact"] for finding in found["findings"]} == {"breaks_on_upgrade"}
+    assert (found["remediations"][0]["action"], ingress(found)) == (action, {8080: endpoint})
+    assert not [note for note in found["remediations"][0]["notes"] if "Nothing was seen" in note]
+
+
+@pytest.mark.parametrize(
+    "endpoint, binds, beside",
+    [("127.0.0.1:9000", ("127.0.0.1:9000",), "127.0.0.1:9000"), ("127.0.0.1:9000", ("0.0.0.0:9000",), "0.0.0.0:9000"), ("unix:///x", (), "what serves it today")],
+)
+def test_a_bind_that_todays_sidecar_relies_on_is_not_to_be_given_up_before_the_upgrade(endpoint, binds, beside):
+    mine = sidecar("mine", selector={"app": "web"}, ingress={8080: endpoint}, revision="default")
+    found = plans(sidecars=[mine], binds=binds, istiods=[istiod("1.20.8"), istiod("1.24.0", "canary")], target="1.24")
+    assert [finding["impact"] for finding in found["findings"]] == ["breaks_on_upgrade"]
+    assert refusal(found)
+    assert found["findings"][0]["notes"][-1].startswith(f"Listen on port 8080 of every address, and on {beside} too until the upgrade is done. Go: ")
+
+
 def test_a_canary_on_all_addresses_is_reached_like_the_pods_on_localhost():
     pods = [pod("web-7d4b9-a"), pod("web-7d4b9-b", ips=("10.0.0.6",))]
     assert ingress(plans(pods, tables=[table("web-7d4b9-a"), table("web-7d4b9-b", ["0.0.0.0:8080"])])) == {8080: "127.0.0.1:8080"}

@@ -130,7 +130,8 @@ VERDICTS = [
     ("[::]:8080 127.0.0.1:8080", "IPv4", LO, IP, "breaks_on_upgrade"),
     ("[::]:8080 127.0.0.1:8080", "IPv6", LO, IP, "ok"),
     ("10.0.0.5:8080", "IPv4", LO, IP, "ok"),
-    ("10.0.0.5:8080", "IPv4", IP, LO, "not_listening"),
+    ("10.0.0.5:8080", "IPv4", IP, LO, "breaks_on_upgrade"),
+    ("10.0.0.5:8080", "IPv4", "unknown", LO, "unknown"),
     ("10.0.0.9:8080", "IPv4", LO, IP, "not_listening"),
     ("10.0.0.9:8080 127.0.0.1:8080", "IPv4", LO, IP, "breaks_on_upgrade"),
     ("nothing", "IPv4", LO, IP, "not_listening"),
@@ -139,6 +140,16 @@ VERDICTS = [
     ("0.0.0.0:9000", "IPv4", "127.0.0.1 port 9000", "127.0.0.1 port 9000", "ok"),
     ("127.0.0.1:8080", "IPv4", "127.0.0.1 port 9000", "127.0.0.1 port 9000", "unreachable"),
     ("nothing", "IPv4", "127.0.0.1 port 9000", "127.0.0.1 port 9000", "not_listening"),
+    ("127.0.0.1:9000", "IPv4", "127.0.0.1 port 9000", IP, "breaks_on_upgrade"),
+    ("0.0.0.0:9000", "IPv4", "127.0.0.1 port 9000", IP, "breaks_on_upgrade"),
+    ("127.0.0.1:9000", "IPv4", "unknown port 9000", IP, "unknown"),
+    ("127.0.0.2:9000", "IPv4", "127.0.0.1 port 9000", IP, "not_listening"),
+    ("nothing", "IPv4", "127.0.0.1 port 9000", IP, "not_listening"),
+    ("0.0.0.0:9000", "IPv6", "127.0.0.1 port 9000", IP, "not_listening"),
+    ("127.0.0.1:9000 127.0.0.1:8080", "IPv4", "127.0.0.1 port 9000", IP, "breaks_on_upgrade"),
+    ("127.0.0.1:9000 0.0.0.0:8080", "IPv4", "127.0.0.1 port 9000", IP, "ok"),
+    ("0.0.0.0:8080", "IPv4", LO, "127.0.0.1 port 9000", "breaks_on_upgrade"),
+    ("nothing", "IPv4", UNIX, IP, "breaks_on_upgrade"),
 ]
 
 # ---------------------------------------------------------------------------------------------------------------------
