@@ -9,11 +9,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import glob
 import json
+import os
+import signal
 import threading
 import time
 import typing as t
+from urllib.parse import urlsplit
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
@@ -37,7 +42,10 @@ T = t.TypeVar("T")
 
 
 class GatherError(Exception):
-    """The cluster could not be looked at; the text says what and why."""
+    """The cluster could not be looked at; the text says what and why, and is printable."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 class ApiError(GatherError):
@@ -57,7 +65,7 @@ class Api:
     def __init__(self, client: t.Any, timeout: float = REQUEST_TIMEOUT) -> None:
         self._request = client.client.request
         self._timeout = timeout
-        self.server: str = client.configuration.host
+        self.server = without_user(client.configuration.host)
 
     @functools.cached_property
     def version(self) -> str:
@@ -72,7 +80,7 @@ class Api:
         """The JSON object that a request is answered with. Raises ApiError."""
         return _parsed(f"{method.upper()} {path}", self._read(path, params, method=method))
 
-    def _read(self, path: str, params: dict[str, t.Any], begun: _Ahead[bytes] | None = None, method: str = "get") -> bytes:
+    def _read(self, path: str, params: dict[str, t.Any], begun: Ahead[bytes] | None = None, method: str = "get") -> bytes:
         """What the server answers, tried again where that may help; `begun` is the first try. Raises ApiError."""
         asked = f"{method.upper()} {path}"
         deadline = time.monotonic() + self._timeout
@@ -105,9 +113,9 @@ class Api:
             raise ApiError(asked, known, getattr(error, "status", 0) or 0) from error
         return _parsed(asked, found)
 
-    def _begin(self, path: str, params: dict[str, t.Any], method: str = "get") -> _Ahead[bytes]:
+    def _begin(self, path: str, params: dict[str, t.Any], method: str = "get") -> Ahead[bytes]:
         idle = min(IDLE_TIMEOUT, self._timeout)
-        return _Ahead(lambda: self._request(method, path, serialize=False, _request_timeout=(idle, idle), **params).data)
+        return Ahead(lambda: self._request(method, path, serialize=False, _request_timeout=(idle, idle), **params).data)
 
     def pages(self, path: str, reduce: t.Callable[[dict[str, t.Any]], t.Any], **params: t.Any) -> list[t.Any]:
         """Every object of the list at `path`, each reduced as its page arrives, but those that are reduced to None.
@@ -118,15 +126,17 @@ class Api:
         asked = f"GET {path}"
         for last in (False, True):
             found: list[t.Any] = []
+            tokens: set[str] = set()
             asking: dict[str, t.Any] = {**params, "limit": PAGE, "_continue": None}
-            begun: _Ahead[bytes] | None = None
+            begun: Ahead[bytes] | None = None
             try:
                 while True:
                     page = _parsed(asked, self._read(path, asking, begun))
-                    if "items" not in page:
-                        raise ApiError(asked, "the answer is no list")
-                    items, token = page.pop("items") or [], (page.get("metadata") or {}).get("continue")
+                    items, token = _page(asked, page)
+                    if token in tokens:
+                        raise ApiError(asked, "the list has no end: a continue token came twice")
                     if token:
+                        tokens.add(token)
                         asking = {**asking, "_continue": token}
                         begun = self._begin(path, asking)
                     items.reverse()
@@ -142,17 +152,29 @@ class Api:
         raise AssertionError("not reached")
 
 
+def _page(asked: str, page: dict[str, t.Any]) -> tuple[list[dict[str, t.Any]], str]:
+    """A page's objects, each of which has a name, and its continue token, if any. Raises ApiError for what is no page of a list."""
+    items, metadata = page.pop("items", ...) or [], page.get("metadata") or {}
+    token = metadata.get("continue") or "" if isinstance(metadata, dict) else None
+    if not isinstance(items, list) or not isinstance(token, str):
+        raise ApiError(asked, "the answer is no list")
+    for item in items:
+        if not (isinstance(item, dict) and isinstance(item.get("metadata"), dict) and isinstance(item["metadata"].get("name"), str)):
+            raise ApiError(asked, "the answer is no list of objects that have a name")
+    return items, token
+
+
 def _parsed(asked: str, data: bytes) -> dict[str, t.Any]:
     try:
         found = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ApiError(asked, f"{type(error).__name__}: {error}") from error
     if not isinstance(found, dict):
         raise ApiError(asked, "the answer is no JSON object")
     return found
 
 
-class _Ahead(t.Generic[T]):
+class Ahead(t.Generic[T]):
     """A call that goes on in the background, in a thread that ends with the process, if not before."""
 
     def __init__(self, call: t.Callable[[], T]) -> None:
@@ -168,7 +190,18 @@ class _Ahead(t.Generic[T]):
 
     def ends_within(self, seconds: float) -> bool:
         self._thread.join(max(0.0, seconds))
-        return bool(self._outcome)
+        return not self._thread.is_alive()
+
+    @property
+    def program(self) -> str:
+        """What the call waits for, if that is a program that it has started: only a kubeconfig makes it do that."""
+        return next((f"the credential plugin {name}" for _pid, name in _programs(self._thread)), "")
+
+    def abandon(self) -> None:
+        """Ends the programs that the call has started and waits for. What it asks of a server ends with the process."""
+        for pid, _name in _programs(self._thread):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
     def result(self) -> T:
         """What the call returns or raises, once it has. To be asked for once."""
@@ -179,16 +212,55 @@ class _Ahead(t.Generic[T]):
         return t.cast(T, result)
 
 
-def within(seconds: float, asked: str, call: t.Callable[[], T] | _Ahead[T]) -> T:
+def within(seconds: float, asked: str, call: t.Callable[[], T] | Ahead[T]) -> T:
     """What `call` returns or raises, or ApiError if that takes longer than `seconds`.
 
     The generated client has no timeout of its own, the one that it can be given is renewed by each byte, and what is under it waits for
     as long as a Retry-After says. So the caller stops waiting.
     """
-    ahead = call if isinstance(call, _Ahead) else _Ahead(call)
-    if not ahead.ends_within(seconds):
-        raise ApiError(asked, "the API server did not answer in time")
+    ahead = call if isinstance(call, Ahead) else Ahead(call)
+    try:
+        if not ahead.ends_within(seconds):
+            raise ApiError(asked, f"{ahead.program or 'the API server'} did not answer in time")
+    except BaseException:
+        ahead.abandon()
+        raise
     return ahead.result()
+
+
+def _programs(thread: threading.Thread) -> list[tuple[int, str]]:
+    """(PID, name) of what a thread has started, and what that has, as far as they run; proc_pid_task_tid_children(5)."""
+    found: list[tuple[int, str]] = []
+    tasks = [f"/proc/self/task/{thread.native_id}"] if thread.is_alive() else []
+    for task in tasks:
+        with contextlib.suppress(OSError):
+            with open(f"{task}/children", encoding="ascii") as file:
+                children = file.read().split()
+            for pid in children:
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    found.append((int(pid), file.read().strip()))
+                tasks.extend(glob.glob(f"/proc/{pid}/task/*"))
+    return found
+
+
+def without_user(url: str) -> str:
+    """The URL without a user and a password, which nobody is to see and no client of Kubernetes sends."""
+    scheme, slashes, rest = str(url).partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+
+
+@contextlib.contextmanager
+def staying() -> t.Iterator[None]:
+    """Until it ends, no request of urllib3 is sent to wherever a redirection says: that would take impersonation along, and leave TLS."""
+    from urllib3.util.retry import Retry
+
+    usual = Retry.DEFAULT
+    Retry.DEFAULT = Retry(3, redirect=False)
+    try:
+        yield
+    finally:
+        Retry.DEFAULT = usual
 
 
 def retry_after(headers: t.Mapping[str, t.Any]) -> float | None:
@@ -205,6 +277,8 @@ def server_error(error: BaseException) -> str | None:
     if isinstance(error, ApiError):
         return error.detail
     if isinstance(error, ApiException):
+        if 300 <= (error.status or 0) < 400:
+            return redirection(error.status, (error.headers or {}).get("Location"))
         return status_message(error.body, f"{error.status} {error.reason}")
     if isinstance(error, urllib3.exceptions.HTTPError):
         pool = getattr(error, "pool", None)
@@ -213,11 +287,20 @@ def server_error(error: BaseException) -> str | None:
     return f"{type(error).__name__}: {error}" if isinstance(error, (OSError, ValueError)) else None
 
 
+def redirection(status: int, location: t.Any) -> str:
+    """What is said of an answer that sends the client elsewhere. The rest of the address may be secret."""
+    try:
+        host = urlsplit(str(location or "")).hostname
+    except ValueError:
+        host = None
+    return f"HTTP {status}, a redirection to {host or 'another path'}, which is not followed"
+
+
 def status_message(body: t.Any, otherwise: str | None) -> str:
     """The sentence in a Kubernetes Status body, which names the user, verb, resource and namespace; else `otherwise`."""
     try:
         message = json.loads(body)["message"]
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, RecursionError):
         message = None
     return message if message and isinstance(message, str) else str(otherwise or "no reason given")
 

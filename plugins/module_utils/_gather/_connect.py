@@ -19,6 +19,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._ap
     Api,
     GatherError,
     server_error,
+    staying,
     within,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._exec import ExecClient
@@ -30,9 +31,20 @@ def connect(module: t.Any, exec_timeout: float) -> t.Iterator[tuple[Api, t.Any]]
 
     `module` is an AnsibleK8SModule. Raises GatherError, which names the options where no cluster can be made of them.
     """
-    asked = f"no cluster to look at, from {_given(module)}"
+    with staying():
+        client = _client(module, f"no cluster to look at, from {_given(module)}")
+        try:
+            executor = ExecClient(client, exec_timeout)
+        except (OSError, ValueError) as error:
+            raise GatherError(f"proxy, ca_cert, client_cert or client_key cannot be used: {error}") from error
+        with contextlib.closing(executor):
+            yield Api(client), executor.run
+
+
+def _client(module: t.Any, asked: str) -> t.Any:
+    """What kubernetes.core makes of the options. Raises GatherError."""
     try:
-        client = within(REQUEST_TIMEOUT, asked, lambda: get_api_client(module))
+        return within(REQUEST_TIMEOUT, asked, lambda: get_api_client(module))
     except GatherError:
         raise
     except CoreException as error:
@@ -41,12 +53,6 @@ def connect(module: t.Any, exec_timeout: float) -> t.Iterator[tuple[Api, t.Any]]
         # A kubeconfig that is none, or a file it names, fails in whatever way its parser does; the first requests are made here, too.
         known = server_error(error) if type(error).__module__.startswith(("kubernetes", "urllib3")) else None
         raise GatherError(f"{asked}: {known or f'{type(error).__name__}: {error}'}") from error
-    try:
-        executor = ExecClient(client, exec_timeout)
-    except (OSError, ValueError) as error:
-        raise GatherError(f"proxy, ca_cert, client_cert or client_key cannot be used: {error}") from error
-    with contextlib.closing(executor):
-        yield Api(client), executor.run
 
 
 def _given(module: t.Any) -> str:

@@ -23,7 +23,15 @@ import time
 import typing as t
 from urllib.parse import quote, urlencode, urlsplit
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import RETRIED, retry_after, status_message
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import (
+    REQUEST_TIMEOUT,
+    RETRIED,
+    Ahead,
+    redirection,
+    retry_after,
+    status_message,
+    without_user,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Outcome, refused
 
 MAX_OUTPUT = 64 << 20
@@ -37,6 +45,12 @@ FIRST_WAIT = 0.25
 
 DIALS = 3
 """Tries of a connection that breaks: an API server that restarts costs some, one that is gone must not cost each pod its whole timeout."""
+
+
+FRESH = 1.0
+"""Seconds for which a token and the host's addresses are not asked for again; a token is replaced minutes before it expires."""
+
+T = t.TypeVar("T")
 
 
 class _Failed(Exception):
@@ -56,16 +70,21 @@ class ExecClient:
     def __init__(self, client: t.Any, timeout: float) -> None:
         self.timeout = timeout
         self._configuration = client.configuration
-        self._host = urlsplit(self._configuration.host)
+        self._host = urlsplit(without_user(self._configuration.host))
         self._impersonation = [f"{name}: {value}" for name, value in client.client.client.default_headers.items() if name.lower().startswith("impersonate-")]
         self._context = tls_context(self._configuration)
         self._proxy = proxy_of(self._configuration)
-        self._auth = threading.Lock()
+        # A refresh hook may re-read a token file or run a plugin.
+        self._settings = _Shared(self._configuration.auth_settings, "what makes the token")
+        self._port = self._host.port or (443 if self._host.scheme == "https" else 80)
+        name, port = (self._proxy.hostname, self._proxy.port or 80) if self._proxy else (self._host.hostname or "", self._port)
+        self._addresses = _Shared(lambda: socket.getaddrinfo(name, port, type=socket.SOCK_STREAM), "the name server")
         self._watchdog = _Watchdog()
 
     def close(self) -> None:
         """Ends at once what still runs."""
         self._watchdog.stop()
+        self._settings.abandon()
 
     def run(self, namespace: str, pod: str, container: str, command: t.Sequence[str]) -> Outcome:
         """What the command printed, or why that is not known. Never raises for what a cluster does; ends within `timeout` seconds."""
@@ -111,36 +130,74 @@ class ExecClient:
             stream.connect(
                 f"{'wss' if self._host.scheme == 'https' else 'ws'}://{self._host.netloc}{path}",
                 socket=raw,
-                header=self._headers(),
+                header=self._headers(deadline),
                 subprotocols=["v4.channel.k8s.io"],
                 suppress_origin=True,
                 redirect_limit=0,  # it would take the token to wherever it is sent, past the proxy and the TLS context
             )
             if stream.getstatus() != 101:
-                raise _Failed("connection", f"The server answered with HTTP {stream.getstatus()}, a redirection.")
+                raise _Failed("connection", f"The server answered with {redirection(stream.getstatus(), stream.getheaders().get('location'))}.")
             return _read(stream, deadline)
 
-    def _headers(self) -> list[str]:
-        with self._auth:  # a refresh hook may re-read a token file or run a plugin
-            settings = self._configuration.auth_settings()
+    def _headers(self, deadline: float) -> list[str]:
+        settings = self._settings.get(deadline)
         return [f"{s['key']}: {s['value']}" for s in settings.values() if s.get("in") == "header"] + self._impersonation
 
     def _dial(self, deadline: float, watched: t.Callable[[t.Any], None], stack: contextlib.ExitStack) -> t.Any:
         """A connected socket, TLS done. Each step is visible to the watchdog: a peer that dribbles bytes renews a socket's own timeout."""
-        secure = self._host.scheme == "https"
-        name, port = self._host.hostname or "", self._host.port or (443 if secure else 80)
+        name = self._host.hostname or ""
+        raw = _connect(self._addresses.get(deadline), deadline, watched, stack)
         if self._proxy:
-            raw = _connect(self._proxy.hostname or "", self._proxy.port or 80, deadline, watched, stack)
-            _tunnel(raw, f"[{name}]:{port}" if ":" in name else f"{name}:{port}", self._configuration.proxy_headers or {})
-        else:
-            raw = _connect(name, port, deadline, watched, stack)
-        if secure:
+            _tunnel(raw, f"[{name}]:{self._port}" if ":" in name else f"{name}:{self._port}", self._configuration.proxy_headers or {})
+        if self._host.scheme == "https":
             raw.settimeout(_left(deadline))
             server_name = getattr(self._configuration, "tls_server_name", None) or name
             raw = stack.enter_context(self._context.wrap_socket(raw, server_hostname=server_name, do_handshake_on_connect=False))
             watched(raw)
             raw.do_handshake()
         return raw
+
+
+class _Shared(t.Generic[T]):
+    """What a call returns, for all threads, asked for again when it is older than FRESH.
+
+    It is called in the background, once at a time: it may hang, and who needs it waits no longer than its own deadline. `who` answers it.
+    """
+
+    def __init__(self, call: t.Callable[[], T], who: str) -> None:
+        self._call, self._who = call, who
+        self._lock = threading.Lock()
+        self._asking: Ahead[None] | None = None
+        self._until = 0.0
+        self._outcome: tuple[T | None, Exception | None] = (None, None)
+
+    def get(self, deadline: float) -> T:
+        """Raises what the call raises, and _Failed if it takes too long."""
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._until:
+                self.abandon()
+                self._until = now + REQUEST_TIMEOUT
+                self._asking = Ahead(self._ask)
+            asking = t.cast("Ahead[None]", self._asking)
+        if not asking.ends_within(_left(deadline)):
+            raise _Failed("timeout", f"No answer in time from {asking.program or self._who}.")
+        found, error = self._outcome
+        if error:
+            raise error
+        return t.cast(T, found)
+
+    def abandon(self) -> None:
+        """Ends what a call that has not ended waits for."""
+        if self._asking:
+            self._asking.abandon()
+
+    def _ask(self) -> None:
+        try:
+            self._outcome = (self._call(), None)
+        except Exception as error:  # pylint: disable=broad-except
+            self._outcome = (None, error)
+        self._until = 0.0 if self._outcome[1] else time.monotonic() + FRESH
 
 
 def _left(deadline: float) -> float:
@@ -150,9 +207,8 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _connect(name: str, port: int, deadline: float, watched: t.Callable[[t.Any], None], stack: contextlib.ExitStack) -> socket.socket:
-    """The first of the host's addresses that answers, all under one deadline: socket.create_connection() gives each the whole time."""
-    addresses = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+def _connect(addresses: t.Sequence[t.Any], deadline: float, watched: t.Callable[[t.Any], None], stack: contextlib.ExitStack) -> socket.socket:
+    """The first of a host's addresses that answers, all under one deadline: socket.create_connection() gives each the whole time."""
     for number, (family, kind, protocol, _canonical, address) in enumerate(addresses):
         raw = stack.enter_context(socket.socket(family, kind, protocol))
         watched(raw)
@@ -166,7 +222,7 @@ def _connect(name: str, port: int, deadline: float, watched: t.Callable[[t.Any],
         else:
             raw.settimeout(_left(deadline))
             return raw
-    raise OSError(f"{name} has no address")
+    raise OSError("the host has no address")
 
 
 def _tunnel(raw: socket.socket, target: str, headers: t.Mapping[str, str]) -> None:

@@ -168,6 +168,16 @@ REFUSED: dict[str, tuple[t.Any, int, str]] = {
     "HTML": (body(b"<html>log in first</html>"), 0, "GET /api/v1/pods: JSONDecodeError"),
     "binary": (body(b"\xff\xfe\x00"), 0, "GET /api/v1/pods: "),
     "a JSON list": (body(b"[]"), 0, "GET /api/v1/pods: the answer is no JSON object"),
+    "a page that leads to itself": (body(b'{"items": [], "metadata": {"continue": "on"}}'), 0, "GET /api/v1/pods: the list has no end: a continue token came"),
+    "no list": (body(b'{"kind": "PodList"}'), 0, "GET /api/v1/pods: the answer is no list"),
+    "a list that is a mapping": (body(b'{"items": {"a": 1}}'), 0, "GET /api/v1/pods: the answer is no list"),
+    "metadata that is a list": (body(b'{"items": [], "metadata": [1]}'), 0, "GET /api/v1/pods: the answer is no list"),
+    "a continue token that is none": (body(b'{"items": [], "metadata": {"continue": [1]}}'), 0, "GET /api/v1/pods: the answer is no list"),
+    "an object that is null": (body(b'{"items": [null]}'), 0, "GET /api/v1/pods: the answer is no list of objects that have a name"),
+    "an object without metadata": (body(b'{"items": [{"spec": {}}]}'), 0, "GET /api/v1/pods: the answer is no list of objects that have a name"),
+    "an object without a name": (body(b'{"items": [{"metadata": {"name": 1}}]}'), 0, "GET /api/v1/pods: the answer is no list of objects that have a name"),
+    "levels without end": (body(b'{"items": [' + b"[" * 200_000), 0, "GET /api/v1/pods: "),
+    "a refusal of levels without end": (body(b"[" * 200_000, code=403), 403, "GET /api/v1/pods: 403 Said"),
     "half an answer": (http(200, b'{"items": [', length=500), 0, "GET /api/v1/pods: "),
 }
 

@@ -282,6 +282,17 @@ def test_a_host_that_is_none_is_a_connection_failure():
     assert run(client("http://no-such-host.invalid:6443"), timeout=10).reason == "connection"
 
 
+def test_a_name_server_that_does_not_answer_keeps_no_pod_beyond_its_deadline(monkeypatch):
+    done = threading.Event()
+    monkeypatch.setattr(_exec.socket, "getaddrinfo", lambda *_args, **_kwargs: done.wait(30))
+    began = time.monotonic()
+    try:
+        assert run(client("http://slow.example:1"), timeout=0.5) == ("", None, "timeout", "No answer in time from the name server.")
+    finally:
+        done.set()
+    assert time.monotonic() - began < 0.5 + GRACE
+
+
 def test_addresses_that_do_not_answer_share_one_deadline(monkeypatch):
     full = socket.create_server(("127.0.0.1", 0), backlog=0)  # a full backlog lets no connection through
     fillers = [socket.socket() for _filler in range(4)]
@@ -408,6 +419,37 @@ def test_a_token_is_refreshed_for_each_exec_by_one_thread_at_a_time():
             assert list(pool.map(lambda n: executor.run("shop", f"web-{n}", "c", COMMAND), range(16))) == [ANSWERED] * 16
         assert {value for asked in server.requests for value in asked.all("authorization")} == {"Bearer fresh"}
     assert max(most) == 1
+
+
+def test_what_has_been_asked_for_is_asked_for_again_once_it_is_old(monkeypatch):
+    monkeypatch.setattr(_exec, "FRESH", 0.05)
+    tokens = iter(range(100))
+
+    def refresh(configuration: t.Any) -> None:
+        configuration.api_key = {name: f"Bearer {next(tokens)}" for name in ("authorization", "BearerToken")}
+
+    with FaultServer(says(*GOOD)) as server:
+        made = client(server.url, api_key={"authorization": "", "BearerToken": ""}, refresh_api_key_hook=refresh)
+        with contextlib.closing(_exec.ExecClient(made, 10)) as executor:
+            for _run in range(3):
+                assert executor.run("shop", "web", "c", COMMAND) == ANSWERED
+                time.sleep(0.1)
+        assert len({value for asked in server.requests for value in asked.all("authorization")}) == 3
+
+
+def test_a_refresh_that_fails_is_tried_again_for_the_next_pod():
+    left = [ValueError("no token yet")] * _exec.DIALS
+
+    def refresh(_configuration: t.Any) -> None:
+        if left:
+            raise left.pop()
+
+    with FaultServer(says(*GOOD)) as server:
+        made = client(server.url, api_key={"authorization": "Bearer abc", "BearerToken": "Bearer abc"}, refresh_api_key_hook=refresh)
+        with contextlib.closing(_exec.ExecClient(made, 10)) as executor:
+            outcomes = [executor.run("shop", "web", "c", COMMAND) for _run in range(_exec.DIALS + 1)]
+    assert outcomes[0] == ("", None, "connection", "ValueError: no token yet")
+    assert outcomes[-1] == ANSWERED
 
 
 def test_impersonation_reaches_the_exec_with_all_of_its_groups():
