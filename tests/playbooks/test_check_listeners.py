@@ -119,6 +119,19 @@ FAILURES = {
         {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_target_version": "new"},
         "target_version: 'new' is no Istio version",
     ),
+    "somebody else, and tasks that stay themselves": (
+        {"check_listeners_gather_with": "k8s_exec", "check_listeners_impersonate_user": "jane", "check_listeners_host": "http://127.0.0.1:9"},
+        "check_listeners_impersonate_user needs check_listeners_gather_with: module",
+    ),
+    "a value that is no number": (
+        {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_concurrency": "abc"},
+        "argument 'check_listeners_concurrency' is of type str",
+    ),
+    "a variable without a value": ({"check_listeners_snapshot": cluster.snapshot(), "check_listeners_context": "{{ nope }}"}, "'nope' is undefined"),
+    "a namespace that the record does not hold": (
+        {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_namespaces": ["shpo"]},
+        "namespaces: there is no Pod and no Service in a namespace 'shpo'",
+    ),
     "a bad waiver": ({"check_listeners_waivers": [{"match": "a b", "reason": "x"}]}, "waivers[0].match: invalid JMESPath: "),
 }
 
@@ -132,7 +145,7 @@ def test_a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on(play,
     assert message in played.result["msg"]
     last = played.verdict().splitlines()[-1] if "\n" not in played.result["msg"] else played.verdict()
     assert last.startswith("The check could not be made: ") and message in last
-    assert played.output.count("fatal: [localhost]") == (2 if "by tasks" in case else 1)  # there the task of kubernetes.core says it, too
+    assert played.output.count("fatal: [localhost]") == (2 if "by tasks" in case or "without a value" in case else 1)  # there the task that fails says it, too
     assert "Traceback" not in played.output
     assert "CANARY" not in played.output and "CANARY" not in json.dumps(played.facts)
 
@@ -152,8 +165,23 @@ def test_what_was_seen_before_a_failure_is_kept_and_fails_the_play_all_the_same(
 def test_an_unknown_value_names_its_variable(play, record, name, value):
     played = play(check_listeners_snapshot_src=record(**FINE), **{f"check_listeners_{name}": value})
     assert played.code == 2
-    assert f"check_listeners_{name}" in played.output
+    assert f"check_listeners_{name}" in played.verdict()
     assert "Traceback" not in played.output
+
+
+def test_a_variable_that_the_role_does_not_have_is_told(play, record):
+    played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_contxt="production")
+    assert "check_listeners_contxt: the role has no such variable." in played.result["hints"]
+    assert "check_listeners_contxt" in played.verdict()
+    assert not [hint for hint in play(check_listeners_snapshot_src=record(**FINE)).result["hints"] if "variable" in hint]
+
+
+def test_an_empty_text_is_no_path_and_no_value(play, record, tmp_path):
+    names = ("report_dir", "remediation_dir", "snapshot_dest", "kubeconfig", "context", "host", "target_version")
+    before = files(tmp_path)
+    played = play(check_listeners_snapshot=cluster.snapshot(), check_listeners_snapshot_src="", **{f"check_listeners_{name}": "" for name in names})
+    assert ([finding["id"] for finding in played.result["findings"]], played.result.get("msg")) == ([ID], None)
+    assert files(tmp_path) == before
 
 
 WRAPPED = [
@@ -267,6 +295,15 @@ def test_a_relative_path_starts_where_ansible_playbook_was_called(play, record, 
     assert list((tmp_path / "sidecars").rglob("*.yaml"))
 
 
+def test_a_relative_kubeconfig_starts_there_too(play, tmp_path):
+    context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+    config = {"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [context], "users": [{"name": "u", "user": {"token": "CANARY"}}]}
+    config["clusters"] = [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}]
+    (tmp_path / "own.kubeconfig").write_text(json.dumps(config), encoding="utf-8")
+    played = play(check_listeners_kubeconfig="own.kubeconfig")
+    assert "127.0.0.1:9 cannot be reached" in played.result["msg"]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Inventories
 
@@ -289,14 +326,26 @@ def test_each_host_of_the_inventory_is_a_cluster_and_a_bad_one_hides_no_other(pl
             "east": {"check_listeners_snapshot_src": record("east", **FINE)},
             "lost": {"check_listeners_snapshot_src": "/no/such.json"},
             "north": {"check_listeners_snapshot_src": record("north", **SILENT)},
+            "typo": {"check_listeners_snapshot_src": record("typo", **FINE), "check_listeners_concurrency": "abc"},
             "west": {"check_listeners_snapshot_src": record("west")},
         }
     )
     assert played.code == 2
-    assert {host: facts["check_listeners_passed"] for host, facts in played.facts.items()} == {"east": True, "lost": False, "north": False, "west": False}
+    assert {host for host, facts in played.facts.items() if facts["check_listeners_passed"]} == {"east"}
+    assert set(played.facts) == {"east", "lost", "north", "typo", "west"}
     assert [finding["id"] for finding in played.facts["west"]["check_listeners_result"]["findings"]] == [ID]
     assert "Do not upgrade yet: 1 breaks_on_upgrade" in played.verdict("west")
     assert "/no/such.json cannot be read" in played.verdict("lost")
+    assert "check_listeners_concurrency" in played.verdict("typo")
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["the playbook", "a play with connection: local"])
+def test_each_cluster_has_a_directory_of_sidecars_of_its_own(play, record, tmp_path, own):
+    hosts = {name: {"check_listeners_snapshot_src": record(name)} for name in ("east", "west")}
+    book = [{**WRAPPED[0], "hosts": "all"}] if own else "meshops.istio_precheck.check_listeners"
+    play(playbook=book, inventory=hosts, check_listeners_remediation_dir="./sidecars")
+    written = {name.split("/")[0] for name in files(tmp_path / "sidecars")}
+    assert written == {"east", "west"}
 
 
 def test_some_hosts_of_the_inventory_can_be_chosen(play, record):

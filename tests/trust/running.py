@@ -144,6 +144,11 @@ def _processes() -> dict[int, tuple[int, int, str]]:
     return found
 
 
+def strays_of(place: pathlib.Path, patience: float) -> list[str]:
+    """What still runs, after so many seconds, that was told of the folder for temporary files in `place`."""
+    return _strays(-1, place / "tmp", patience)
+
+
 def _strays(session: int, temporary: pathlib.Path, patience: float = 3) -> list[str]:
     """What still runs of the session, or was told of its folder for temporary files."""
     end = time.monotonic() + patience

@@ -11,6 +11,7 @@ import os
 import signal
 
 import pytest
+from ansible.release import __version__ as ansible_version
 
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
@@ -23,6 +24,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import says
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+CORE = tuple(int(part) for part in ansible_version.split(".")[:2])
 EXEC_TIMEOUT = 60
 SOON = 15
 """Seconds for a machine that is busy; what was waited for takes a minute."""
@@ -96,5 +98,10 @@ def test_the_playbook_ends_and_does_not_pass_and_leaves_no_process(tmp_path, way
     assert ended.code != 0
     assert "Nothing stands in the way" not in ended.output
     assert "Traceback" not in ended.output
-    assert ended.strays == []
-    assert not (tmp_path / "cluster.json").exists()
+    if CORE >= (2, 19):
+        assert ended.strays == []
+        assert not (tmp_path / "cluster.json").exists()
+    else:  # before, ansible-core leaves its workers behind; what they run ends at its own deadline
+        assert not running.strays_of(tmp_path, patience=120)
+    # Not the module with its arguments, which hold the token; with pipelining it is in no file.
+    assert [name for name in ended.files if "AnsiballZ_localhost" in name] == []

@@ -14,6 +14,7 @@ environment values, and on some ansible-core versions the token that the task wa
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 import typing as t
@@ -147,6 +148,8 @@ def _objects(answers: t.Sequence[Answer]) -> dict[str, list[t.Any]]:
 
 def _said(result: Result) -> tuple[int, str]:
     """(HTTP status, reason) of a request that failed, out of the text that kubernetes.core puts an exception into; 0 for no answer."""
+    if _killed(result):
+        return 0, "the API server did not answer in time"
     text = _text(result)
     status = re.search(r"Handshake status (\d{3})|(?:^|['(])(\d{3})\)?\s+Reason: ", text)
     code = int(status[1] or status[2]) if status else 0
@@ -155,7 +158,9 @@ def _said(result: Result) -> tuple[int, str]:
     body = re.search(r"(?:HTTP response body: |-\+-\+- (?=b['\"]|\{\"))(b'(?:[^'\\]|\\.)*'|b\"(?:[^\"\\]|\\.)*\"|.*)", text)
     if not body:
         return code, status_message(None, otherwise)
-    raw: t.Any = ast.literal_eval(body[1]).decode("utf-8", "replace") if body[1].startswith(("b'", 'b"')) else body[1]
+    raw: t.Any = body[1]
+    with contextlib.suppress(SyntaxError, ValueError):  # a text that only looks like bytes stays as it is
+        raw = ast.literal_eval(body[1]).decode("utf-8", "replace") if body[1].startswith(("b'", 'b"')) else body[1]
     try:
         raw = json.dumps(json.JSONDecoder().raw_decode(raw)[0])
     except ValueError:
@@ -164,10 +169,10 @@ def _said(result: Result) -> tuple[int, str]:
 
 
 def _text(result: Result) -> str:
-    """What a result says of a failure: its message, or the last line of a traceback, which older versions of ansible-core leave."""
+    """What a result says of a failure: its message, or a traceback, which older versions of ansible-core leave: its last line, or all if it has an answer."""
     stderr = str(result.get("module_stderr") or "").strip()
     if "Traceback" in stderr:
-        return stderr.splitlines()[-1]
+        return stderr if "HTTP response body: " in stderr else stderr.splitlines()[-1]
     return f"{re.sub('^(Task failed: )?(Module failed: )?', '', str(result.get('msg') or ''))} {stderr}".strip()
 
 
@@ -206,9 +211,13 @@ def _steps(selection: Selection, snapshot: Snapshot, answers: t.Sequence[Answer]
 
 
 KILLED = (124, 137)
-"""Exit codes of timeout(1), under which the role runs each k8s_exec: it has no timeout of its own and would wait for ever."""
+"""Exit codes of timeout(1), under which the role runs each task: those of kubernetes.core have no timeout of their own and would wait for ever."""
 
 NOT_STARTED = (126, 127)
+
+
+def _killed(result: Result) -> bool:
+    return result.get("rc") in KILLED or bool(result.get("timedout"))
 
 
 def _outcome(result: Result) -> Outcome:
@@ -220,7 +229,7 @@ def _outcome(result: Result) -> Outcome:
     if "stdout" in result and isinstance(result.get("rc"), int):
         return Outcome(str(result["stdout"] or ""), result["rc"])
     text = _text(result)
-    if result.get("rc") in KILLED or result.get("timedout"):
+    if _killed(result):
         return Outcome("", None, "timeout", "No answer in time.")
     status, detail = _said(result)
     if status:

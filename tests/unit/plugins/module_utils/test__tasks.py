@@ -143,6 +143,35 @@ def test_a_task_that_failed_otherwise_is_no_empty_list(result):
         _tasks.base_snapshot(ALL, "istio-system", answer_all(failing={"Pod": result}))
 
 
+CRASH = """Traceback (most recent call last):
+  File "client.py", line 55, in inner
+kubernetes.client.exceptions.ApiException: (401)
+Reason: Unauthorized
+HTTP response headers: HTTPHeaderDict({})
+HTTP response body: b'{"kind": "Status", "message": "Unauthorized", "code": 401}'
+
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+kubernetes.dynamic.exceptions.UnauthorizedError: 401
+Original traceback:
+    raise ApiException(http_resp=r)
+"""
+SAID = {
+    "a refusal in a traceback, as on core 2.17": ({"module_stderr": CRASH, "rc": 1, "msg": "MODULE FAILURE"}, 401, "Unauthorized"),
+    "an answer that only looks like bytes": ({"msg": "(500)\nReason: x\nHTTP response body: b'\\x'"}, 500, "HTTP 500"),
+    "nothing in time": ({"rc": 124, "module_stderr": "", "msg": "MODULE FAILURE"}, 0, "the API server did not answer in time"),
+}
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_a_list_was_refused_with_is_found(case):
+    result, status, detail = SAID[case]
+    (answer,) = _tasks.list_answers([{"item": {"key": "pods", "kind": "Pod", "api_version": "v1"}, **result}])
+    assert answer["status"] == status and answer["detail"].startswith(detail)
+
+
 def test_nothing_is_kept_of_a_result_but_trimmed_objects():
     pod = cluster.pod(annotations={"secret": "CANARY"})
     pod["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": "CANARY"}]
