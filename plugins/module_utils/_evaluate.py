@@ -265,8 +265,7 @@ class _Mesh:
         return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
 
     def deliveries(self, pod: Thing, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
-        """istiod goes by EndpointSlices only where no selector finds the pod: GetProxyServiceInstances, controller.go@1.20.8."""
-        served = not any(e.selected for e in exposures) or any(e.selected for e in exposures if e.port == port)
+        served = any(e.served for e in exposures if e.port == port)
         ips = pod_ips(pod)
         named = any(ingress_entry(sidecar, port) for sidecar in self.sidecars(pod))  # without, a delivery depends on the families alone
         return self._deliveries(pod, port, served, tuple(ips if named else map(_family, ips)))

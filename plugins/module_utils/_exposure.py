@@ -35,9 +35,12 @@ class Exposure(t.NamedTuple):
     kind: str
     families: tuple[str, ...]
     """Of the addresses by which the pod is asked; empty: its primary one."""
-    created: str
-    selected: bool
-    """Whether a selector found the pod; if not, an EndpointSlice did."""
+    rank: tuple[str, str, int]
+    """Istio's order where several expose one port: the oldest first, then by host name, then as the ports are written: SetServiceTargets,
+    pilot/pkg/model/context.go@1.20.8. All Services of a pod are of its namespace, so the domain that ends their host names decides nothing."""
+    served: bool
+    """Whether istiod counts the port among those that Services give the pod. It goes by EndpointSlices only where no Kubernetes Service selects the
+    pod: GetProxyServiceInstances, pilot/pkg/serviceregistry/kube/controller/controller.go@1.20.8."""
 
     def as_dict(self) -> dict[str, t.Any]:
         return {"name": self.service, "port": self.service_port, "port_name": self.port_name}
@@ -78,7 +81,7 @@ def expose(snapshot: Snapshot) -> Exposures:
     Takes a checked snapshot. `skipped` holds `{namespace, service, port, reason}`, `port` being the Service's.
     """
     collector = _Collector(snapshot)
-    for service in snapshot["services"]:
+    for service in sorted(snapshot["services"], key=lambda service: not service["spec"].get("selector")):
         collector.add_service(service)
     for entry in snapshot.get("serviceEntries") or ():
         collector.add_service_entry(entry)
@@ -94,8 +97,8 @@ class _Offer(t.NamedTuple):
     app_protocol: str | None
     kind: str
     families: tuple[str, ...]
-    created: str
-    selected: bool = True
+    rank: tuple[str, str, int]
+    served: bool = True
 
 
 class _Collector:
@@ -103,6 +106,7 @@ class _Collector:
         self._pods: dict[PodKey, Thing] = {key(pod): pod for pod in snapshot["pods"] if can_be_asked(pod)}
         self._found: set[Exposure] = set()
         self._skipped: list[dict[str, t.Any]] = []
+        self._selected: set[PodKey] = set()
         self._labelled: dict[tuple[str, str, str], set[PodKey]] = defaultdict(set)
         self._addressed: dict[tuple[str, str], set[PodKey]] = defaultdict(set)
         asked_for = {pair for selector in _selectors(snapshot) for pair in selector.items()}
@@ -126,9 +130,12 @@ class _Collector:
         return Exposures(dict(by_pod), sorted(self._skipped, key=lambda s: (s["namespace"], s["service"], s["port"], s["reason"])))
 
     def add_service(self, service: Thing) -> None:
+        """Those with a selector come first: they decide what becomes of the others."""
         namespace, name = key(service)
         spec = service["spec"]
-        for port in spec.get("ports") or ():
+        selected = self._select(namespace, spec["selector"]) if spec.get("selector") else []
+        self._selected.update(selected)
+        for place, port in enumerate(spec.get("ports") or ()):
             protocol = (port.get("protocol") or "TCP").upper()
             if spec.get("type") == "ExternalName":
                 where = spec.get("externalName") or "nothing"
@@ -143,15 +150,14 @@ class _Collector:
                     port.get("appProtocol"),
                     "Service",
                     tuple(spec.get("ipFamilies") or ()),
-                    service["metadata"].get("creationTimestamp") or "",
+                    (service["metadata"].get("creationTimestamp") or "", f"{name}.{namespace}.svc.", place),
                 )
                 if spec.get("selector"):
-                    self._add_selected(service, offer, port.get("targetPort") or port["port"])
+                    self._add_selected(service, offer, selected, port.get("targetPort") or port["port"])
                 else:
                     self._add_sliced(service, offer)
 
-    def _add_selected(self, service: Thing, offer: _Offer, target: int | str) -> None:
-        selected = self._select(key(service)[0], service["spec"]["selector"])
+    def _add_selected(self, service: Thing, offer: _Offer, selected: t.Sequence[PodKey], target: int | str) -> None:
         missing = 0
         for pod_key in selected:
             number = target if isinstance(target, int) else _named_port(self._pods[pod_key], target)
@@ -179,7 +185,7 @@ class _Collector:
             for pod_key in {pod_key for endpoint in part.get("endpoints") or () for pod_key in self._endpoint(namespace, endpoint)}:
                 for number in numbers:
                     found = True
-                    self._add(pod_key, number, offer._replace(families=family, selected=False))
+                    self._add(pod_key, number, offer._replace(families=family, served=pod_key not in self._selected))
         if not found:
             why = "EndpointSlices could not be listed, so its pods are not known" if self._slices_hidden else "none of its EndpointSlices leads to a pod"
             self._skip(service, offer.service_port, f"It has no selector, and {why}.")
@@ -201,12 +207,14 @@ class _Collector:
         selector = (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
         if not selector:
             return
-        for port in entry["spec"].get("ports") or ():
+        host = min(entry["spec"].get("hosts") or ("",))
+        for place, port in enumerate(entry["spec"].get("ports") or ()):
             protocol = port.get("protocol")  # without one istiod detects it: convertPort, serviceentry/conversion.go@1.20.8
             if (protocol or "").upper() == "UDP":
                 self._skip(entry, port["number"], "UDP is not checked: the rule is about TCP listeners.")
                 continue
-            offer = _Offer(name, port["number"], port.get("name") or "", protocol, "ServiceEntry", (), entry["metadata"].get("creationTimestamp") or "")
+            rank = (entry["metadata"].get("creationTimestamp") or "", host, place)
+            offer = _Offer(name, port["number"], port.get("name") or "", protocol, "ServiceEntry", (), rank)
             selected = self._select(namespace, selector)
             for pod_key in selected:
                 named = _named_port(self._pods[pod_key], offer.port_name) if offer.port_name else None

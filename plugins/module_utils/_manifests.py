@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import textwrap
 import typing as t
@@ -17,8 +18,19 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._text impor
 
 Thing = t.Dict[str, t.Any]
 
-LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-"""RFC 1123 label, as Kubernetes checks a namespace's name; a name of most other things is labels with dots between."""
+PART = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+"""Kubernetes checks the length of a name as a whole, not of its parts between dots: IsDNS1123Label (a namespace's name), IsDNS1123Subdomain (most others)
+in k8s.io/apimachinery/pkg/util/validation/validation.go@v0.20.2."""
+
+FILE_NAME = 255 - len(".ansible_tmp12345678")
+"""What a file system takes, less what Ansible adds to the name while it writes the file: atomic_move, ansible/module_utils/basic.py@2.17."""
+
+TEXT = re.compile(
+    r"(?!(y|n|yes|no|on|off|true|false|null|nan|inf)\Z)[a-z].*|\./.*|\d+\.\d+\.\d+\.\d+:\d+",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
+)
+"""What no reader of YAML takes for a number, a truth or nothing, so that it needs no quotes for that: resolve.go in sigs.k8s.io/yaml/goyaml.v2@v1.4.0,
+which kubectl uses, goes by the first character."""
 
 
 class ManifestError(ValueError):
@@ -40,6 +52,10 @@ def sidecar_yaml(remediation: Thing) -> str:
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> t.Any:
             return super().increase_indent(flow, False)  # sequences inside their key, as yamllint has it
 
+    def text(dumper: t.Any, value: str) -> t.Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if TEXT.fullmatch(value) else "'")
+
+    Dumper.add_representer(str, text)
     return header + "---\n" + yaml.dump(_ordered(remediation["manifest"]), Dumper=Dumper, sort_keys=False, default_flow_style=False, width=1 << 16)
 
 
@@ -67,11 +83,16 @@ def sidecar_files(report: Thing) -> list[Thing]:
     files: dict[str, Thing] = {}
     for remediation in report["remediations"]:
         namespace, name = legal_names(remediation["manifest"], "a remediation of the report")
-        path = f"{namespace}/{name}.yaml"
+        path = f"{namespace}/{_file_name(name)}"
         if path in files:
             raise ManifestError(f"the report has two remediations for Sidecar {namespace}/{name}")
         files[path] = {"path": path, "content": sidecar_yaml(remediation)}
     return list(files.values())
+
+
+def _file_name(name: str) -> str:
+    base = f"{name}.yaml"
+    return base if len(base) <= FILE_NAME else f"{name[:200]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}.yaml"
 
 
 def sidecar_manifests(files: t.Sequence[Thing]) -> list[Thing]:
@@ -101,9 +122,9 @@ def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
     if not isinstance(meta, dict):
         raise ManifestError(f"{where} holds something other than a Sidecar of networking.istio.io")
     namespace, name = meta.get("namespace"), meta.get("name")
-    if not (isinstance(namespace, str) and re.fullmatch(LABEL, namespace)):
+    if not (isinstance(namespace, str) and len(namespace) <= 63 and re.fullmatch(PART, namespace)):
         raise ManifestError(f"{where}: {namespace!r} is no name of a namespace")
-    if not (isinstance(name, str) and len(name) <= 253 and re.fullmatch(rf"{LABEL}(\.{LABEL})*", name)):
+    if not (isinstance(name, str) and len(name) <= 253 and re.fullmatch(rf"{PART}(\.{PART})*", name)):
         raise ManifestError(f"{where}: {name!r} is no name of a Sidecar")
     return namespace, name
 

@@ -86,8 +86,8 @@ class Remedies:
     def _selectors(self, workload: Workload, looked: t.Sequence[Looked]) -> list[Labels]:
         """The controller's matchLabels; then, as for a bare pod, the labels by which its Services find it, of the oldest first, and all of these."""
         candidates = [self._controllers.match_labels(each.pod) or {} for each in looked[:1]]
-        exposures = {(e.created, e.service) for each in looked for seen in each.ports.values() for e in seen.exposures if e.kind == "Service" and e.selected}
-        for _created, name in sorted(exposures):
+        exposures = {(e.rank[:2], e.service) for each in looked for seen in each.ports.values() for e in seen.exposures if e.kind == "Service"}
+        for _rank, name in sorted(exposures):
             candidates.append(lasting(self._services[workload.namespace, name]["spec"].get("selector") or {}, workload.kind))
         together = {k: v for candidate in candidates[1:] for k, v in candidate.items()}
         unique: list[Labels] = []

@@ -236,11 +236,11 @@ def _ingress(case: Case, effective: Thing | None, cures: dict[int, str]) -> list
 
 
 def _port(case: Case, port: Port) -> Thing:
-    """Number, name and protocol as the oldest Service gives them: context.go@1.20.8 sorts by age, then by name.
+    """Number, name and protocol as the first Service in Istio's order gives them.
 
     A name has nothing to do with the protocol here, and only a legal one is kept: ValidatePortName, validation.go@1.20.8.
     """
-    first = min((e for seen in port.seen for e in seen.exposures), key=lambda e: (e.created, e.service, e.service_port, e.port_name))
+    first = min((e for seen in port.seen for e in seen.exposures), key=lambda e: (e.rank, e.service_port, e.port_name))
     spec: Thing = {"number": port.number}
     taken_for = protocol(first, case.today)
     if taken_for:

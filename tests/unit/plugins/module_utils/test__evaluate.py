@@ -146,6 +146,27 @@ def test_a_port_that_an_endpoint_slice_alone_exposes_is_passed_through_if_anothe
     assert verdicts(report(services=by_slice, binds=binds, endpointSlices=[part])) == {("web", 9090): BREAKS}
 
 
+# What selects the pod beside a Service without a selector, whose port 8080 EndpointSlices give to it; whether istiod then gives that port a listener.
+@pytest.mark.parametrize(
+    "beside, entries, wanted",
+    [
+        ([], [service_entry(ports=[{"number": 9090, "name": "m"}])], BREAKS),
+        ([service("dns", ports=[port(53, 53, "dns", "UDP")])], [], NEVER),
+        ([service("odd", ports=[port(53, "nowhere")])], [], NEVER),
+        ([service("none", ports=[])], [], NEVER),
+        ([service("alias", type="ExternalName", externalName="example.org")], [], NEVER),
+        ([service("dns", ports=[port(53, 53, "dns", "UDP")])], [service_entry(ports=[{"number": 8080, "name": "m"}])], BREAKS),
+        ([service("dns", "billing", ports=[port(53, 53, "dns", "UDP")])], [], BREAKS),
+        ([service("dns", selector={"app": "other"}, ports=[port(53, 53, "dns", "UDP")])], [], BREAKS),
+    ],
+)
+def test_endpoint_slices_count_where_no_kubernetes_service_selects_the_pod_whatever_its_ports(beside, entries, wanted):
+    binds = ["127.0.0.1:8080", "0.0.0.0:9090"]
+    for services in ([service(selector={}), *beside], [*beside, service(selector={})]):
+        found = report(services=services, endpointSlices=[endpoint_slice(pods=["web-7d4b9-a"])], serviceEntries=entries, binds=binds, target="1.24")
+        assert verdicts(found) == {("web", 8080): wanted}
+
+
 def test_a_service_entry_is_asked_at_the_primary_address():
     found = report([pod(**DUAL)], [], serviceEntries=[service_entry(ports=[{"number": 8080}])], binds=["0.0.0.0:8080", "[::1]:8080"])
     assert verdict(found) == FINE

@@ -48,8 +48,8 @@ def test_an_exposure_says_by_what():
     entry["metadata"]["creationTimestamp"] = "2026-03-03T00:00:00Z"
     found = expose(snapshot([pod("a")], [named], serviceEntries=[entry])).by_pod["shop", "a"]
     assert [tuple(e) for e in found] == [
-        ("shop", "a", 81, "web-entry", 81, "tcp", "MONGO", "ServiceEntry", (), "2026-03-03T00:00:00Z", True),
-        ("shop", "a", 8080, "web", 80, "grpc", "kubernetes.io/h2c", "Service", ("IPv6", "IPv4"), "2026-02-02T00:00:00Z", True),
+        ("shop", "a", 81, "web-entry", 81, "tcp", "MONGO", "ServiceEntry", (), ("2026-03-03T00:00:00Z", "web.example", 0), True),
+        ("shop", "a", 8080, "web", 80, "grpc", "kubernetes.io/h2c", "Service", ("IPv6", "IPv4"), ("2026-02-02T00:00:00Z", "web.shop.svc.", 0), True),
     ]
     assert found[1].as_dict() == {"name": "web", "port": 80, "port_name": "grpc"}
 

@@ -77,8 +77,44 @@ def test_a_hostile_snapshot_leads_to_no_file_outside_the_directory():
         sidecar_files(report)
 
 
-def test_a_name_with_dots_is_legal():
-    assert sidecar_files({"remediations": [remediation(name="web.v1")]})[0]["path"] == "shop/web.v1.yaml"
+@pytest.mark.parametrize("name", ["web.v1", "a" * 70, "a.b-" + "c" * 200, "a" * 230])
+def test_a_name_with_dots_or_with_long_parts_is_legal(name):
+    assert sidecar_files({"remediations": [remediation(name=name)]})[0]["path"] == f"shop/{name}.yaml"
+
+
+def test_the_file_of_a_very_long_name_has_a_shorter_one_which_no_other_shares():
+    names = ["a" * 231, "a" * 252, "a" * 253]
+    files = sidecar_files({"remediations": [remediation(name=name) for name in names]})
+    bases = [each["path"].removeprefix("shop/") for each in files]
+    assert len(set(bases)) == len(names)
+    # as long as a file's name may be, 255 bytes, less what Ansible adds while it writes one: .ansible_tmp and eight more
+    assert all(base.endswith(".yaml") and len(base) <= 235 for base in bases)
+    assert [manifest["metadata"]["name"] for manifest in sidecar_manifests(files)] == names
+
+
+# What some YAML of 1.1 or 1.2 reads as something else than text, kubectl's among them (sigs.k8s.io/yaml: "cannot unmarshal number into string").
+NOT_TEXT_TO_ALL = """
+    1e3 4e65 12e4567 1.5e3 1E3 5e-3 .5 .5e1 -.5 -1 +12 5. 1_000 1_0 08 0777 0o17 0o8 0x1F 0x1G 0b11 0b12 1:20 190:20:30 1.0 1.20 1.20.8 007 0 815
+    y Y n N yes Yes YES no No NO on On ON off Off OFF true True TRUE false False FALSE null Null NULL ~ .inf -.inf .Inf .nan .NaN NaN nan inf
+    2024-01-01 2024-01-01T00:00:00Z = << 7d4b9 127.1 -a
+""".split()
+
+
+@pytest.mark.parametrize("text", NOT_TEXT_TO_ALL)
+def test_text_that_some_yaml_takes_for_anything_else_is_quoted_as_value_and_as_key(text):
+    manifest = {**remediation()["manifest"], "spec": {"workloadSelector": {"labels": {"version": text, text: "x"}}}}
+    written = sidecar_yaml({**remediation(), "manifest": manifest})
+    assert f"      version: '{text}'\n" in written
+    assert f"      '{text}': x\n" in written
+    assert yaml.safe_load(written) == manifest
+
+
+@pytest.mark.parametrize(
+    "text", ["web", "Web_1.x-y", "never", "nowhere", "one", "yaml", "a1e3", "shop/default@7", "istio-system/*", "./*", "127.0.0.1:8080", "0.0.0.0:80", "REGISTRY_ONLY"]
+)
+def test_text_that_is_text_to_all_stays_as_a_person_would_write_it(text):
+    manifest = {**remediation()["manifest"], "spec": {"x": text}}
+    assert f"  x: {text}\n" in sidecar_yaml({**remediation(), "manifest": manifest})
 
 
 def test_two_remediations_for_one_file_are_refused():

@@ -547,7 +547,7 @@ def test_probes_that_the_sidecar_does_not_help_are_named_in_the_remedy():
 
 
 def exposure(service_port=80, port_name="", app_protocol=None, kind="Service"):
-    return Exposure("shop", "web", 8080, "web", service_port, port_name, app_protocol, kind, (), "", True)
+    return Exposure("shop", "web", 8080, "web", service_port, port_name, app_protocol, kind, (), ("", "", 0), True)
 
 
 @pytest.mark.parametrize(
@@ -612,6 +612,28 @@ def test_of_two_services_the_oldest_and_then_the_first_by_name_gives_name_and_pr
     assert plans(services=services)["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"] == {"number": 8080, "protocol": "GRPC", "name": "grpc-a"}
     services[1]["metadata"]["creationTimestamp"] = "2026-06-01T00:00:00Z"
     assert plans(services=services)["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"]["name"] == "tcp-b"
+
+
+# Of one second: Services, and the hosts of a ServiceEntry; the name of the port that istiod goes by.
+@pytest.mark.parametrize(
+    "services, hosts, wanted",
+    [
+        ({"web": ["http-a"], "web-headless": ["tcp-b"]}, [], "tcp-b"),
+        ({"web": ["http-a"], "web2": ["tcp-b"]}, [], "http-a"),
+        ({"web": ["http-a"]}, ["v.example"], "entry"),
+        ({"web": ["http-a"]}, ["x.example"], "http-a"),
+        ({"web": ["http-a"]}, ["x.example", "v.example"], "entry"),
+        ({"web": ["http-z", "grpc-a"]}, [], "http-z"),
+    ],
+)
+def test_what_was_made_in_one_second_comes_by_host_name_and_within_a_service_as_it_is_written(services, hosts, wanted):
+    made = [service(name, ports=[port(900 - n, 8080, of) for n, of in enumerate(ports)]) for name, ports in services.items()]
+    entries = [service_entry(ports=[{"number": 8080, "name": "entry"}])] if hosts else []
+    for entry in entries:
+        entry["spec"]["hosts"] = hosts
+    for order in (made, made[::-1]):
+        found = plans(services=order, serviceEntries=entries, target="1.24")
+        assert found["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"]["name"] == wanted
 
 
 @pytest.mark.parametrize("said, wanted", [({}, {}), ({"protocol": ""}, {}), ({"protocol": "tcp"}, {"protocol": "TCP"}), ({"protocol": "THRIFT"}, {})])
