@@ -57,13 +57,15 @@ HOST = run_pod("host", [f"127.0.0.1:{HOST_PORT}"], hostNetwork=True)
 LOST = run_pod("lost", ["localhost:8080"], nodeName="precheck-no-such-node")
 
 
-def prober(cluster, user, rules):
-    """The kubeconfig of a user with these rights where probes are, and to list everywhere."""
-    kubeconfig = cluster.kubeconfig_for(user, LISTS)
-    subjects = cluster.get("clusterrolebinding", f"precheck-test-{user}")["subjects"]
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": user, "namespace": PROBES}}
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}
-    cluster.apply([{**role, "kind": "Role", "rules": rules}, {**role, "kind": "RoleBinding", "roleRef": reference, "subjects": subjects}])
+def prober(cluster, user, rules, lists_in=None):
+    """The kubeconfig of a user with these rights where probes are, and to list in one namespace, or everywhere."""
+    kubeconfig = cluster.kubeconfig_for(user, LISTS, lists_in)
+    kind = ("rolebinding", "--namespace", lists_in) if lists_in else ("clusterrolebinding",)
+    subjects = cluster.get(*kind, f"precheck-test-{user}")["subjects"]
+    for namespace, allowed in {PROBES: rules, "istio-system": LISTS}.items():
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": user, "namespace": namespace}}
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}
+        cluster.apply([{**role, "kind": "Role", "rules": allowed}, {**role, "kind": "RoleBinding", "roleRef": reference, "subjects": subjects}])
     return str(kubeconfig)
 
 
@@ -257,12 +259,14 @@ def test_a_node_without_a_kubelet_is_named(run, probing):
         probing.kubectl("delete", "pod/lost", "service/lost", "--namespace", ODD, "--grace-period=0", "--force", "--ignore-not-found")
 
 
-@pytest.mark.parametrize("missing", ["create", "delete"])
-def test_a_right_that_is_missing_is_named(run, probing, missing):
-    rest = {**PODS, "verbs": [verb for verb in PODS["verbs"] if verb != missing]}
-    ended = run(kubeconfig=prober(probing, f"prober-without-{missing}", [rest, EXEC]), namespaces=["cured"])
-    assert f'cannot {missing} resource "pods" in API group "" in the namespace "{PROBES}"' in ended.message
-    assert not run.execs
+@pytest.mark.parametrize(("missing", "resource"), [("create", "pods"), ("delete", "pods"), ("list", "pods"), ("get", "pods/exec")])
+def test_a_right_that_is_missing_is_named(run, probing, missing, resource):
+    rest = [{**rule, "verbs": [verb for verb in rule["verbs"] if (verb, *rule["resources"]) != (missing, resource)]} for rule in (PODS, EXEC)]
+    user = f"prober-without-{missing}-{resource.replace('/', '-')}"
+    ended = run(kubeconfig=prober(probing, user, rest, lists_in="cured"), namespaces=["cured"])
+    assert f'cannot {missing} resource "{resource}" in API group "" in the namespace "{PROBES}"' in ended.message
+    assert not ended.result["summary"]["pods_read"]
+    assert not probes(probing)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
