@@ -91,8 +91,20 @@ def with_sockets(snapshot: dict[str, t.Any], options: dict[str, t.Any], answers:
     return _tasks.with_sockets(_selection(options), snapshot, answers)
 
 
-def verdict(report: dict[str, t.Any], fail_on: list[str], failure: str | None = None, reports: t.Sequence[str] = (), verbose: bool = False) -> list[str]:
-    return _verdict.verdict(report, fail_on, failure, _terminal.screen(), reports, verbose)
+def verdict(
+    report: dict[str, t.Any],
+    fail_on: list[str],
+    failure: str | None = None,
+    reports: t.Sequence[str] = (),
+    verbose: bool = False,
+    server: str = "",
+    recorded: bool = False,
+) -> list[str]:
+    return _verdict.verdict(report, fail_on, failure, _terminal.screen(), reports, verbose, server, recorded)
+
+
+def outcome(report: dict[str, t.Any], fail_on: list[str], failure: str | None = None, server: str = "") -> str:
+    return _verdict.outcome(report, fail_on, failure, server)
 
 
 def cluster_verdicts(hosts: list[str], outcomes: list[dict[str, t.Any]]) -> list[str]:
@@ -148,6 +160,7 @@ FACES = (
     exec_answers,
     with_sockets,
     verdict,
+    outcome,
     cluster_verdicts,
     blocking,
     sidecar_yaml,

@@ -14,16 +14,17 @@ import textwrap
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Report
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import in_spite_of_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
 ADVICE = {
     "cannot_run": "Look at the container; the commands of the check cannot be started in it.",
     "check_mode": "Run it without --check.",
     "connection": "Run the check again; if it stays so, look at the network between the API server and the pod's node.",
-    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, or set check_listeners_socket_source: node.",
+    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, or set check_listeners_socket_source: node and check_listeners_node_probe_image.",
     "gone": "Run the check again; the pod was deleted meanwhile.",
     "no_address": "Run the check again when the pod has an address, or delete it.",
-    "no_tool": "Set check_listeners_socket_source: auto, which reads from the node what it cannot in the pod; see docs/node-probe.md.",
+    "no_tool": "Set check_listeners_socket_source: auto and check_listeners_node_probe_image, to read from the node what the pod does not show; see docs/node-probe.md.",
     "node_unreachable": "See to the node; the API server cannot reach its kubelet.",
     "not_read": "Record the cluster again, with the same namespaces, label selectors and scope.",
     "not_running": "Run the check again when the pod is up, or delete it.",
@@ -34,19 +35,22 @@ ADVICE = {
     "probe_rejected": "Let check_listeners_node_probe_namespace take privileged pods; docs/node-probe.md says how.",
     "server_error": "Run the check again; if it stays so, look at the API server.",
     "suspect_table": "Read the pod's sockets by hand; what the check got of them is not whole.",
-    "timeout": "Raise check_listeners_exec_timeout, or lower check_listeners_concurrency.",
+    "timeout": "Raise check_listeners_exec_timeout, or lower check_listeners_concurrency_per_node where many pods of a node do so.",
     "too_much_output": "Look at the pod; its table of listening sockets is out of all proportion.",
 }
 """What to do about a reason for not reading a pod."""
 
-FREE = 10_000
+FREE = 1 << 30
 """Lines, where there is no end to the screen."""
 
 LABEL = 9
 """Columns of the names in front of the facts."""
 
-LINES_OF = {"why": 3, "note": 1}
+LINES_OF = {"why": 3, "note": 2}
 """How many lines some facts get at most."""
+
+IN_BRIEF = ("listens", "cure", "accept")
+"""The facts for which there is room on every screen."""
 
 
 class Screen(t.NamedTuple):
@@ -56,8 +60,8 @@ class Screen(t.NamedTuple):
     lines: int = 40
 
 
-SMALLEST = Screen(60, 20)
-"""What is less is taken for this."""
+NARROWEST = 60
+"""Columns; fewer are taken for these."""
 
 
 class Block(t.NamedTuple):
@@ -82,24 +86,58 @@ def verdict(
     screen: Screen | None = None,
     reports: t.Sequence[str] = (),
     verbose: bool = False,
+    server: str = "",
+    recorded: bool = False,
 ) -> list[str]:
-    """The verdict as lines that fit the screen: the findings, what was not checked and why, and one last line that says what it comes to.
+    """The verdict as lines that fit the screen: the findings, what was not checked and why, and last what it comes to.
 
     `reports` are the paths of the files that hold all of it. `verbose` leaves nothing out, and says each finding as istioctl does, too.
+    `server` is the address of the cluster; `recorded` says that this one was not asked, but a record of it.
     """
     columns, height = screen or Screen()
-    room = FREE if verbose else max(height, SMALLEST.lines)
+    columns = max(columns, NARROWEST)
+    said = outcome(report, fail_on, failure, server)
     last = [
-        *_wrapped("", _without_unchecked(report, fail_on), columns, 2),
-        *(_wrapped("", "Reports: " + ", ".join(reports), columns, 2) if reports else ()),
-        *_last(report, fail_on, failure).split("\n"),  # a bad waiver is shown with a caret below it
+        *_wrapped("", _places(reports), columns, 2),
+        *(said.split("\n") if "\n" in said else _wrapped("", said, columns, 2)),  # a bad waiver is shown with a caret below it
     ]
-    room -= sum(-(-len(line) // columns) for line in last)
-    found = list(_findings(report, columns, verbose))
-    rest = [*_unlistened(report, fail_on, columns), *_unchecked(report, columns, verbose), *_hints(report, columns)]
-    needed = sum(len(block.lines) for block in rest)
-    shown = _shown(found, max(room - needed, room // 2), "findings", reports, columns)
-    return [printable(line) for line in (*shown, *_shown(rest, room - len(shown), "entries", reports, columns), *last)]
+    room = (FREE if verbose else height) - _height(last, columns)
+    rest = [*_unlistened(report, fail_on, columns), *_probes(report, columns), *_unchecked(report, columns, verbose), *_hints(report, columns)]
+    advice = [line for text in _on_unchecked(report, fail_on, recorded) for line in _wrapped("", text, columns, 2)]
+    for brief in (False, True):
+        found = list(_findings(report, columns, verbose, brief))
+        least = _height([*_shown(rest, 0, "entries", reports, columns), *advice], columns)
+        if _height(_shown(found, 0, "findings", reports, columns), columns) + least <= room:
+            needed = _height([*_all(rest), *advice], columns)
+            shown = _shown(found, max(room - needed, min(room // 2, room - least)), "findings", reports, columns)
+            room -= _height(advice, columns)
+            return [*map(printable, (*shown, *_shown(rest, room - _height(shown, columns), "entries", reports, columns), *advice, *last))]
+    return [*map(printable, (*_shown([*found, *rest], room, "entries", reports, columns), *last))]
+
+
+def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None, server: str = "") -> str:
+    """What the check comes to: one line, or more where `failure`, what went wrong, has more."""
+    summary = report.get("summary") or {}
+    count = {name: summary.get(name, 0) for name in ("ports", "workloads", "pods_read", "pods")}
+    looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count) + (f" on {server}" if server else "")
+    stop = blocking(report, fail_on) if was_made(report) else []
+    probes = sum(1 for _record, _note in _failing_probes(report))
+    if failure and not was_made(report):
+        said = f"The check could not be made: {failure}"
+    elif stop:
+        said = f"Do not upgrade yet: {', '.join(stop)} ({looked})."
+    else:
+        rest = [f"{summary[name]} {name}" for name in ("findings", "waived", "remediated", "unchecked", "not_listening") if summary.get(name)]
+        said = f"Nothing stands in the way of the upgrade ({looked}{'; ' if rest else ''}{', '.join(rest)})."
+    said += f" Probes that fail in spite of a remedy: {probes}." if probes else ""
+    said += f" What failed: {failure}" if failure and was_made(report) else ""
+    return "\n".join(map(printable, said.split("\n")))
+
+
+def was_made(report: Report) -> bool:
+    """Whether the cluster was looked at, whatever went wrong then: not if there are pods and none was read."""
+    summary = report.get("summary") or {}
+    return bool(summary) and bool(summary.get("pods_read") or not summary.get("pods"))
 
 
 def clusters(hosts: t.Sequence[str], outcomes: t.Sequence[t.Mapping[str, t.Any]], screen: Screen | None = None) -> list[str]:
@@ -117,7 +155,7 @@ def clusters(hosts: t.Sequence[str], outcomes: t.Sequence[t.Mapping[str, t.Any]]
 # Blocks
 
 
-def _findings(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]:
+def _findings(report: Report, columns: int, verbose: bool = False, brief: bool = False) -> t.Iterator[Block]:
     """One block for each finding, by workload; the workload with the most urgent one first."""
     remedies = {finding: r["manifest"]["metadata"] for r in report.get("remediations") or () for finding in r["findings"]}
     workloads: dict[tuple[str, str, str], list[dict[str, t.Any]]] = {}
@@ -125,9 +163,10 @@ def _findings(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]:
         workloads.setdefault((finding["namespace"], finding["workload"]["kind"], finding["workload"]["name"]), []).append(finding)
     for this, findings in workloads.items():
         for number, finding in enumerate(findings):
-            lines = [] if number else [f"{this[0]}: {this[1]} {this[2]}"]
+            lines = [] if number else [_place(finding)]
             services = ", ".join(f"{s['name']}:{s['port']}" for s in finding["services"])
-            lines.extend(_wrapped("  ", f"port {finding['port']}: {finding['impact']}; Service {services}; pods {_some(finding['pods'])}", columns, 2))
+            pods = f"{len(finding['pods'])} pods" if brief else f"pods {_some(finding['pods'])}"
+            lines.extend(_wrapped("  ", f"port {finding['port']}: {finding['impact']}; Service {services}; {pods}", columns, 2))
             facts = [
                 ("listens", ", ".join(_held(finding, listener) for listener in finding["listeners"])),
                 ("why", finding["reason"]),
@@ -135,7 +174,7 @@ def _findings(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]:
                 ("cure", _cure(finding, remedies.get(finding["id"]))),
                 ("accept", f"check_listeners_waivers: [{{match: id == '{finding['id']}', reason: ...}}]"),
             ]
-            lines.extend(_facts(facts, columns, verbose))
+            lines.extend(_facts(facts, columns, verbose, brief))
             if verbose:
                 lines.extend(f"    {one}" for one in as_istioctl(finding))
             yield Block(lines, finding["impact"], this)
@@ -167,18 +206,31 @@ def _unchecked(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]
         yield Block([*lines, *_facts(facts, columns, verbose)], reason)
 
 
-def _without_unchecked(report: Report, fail_on: t.Sequence[str]) -> str:
-    if not report.get("unchecked") or "unchecked" not in fail_on:
-        return ""
-    return f"To go on without the pods that were not checked: check_listeners_fail_on: [{', '.join(name for name in fail_on if name != 'unchecked')}]"
+def _on_unchecked(report: Report, fail_on: t.Sequence[str], recorded: bool) -> t.Iterator[str]:
+    if report.get("unchecked") and recorded:
+        yield "This is a record of a cluster: what is to be done about a pod counts where that is recorded, and then it is recorded again."
+    if report.get("unchecked") and "unchecked" in fail_on:
+        yield f"To go on without the pods that were not checked: check_listeners_fail_on: [{', '.join(name for name in fail_on if name != 'unchecked')}]"
 
 
 def _unlistened(report: Report, fail_on: t.Sequence[str], columns: int) -> t.Iterator[Block]:
     if "not_listening" in fail_on:
         for record in report.get("not_listening") or ():
-            workload = record["workload"]
-            text = f"Nothing listens: {record['namespace']}: {workload['kind']} {workload['name']} port {record['port']}: {record['reason']}"
-            yield Block(_wrapped("", text, columns, 2), "not_listening")
+            yield Block(_wrapped("", f"Nothing listens: {_place(record)} port {record['port']}: {record['reason']}", columns, 2), "not_listening")
+
+
+def _probes(report: Report, columns: int) -> t.Iterator[Block]:
+    for record, note in _failing_probes(report):
+        yield Block(_wrapped("", f"Remediated, but for a probe: {_place(record)} port {record['port']}: {note}", columns, 2), "probe")
+
+
+def _failing_probes(report: Report) -> t.Iterator[tuple[dict[str, t.Any], str]]:
+    """What other notes there are on remediated ports asks nothing of anybody."""
+    return ((record, note) for record in report.get("remediated") or () for note in record.get("notes") or () if in_spite_of_sidecar(note))
+
+
+def _place(record: dict[str, t.Any]) -> str:
+    return f"{record['namespace']}: {record['workload']['kind']} {record['workload']['name']}"
 
 
 def _hints(report: Report, columns: int) -> t.Iterator[Block]:
@@ -188,23 +240,38 @@ def _hints(report: Report, columns: int) -> t.Iterator[Block]:
 
 def _shown(blocks: t.Sequence[Block], room: int, name: str, reports: t.Sequence[str], columns: int) -> list[str]:
     """The first of the blocks, at least one, as far as there is room, and a count of the others."""
-    if sum(len(block.lines) for block in blocks) <= room:
-        return [line for block in blocks for line in block.lines]
-    lines: list[str] = []
-    for number, block in enumerate(blocks):
-        if number and len(lines) + len(block.lines) > room - 2:
-            left = blocks[number:]
-            kinds = ", ".join(f"{count} {what}" for what, count in collections.Counter(b.what for b in left).items())
-            places = {b.of for b in left if b.of}
-            among = f" of {len(places)} workloads" if places else ""
-            where = "the report holds them" if reports else "-v shows them, check_listeners_report_dir writes them to a file"
-            return [*lines, *_wrapped("", f"And {len(left)} more {name}{among} ({kinds}): {where}.", columns, 2)]
-        lines.extend(block.lines)
-    return lines
+    if _height(_all(blocks), columns) <= room:
+        return _all(blocks)
+    for number in range(1, len(blocks)):
+        more = _more(blocks[number + 1 :], name, reports, columns)
+        if _height([*_all(blocks[: number + 1]), *more], columns) > room:
+            return [*_all(blocks[:number]), *_more(blocks[number:], name, reports, columns)]
+    return _all(blocks)
 
 
-def _facts(facts: t.Iterable[tuple[str, str]], columns: int, verbose: bool) -> list[str]:
-    """Names and texts in two columns; what is long is cut unless `verbose`, but never what is there to be copied."""
+def _more(left: t.Sequence[Block], name: str, reports: t.Sequence[str], columns: int) -> list[str]:
+    if not left:
+        return []
+    kinds = ", ".join(f"{count} {what}" for what, count in collections.Counter(block.what for block in left).items())
+    places = {block.of for block in left if block.of}
+    among = f" of {len(places)} workloads" if places else ""
+    where = "the report holds them" if reports else "-v shows them, check_listeners_report_dir writes them to a file"
+    return _wrapped("", f"And {len(left)} more {name}{among} ({kinds}): {where}.", columns, 2)
+
+
+def _all(blocks: t.Sequence[Block]) -> list[str]:
+    return [line for block in blocks for line in block.lines]
+
+
+def _height(lines: t.Iterable[str], columns: int) -> int:
+    """How many lines the screen makes of these: it breaks names that are longer than itself."""
+    return sum(-(-len(line) // columns) or 1 for line in lines)
+
+
+def _facts(facts: t.Iterable[tuple[str, str]], columns: int, verbose: bool, brief: bool = False) -> list[str]:
+    """Names and texts in two columns, in one if `brief`; what is long is cut unless `verbose`, but never what is there to be copied."""
+    if brief:
+        return [line for name, text in facts if name in IN_BRIEF for line in _wrapped("    ", f"{name}: {text}", columns, 2)]
     lines = []
     for name, text in facts:
         wrapped = _wrapped("    ", f"{name:{LABEL}}{text}", columns, LABEL)
@@ -218,7 +285,7 @@ def _wrapped(indent: str, text: str, columns: int, hanging: int) -> list[str]:
     """Broken at spaces only: a name or an address stays whole, and can be copied."""
     return textwrap.wrap(
         text,
-        max(columns, SMALLEST.columns),
+        max(columns, NARROWEST),
         initial_indent=indent,
         subsequent_indent=indent + " " * hanging,
         break_long_words=False,
@@ -233,17 +300,12 @@ def _held(finding: dict[str, t.Any], listener: str) -> str:
     return f"{listener} ({', '.join(whose)})" if whose else listener
 
 
-def _last(report: Report, fail_on: t.Sequence[str], failure: str | None) -> str:
-    summary = report.get("summary") or {}
-    count = {name: summary.get(name, 0) for name in ("ports", "workloads", "pods_read", "pods")}
-    looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count)
-    if failure:
-        return f"The check could not be made: {failure}"
-    stop = blocking(report, fail_on)
-    if stop:
-        return f"Do not upgrade yet: {', '.join(stop)} ({looked})."
-    rest = [f"{summary[name]} {name}" for name in ("findings", "waived", "remediated", "unchecked", "not_listening") if summary.get(name)]
-    return f"Nothing stands in the way of the upgrade ({looked}{'; ' if rest else ''}{', '.join(rest)})."
+def _places(reports: t.Sequence[str]) -> str:
+    """Where the reports are; the directory once, if it is the same."""
+    directories = {report.rpartition("/")[0] for report in reports}
+    if len(reports) > 1 and len(directories) == 1:
+        return f"Reports in {directories.pop() or '/'}: {', '.join(report.rpartition('/')[2] for report in reports)}"
+    return f"Reports: {', '.join(reports)}" if reports else ""
 
 
 def _some(names: t.Sequence[str]) -> str:

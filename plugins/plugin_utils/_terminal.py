@@ -19,8 +19,9 @@ import sys
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import Screen
 
-FRAME = Screen(columns=12, lines=9)
-"""What the default callback puts around a message: indentation, quotes and a comma; banner, braces and recap."""
+FRAME = Screen(columns=12, lines=12)
+"""What the default callback puts around a message: indentation, quotes and a comma, and below it two brackets, twice that no host is left, the recap of
+one host and the prompt. What stands above it, the error that ansible-core 2.19 and later show with their source, may leave the screen."""
 
 
 def _size() -> os.terminal_size | None:

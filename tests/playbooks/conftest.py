@@ -81,10 +81,18 @@ class Terminal:
 
 @pytest.fixture()
 def play(tmp_path):
-    """Plays a playbook, the gate if none is given, with variables; `inventory` maps hosts to variables of their own."""
+    """Plays a playbook, the gate if none is given, with variables; `inventory` maps hosts to variables of their own.
+
+    With `terminal` standard error is one, with `screen` all that is written goes to it, and it alone says how large it is.
+    """
 
     def play_it(
-        *arguments: str, playbook: str | list[t.Any] = GATE, inventory: dict[str, t.Any] | None = None, terminal: bool = False, **variables: t.Any
+        *arguments: str,
+        playbook: str | list[t.Any] = GATE,
+        inventory: dict[str, t.Any] | None = None,
+        terminal: bool = False,
+        screen: bool = False,
+        **variables: t.Any,
     ) -> Played:
         facts = tmp_path / "facts.json"
         facts.unlink(missing_ok=True)
@@ -95,13 +103,16 @@ def play(tmp_path):
             (tmp_path / "inventory.json").write_text(json.dumps({"all": {"hosts": inventory}}), encoding="utf-8")
             arguments = ("-i", str(tmp_path / "inventory.json"), *arguments)
         (tmp_path / "variables.json").write_text(json.dumps(variables), encoding="utf-8")
-        with Terminal() if terminal else contextlib.nullcontext() as screen:
+        known = environment(facts, tmp_path)
+        if screen:
+            del known["COLUMNS"], known["LINES"]
+        with Terminal() if terminal or screen else contextlib.nullcontext() as on:
             done = subprocess.run(
                 [tool("ansible-playbook"), playbook, "-e", f"@{tmp_path / 'variables.json'}", *arguments],
-                cwd=tmp_path, env=environment(facts, tmp_path), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=screen.end if screen else subprocess.STDOUT, text=True, timeout=240, check=False,
+                cwd=tmp_path, env=known, stdin=subprocess.DEVNULL, stdout=on.end if on and screen else subprocess.PIPE,
+                stderr=on.end if on else subprocess.STDOUT, text=True, timeout=240, check=False,
             )  # fmt: skip
-        return Played(done.returncode, done.stdout, json.loads(facts.read_text("utf-8")) if facts.exists() else {}, screen.text if screen else "")
+        return Played(done.returncode, done.stdout or "", json.loads(facts.read_text("utf-8")) if facts.exists() else {}, on.text if on else "")
 
     return play_it
 

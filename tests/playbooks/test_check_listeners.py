@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import pathlib
 import stat
+import tempfile
 
 import pytest
 import yaml
@@ -95,6 +96,23 @@ def test_an_expired_waiver_stops_the_play_and_says_so(play, record):
     played = play(check_listeners_snapshot_src=record(), check_listeners_waivers=waivers)
     assert played.code == 2
     assert "expired on 2020-01-01" in played.verdict()
+
+
+DEMO = pathlib.Path(__file__).resolve().parents[2] / "playbooks/files/demo_before.json"
+
+
+@pytest.mark.parametrize("reports", [False, True])
+def test_on_a_small_terminal_the_first_finding_can_still_be_seen_when_the_play_has_ended(play, reports):
+    with tempfile.TemporaryDirectory(prefix="reports-", dir="/tmp") as place:  # a path of no more than ordinary length
+        played = play(screen=True, check_listeners_snapshot_src=str(DEMO), **({"check_listeners_report_dir": place} if reports else {}))
+    assert played.code == 2
+    written = played.terminal.replace("\r\n", "\n")
+    rows = [line[start : start + 80] for line in written.split("\n") for start in range(0, max(len(line), 1), 80)]
+    seen = "\n".join(rows[-24:])  # the last, empty one is the prompt's
+    assert "ist0143: Deployment go-localhost" in seen
+    for said in ("port 8080: breaks_on_upgrade", "127.0.0.1:8080", "cure: create Sidecar", "accept: check_listeners_waivers", "And 3 more findings"):
+        assert said in seen
+    assert "Do not upgrade yet: 4 breaks_on_upgrade" in seen and ("Reports in /tmp/reports-" in seen) is reports
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -54,6 +54,14 @@ def test_every_filter_is_documented_and_every_document_has_its_filter():
     assert {name: text["name"] for name, text in documented.items()} == {name: name for name in FILTERS}
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "8", "12", "13"])
+def test_a_verdict_is_given_on_a_terminal_of_no_width_to_speak_of(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", columns)
+    lines = FILTERS["verdict"](cluster.report(), ["breaks_on_upgrade"])
+    assert lines[0] == "shop: Deployment web" and len(lines) < 15
+
+
 def test_tagged_input_becomes_plain():
     plain = precheck._plain(tagged({"a": [1, True, None, "x", {"b": 2.5}]}))
     assert plain == {"a": [1, True, None, "x", {"b": 2.5}]}

@@ -10,12 +10,17 @@ import pytest
 import yaml
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _ladder
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import ADVICE, Screen, clusters, verdict
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import ADVICE, Screen, clusters, outcome, verdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import compile_waivers
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 ALL = ["breaks_on_upgrade", "unreachable", "unknown", "unchecked"]
 WIDE = Screen(1000, 1000)
+PROBED = cluster.pod(
+    probes={"readinessProbe": {"httpGet": {"path": "/app-health/app/readyz", "port": 15020}}},
+    env={PROBERS_ENV: '{"/app-health/app/readyz": {"httpGet": {"path": "/", "port": 8080}}}'},
+)
 
 
 def many(workloads, ports=1, unread=0):
@@ -33,6 +38,12 @@ def many(workloads, ports=1, unread=0):
     )
 
 
+def ending(lines):
+    """What the lines come to: the last that is not indented, and what it goes on with."""
+    start = max(number for number, line in enumerate(lines) if not line.startswith(" "))
+    return " ".join(line.strip() for line in lines[start:])
+
+
 def test_a_finding_is_said_with_everything_that_is_needed_to_deal_with_it():
     report = cluster.report(target="1.24")
     (finding,) = report["findings"]
@@ -47,11 +58,10 @@ def test_a_finding_is_said_with_everything_that_is_needed_to_deal_with_it():
     ]
 
 
-@pytest.mark.parametrize("columns", [69, 100, 1000])
-def test_the_line_that_accepts_a_finding_does_so_however_wide_the_screen_is(columns):
-    lines = verdict(cluster.report(), ALL, screen=Screen(columns, 40))
-    start = next(n for n, line in enumerate(lines) if line.lstrip().startswith("accept"))
-    waivers = yaml.safe_load("\n".join([lines[start].replace("accept  ", "        "), *lines[start + 1 : -1]]))["check_listeners_waivers"]
+@pytest.mark.parametrize("screen", [Screen(68, 12), Screen(69, 40), Screen(100, 40), Screen(1000, 40)])
+def test_the_line_that_accepts_a_finding_does_so_however_wide_the_screen_is(screen):
+    text = "\n".join(verdict(cluster.report(), ALL, screen=screen)).partition("Do not upgrade yet")[0]
+    waivers = yaml.safe_load(text[text.index("check_listeners_waivers") :])["check_listeners_waivers"]
     assert len(compile_waivers(waivers)) == 1
     assert cluster.report(waivers=waivers)["findings"] == []
 
@@ -78,13 +88,46 @@ def test_the_verdict_fits_the_screen_and_what_is_left_out_is_counted(workloads, 
     left_out = [line for line in lines if line.startswith("And ") and " more findings of " in line]
     assert shown + sum(int(line.split()[1]) for line in left_out) == len(report["findings"])
     assert any(line.startswith("Not checked, timeout: ") for line in lines) == bool(unread)
-    assert lines[-1].startswith("Do not upgrade yet: ")
+    assert ending(lines) == outcome(report, ALL)
+
+
+@pytest.mark.parametrize("screen", [Screen(0, 0), Screen(-4, 24), Screen(-11, -9), Screen(1, 1)])
+def test_a_screen_too_small_for_anything_shows_the_first_finding_in_brief(screen):
+    lines = verdict(many(5, unread=1), ALL, screen=screen)
+    assert lines == verdict(many(5, unread=1), ALL, screen=Screen(60, max(1, screen.lines)))
+    assert len(lines) <= max(15, screen.lines)
+
+
+def test_on_a_small_screen_the_reasons_fall_before_the_findings_and_what_is_there_to_be_copied_stays():
+    lines = verdict(many(4, unread=1), ALL, screen=Screen(68, 12), reports=["/tmp/reports/localhost.html"])
+    assert lines == [
+        "shop: StatefulSet app-000",
+        "  port 8080: breaks_on_upgrade; Service app-000:8080; 1 pods",
+        "    listens: 127.0.0.1:8080",
+        "    cure: bind to 0.0.0.0 or ::, or take the port out of the Service",
+        "    accept: check_listeners_waivers: [{match: id ==",
+        "      'IST0143/shop/StatefulSet/app-000/8080', reason: ...}]",
+        "And 4 more entries of 3 workloads (3 breaks_on_upgrade, 1 timeout):",
+        "  the report holds them.",
+        "Reports: /tmp/reports/localhost.html",
+        "Do not upgrade yet: 4 breaks_on_upgrade, 1 unchecked (5 exposed",
+        "  ports of 5 workloads, 4 of 5 pods read).",
+    ]
+
+
+def test_no_line_is_wider_than_the_screen_but_for_a_name_that_is_to_be_copied():
+    report = many(4, unread=1)
+    for columns in (60, 68, 100):
+        lines = verdict(report, ALL, screen=Screen(columns, 40), reports=["/tmp/reports/localhost.html"], server="https://api.production.example:6443")
+        assert max(map(len, lines)) <= columns
 
 
 def test_what_is_left_out_is_said_to_be_in_the_report_and_where_that_is():
     lines = verdict(many(60), ALL, screen=Screen(100, 20), reports=["/tmp/east.html", "/tmp/east.json"])
     assert any(line.startswith("And 58 more findings of 58 workloads (58 breaks_on_upgrade): the report holds them.") for line in lines)
-    assert lines[-2] == "Reports: /tmp/east.html, /tmp/east.json"
+    assert lines[-2] == "Reports in /tmp: east.html, east.json"
+    assert "Reports: /tmp/east.html" in verdict(many(60), ALL, reports=["/tmp/east.html"])
+    assert "Reports: /a/east.html, /b/east.json" in verdict(many(60), ALL, reports=["/a/east.html", "/b/east.json"])
 
 
 def test_verbose_leaves_nothing_out_and_speaks_like_istioctl():
@@ -113,6 +156,18 @@ def test_pods_that_were_not_read_are_grouped_by_the_reason_with_what_to_do():
     ]
 
 
+@pytest.mark.parametrize("reason", ["no_tool", "forbidden"])
+def test_advice_to_read_from_the_node_names_all_that_it_takes(reason):
+    assert "check_listeners_socket_source: " in ADVICE[reason] and "check_listeners_node_probe_image" in ADVICE[reason]
+
+
+def test_over_a_record_the_advice_is_said_to_count_where_it_was_recorded():
+    said = "This is a record of a cluster: "
+    assert [line.startswith(said) for line in verdict(many(1, unread=1), ALL, screen=WIDE, recorded=True)].count(True) == 1
+    assert not any(line.startswith(said) for line in verdict(many(1, unread=1), ALL, screen=WIDE))
+    assert not any(line.startswith(said) for line in verdict(many(1), ALL, screen=WIDE, recorded=True))
+
+
 def test_the_rule_for_a_forbidden_pod_is_one_that_kubernetes_takes():
     rule = yaml.safe_load(ADVICE["forbidden"][ADVICE["forbidden"].index("{") : ADVICE["forbidden"].index("}") + 1])
     assert rule == {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}
@@ -129,6 +184,61 @@ def test_what_nothing_listens_on_is_named_where_it_stops_the_play():
     assert verdict(report, ["not_listening"], screen=WIDE)[0].startswith("Nothing listens: shop: Deployment web port 8080: ")
 
 
+def test_a_probe_that_fails_in_spite_of_the_sidecar_is_said_though_nothing_stands_in_the_way():
+    report = cluster.report([PROBED], sidecars=[cluster.sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})], target="1.24")
+    (note,) = report["remediated"][0]["notes"]
+    assert verdict(report, ALL, screen=WIDE) == [
+        f"Remediated, but for a probe: shop: Deployment web port 8080: {note}",
+        "Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read; 1 remediated). Probes that fail in spite of a remedy: 1.",
+    ]
+    assert outcome(report, ALL).endswith("; 1 remediated). Probes that fail in spite of a remedy: 1.")
+
+
+def test_other_notes_on_what_is_remediated_are_for_the_reports():
+    report = cluster.report([cluster.pod()], sidecars=[cluster.sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})], target="1.24")
+    report["remediated"][0]["notes"] = ["1 of its pods was not read but judged by the sockets of pod web-7d4b9-b."]
+    assert verdict(report, ALL, screen=WIDE) == ["Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read; 1 remediated)."]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The last line
+
+UNWRITTEN = "snapshot_dest: /no/such/record.json cannot be written: No such file or directory"
+LOOKED = "1 exposed ports of 1 workloads, 1 of 1 pods read"
+
+
+@pytest.mark.parametrize(
+    ("report", "failure", "said"),
+    [
+        (cluster.report(), None, f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED})."),
+        (cluster.report(), UNWRITTEN, f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED}). What failed: {UNWRITTEN}"),
+        (cluster.report(binds=("0.0.0.0:8080",)), UNWRITTEN, f"Nothing stands in the way of the upgrade ({LOOKED}). What failed: {UNWRITTEN}"),
+        (cluster.report([], []), UNWRITTEN, f"Nothing stands in the way of the upgrade ({LOOKED.replace('1', '0')}). What failed: {UNWRITTEN}"),
+        (cluster.report(tables=[], unread=[]), "no pod may be read: why", "The check could not be made: no pod may be read: why"),
+        ({"findings": [], "summary": {}}, "no cluster", "The check could not be made: no cluster"),
+        ({}, "no cluster", "The check could not be made: no cluster"),
+    ],
+)
+def test_a_failure_denies_no_check_that_was_made(report, failure, said):
+    assert outcome(report, ALL, failure) == said
+    assert verdict(report, ALL, failure, screen=WIDE)[-1] == said
+
+
+def test_the_last_line_says_of_which_cluster_it_speaks():
+    assert outcome(cluster.report(), ALL, server="https://10.0.0.1:6443") == f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED} on https://10.0.0.1:6443)."
+    fine = cluster.report(binds=("0.0.0.0:8080",))
+    assert verdict(fine, ALL, screen=WIDE, server="https://10.0.0.1:6443") == [f"Nothing stands in the way of the upgrade ({LOOKED} on https://10.0.0.1:6443)."]
+
+
+def test_a_bad_expression_keeps_its_caret_under_the_place_on_every_screen():
+    failure = f"waivers[0].match: invalid JMESPath: x:\n{'a' * 90} {'b' * 90}\n{' ' * 91}^"
+    assert verdict({}, ALL, failure, screen=Screen(68, 12)) == f"The check could not be made: {failure}".split("\n")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Any text
+
+
 def test_no_part_of_a_report_reaches_the_terminal_as_it_is():
     evil = "\x1b[2J\x9b2J\r\n\u202eevil"
     report = many(1, unread=1)
@@ -136,11 +246,10 @@ def test_no_part_of_a_report_reaches_the_terminal_as_it_is():
         record.update({name: evil for name, value in record.items() if isinstance(value, str) and name != "impact"})
     report["findings"][0].update(notes=[evil], listeners=[evil], pods=[evil], workload={"kind": evil, "name": evil})
     report["hints"] = [evil]
-    lines = verdict(report, ALL, failure=evil, screen=WIDE, reports=[evil], verbose=True)
+    lines = verdict(report, ALL, failure=evil, screen=WIDE, reports=[evil], verbose=True, server=evil)
     assert "evil" in lines[-1]
-    assert all(line.isprintable() for line in lines)
-    outcome = {"passed": False, "verdict": evil}
-    assert all(line.isprintable() for line in clusters([evil], [outcome]))
+    assert all(line.isprintable() for line in [*lines, *outcome(report, ALL, evil, evil).split("\n")])
+    assert all(line.isprintable() for line in clusters([evil], [{"passed": False, "verdict": evil}]))
 
 
 def test_many_clusters_are_summed_up_host_by_host():
