@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import re
 import typing as t
 
@@ -54,16 +55,18 @@ def compile_waivers(entries: t.Sequence[t.Mapping[str, t.Any]] | None) -> list[W
 
         where = f"waivers[{number}]"
         match = str(entry.get("match") or "")
-        if not str(entry.get("reason") or "").strip():
-            raise WaiverError(f"{where}.reason: a waiver says why")
+        reason = str(entry.get("reason") or "").strip()
+        if not re.search(r"\w", reason):  # the `...` of the line that the verdict gives to copy is none
+            raise WaiverError(f"{where}.reason: a waiver says why; write it in words" + (f" in place of {reason}" if reason else ""))
         try:
             expression = jmespath.compile(match)
         except jmespath.exceptions.JMESPathError as error:
             raise WaiverError(f"{where}.match: invalid JMESPath: {error}") from error
-        mistake = next(_mistakes(expression.parsed, jmespath.functions.Functions.FUNCTION_TABLE), None)
+        functions = jmespath.functions.Functions.FUNCTION_TABLE
+        mistake = next(itertools.chain(_mistakes(expression.parsed, functions), _type_mistakes(expression)), None)
         if mistake:
             raise WaiverError(f"{where}.match: {mistake[0]} at column {_column(match, mistake[1])}: {match}")
-        compiled.append(Waiver(match, str(entry["reason"]).strip(), _day(entry.get("until"), where), expression))
+        compiled.append(Waiver(match, reason, _day(entry.get("until"), where), expression))
     return compiled
 
 
@@ -84,6 +87,57 @@ def _mistakes(node: t.Any, functions: t.Mapping[str, t.Any]) -> t.Iterator[tuple
         elif node.get("type") == "slice" and children[2] == 0:
             yield "a slice with a step of 0", r":\s*-?0+\s*\]"
         yield from _mistakes(children, functions)
+
+
+SAMPLE = {
+    "id": "IST0143/shop/Deployment/web/8080",
+    "code": "IST0143",
+    "level": "Error",
+    "message": "Port 8080 is exposed in a Service but listens on localhost. It will not be exposed to other pods.",
+    "documentation_url": "https://istio.io/latest/docs/reference/config/analysis/ist0143/",
+    "namespace": "shop",
+    "workload": {"kind": "Deployment", "name": "web"},
+    "pods": ["web-7d4b9c5f6-x2x7k"],
+    "port": 8080,
+    "services": [{"name": "web", "port": 80, "port_name": "http"}],
+    "listeners": ["127.0.0.1:8080"],
+    "impact": "breaks_on_upgrade",
+    "reason": "It listens on 127.0.0.1:8080 only.",
+    "remedy": "create_sidecar",
+    "notes": ["A note."],
+    "processes": [{"listener": "127.0.0.1:8080", "container": "app", "process": "server"}],
+}
+"""A finding with all that one can hold."""
+
+BARE = {name: [] if name == "notes" else value for name, value in SAMPLE.items() if name != "processes"}
+"""One without what it need not hold."""
+
+
+def _type_mistakes(expression: t.Any) -> t.Iterator[tuple[str, str]]:
+    """What an expression asks of a value that is of another type in every finding, such as the beginning of a port, each with a pattern for its text.
+
+    Each side of `&&` and `||` is tried by itself, too, since the other may spare it over a sample. Then a value that is missing is no mistake: the
+    other side may well ask for it.
+    """
+    import jmespath
+
+    sides = [type(expression)(expression.expression, side) for side in _sides(expression.parsed)]
+    for part, finding in ((expression, SAMPLE), (expression, BARE), *((side, SAMPLE) for side in sides)):
+        try:
+            part.search(finding)
+        except jmespath.exceptions.JMESPathTypeError as error:
+            if part is expression or error.actual_type != "null":
+                found = "nothing" if error.current_value is None else f"{error.actual_type} {str(error.current_value)[:60]}"
+                yield f"{error.function_name}() wants {' or '.join(error.expected_types)}, found {found},", rf"\b{error.function_name}\s*\("
+        except TypeError as error:  # Python's own, of a comparison: "'>' not supported between ..."
+            operator = str(error).split("'")[1]
+            yield f"{operator} compares a number with text", rf"{operator}(?!=)"
+
+
+def _sides(node: t.Mapping[str, t.Any]) -> t.Iterator[t.Any]:
+    for child in node["children"] if node["type"] in ("and_expression", "or_expression") else ():
+        yield child
+        yield from _sides(child)
 
 
 def _column(match: str, pattern: str) -> int:

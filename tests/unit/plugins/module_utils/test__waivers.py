@@ -105,6 +105,20 @@ def test_a_waiver_that_matches_nothing_is_reported():
         ({"match": "length(pods, notes)"}, "length() takes 1 argument, not 2, at column 0"),
         ({"match": "not_null()"}, "not_null() takes 1 argument, not 0,"),
         ({"match": "pods[::0]"}, "waivers[0].match: a slice with a step of 0 at column 6: pods[::0]"),
+        ({"match": "starts_with(port, '80')"}, "waivers[0].match: starts_with() wants string, found number 8080, at column 0: starts_with(port, '80')"),
+        ({"match": "contains(port, '8')"}, "contains() wants array or string, found number 8080, at column 0"),
+        ({"match": "join(',', port)"}, "join() wants array-string, found number 8080, at column 0"),
+        ({"match": "port > '80'"}, "waivers[0].match: > compares a number with text at column 5: port > '80'"),
+        ({"match": "port>=`1` && port < '9'"}, "< compares a number with text at column 18"),
+        ({"match": "namespace == 'a' && starts_with(port, '8')"}, "starts_with() wants string, found number 8080, at column 20"),
+        ({"match": "namespace == 'a' && (code == 'b' || starts_with(workload, 'w'))"}, "found object {'kind': 'Deployment', 'name': 'web'}, at column 36"),
+        ({"match": "services[?starts_with(port, '8')]"}, "starts_with() wants string, found number 80, at column 10"),
+        ({"match": "starts_with(prot, '8')"}, "starts_with() wants string, found nothing, at column 0"),
+        ({"match": "contains(notes[0], 'x')"}, "contains() wants array or string, found nothing, at column 0"),
+        ({"match": "contains(processes, 'x')"}, "contains() wants array or string, found nothing, at column 0"),
+        ({"match": "max_by(services, &port_names)"}, "max_by() wants number or string, found nothing, at column 0"),
+        ({"match": "port", "reason": " ... "}, "waivers[0].reason: a waiver says why; write it in words in place of ..."),
+        ({"match": "port", "reason": "-"}, "waivers[0].reason: a waiver says why; write it in words in place of -"),
         ({"match": "port", "reason": ""}, "waivers[0].reason: a waiver says why"),
         ({"match": "port", "reason": "  "}, "waivers[0].reason: a waiver says why"),
         ({"match": "port", "reason": None}, "waivers[0].reason: a waiver says why"),
@@ -125,11 +139,16 @@ def test_the_entry_that_is_wrong_is_named():
         compile_waivers([{"match": "port", "reason": "ok"}, {"match": "[", "reason": "ok"}])
 
 
-@pytest.mark.parametrize("match", ["length(port)", "starts_with(port, 'x')", "max_by(services, &port_names)"])
+@pytest.mark.parametrize("match", ["namespace == 'late' && length(prot)", "pods[1] && starts_with(pods[2], 'x')"])
 def test_a_waiver_that_cannot_be_evaluated_over_a_finding_says_over_which(match):
     with pytest.raises(WaiverError) as error:
-        judged({"match": match})
+        judged({"match": match}, findings=[{**FINDING, "namespace": "late", "pods": ["web-1", "web-2"]}])
     assert match in str(error.value) and FINDING["id"] in str(error.value)
+
+
+@pytest.mark.parametrize("match", ["notes[1] && contains(notes[1], 'x')", "processes && contains(processes[].process, 'java')", "impact == 'no' && pods[3]"])
+def test_a_waiver_may_ask_first_for_what_not_every_finding_has(match):
+    assert compile_waivers([{"match": match, "reason": "accepted"}])
 
 
 def test_no_waivers_are_no_waivers():

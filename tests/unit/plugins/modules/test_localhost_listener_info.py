@@ -20,6 +20,7 @@ pytest.importorskip("websocket")
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import BARE, SAMPLE
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info as module
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
@@ -161,6 +162,11 @@ BAD_OPTIONS = {
     "no time for a probe": ({"node_probe_timeout": 0}, "node_probe_timeout: wanted a number above 0, found 0"),
     "a waiver without a reason": ({"waivers": [{"match": "true"}]}, "missing required arguments: reason found in waivers"),
     "a waiver with an empty reason": ({"waivers": [{"match": "true", "reason": " "}]}, "waivers[0].reason: a waiver says why"),
+    "a waiver whose reason was not written": ({"waivers": [{"match": "true", "reason": "..."}]}, "waivers[0].reason: a waiver says why"),
+    "a waiver that takes a port for text": (
+        {"waivers": [{"match": "starts_with(port, '80')", "reason": "x"}]},
+        "waivers[0].match: starts_with() wants string, found number 8080, at column 0",
+    ),
     "a waiver that is no JMESPath": ({"waivers": [{"match": "port == ", "reason": "x"}]}, "waivers[0].match: invalid JMESPath: "),
     "a waiver with an unknown function": ({"waivers": [{"match": "nosuch(@)", "reason": "x"}]}, "waivers"),
     "a waiver until a day that is none": (
@@ -184,6 +190,31 @@ def test_a_bad_option_is_named_before_the_cluster_is_contacted(case):
 def test_the_column_of_a_bad_expression_is_shown():
     assert "at column 5" in play(waivers=[{"match": "port port", "reason": "x"}]).message
     assert '"port == "\n         ^' in play(waivers=[{"match": "port == ", "reason": "x"}]).message
+
+
+def test_a_waiver_that_fails_over_a_finding_only_costs_no_part_of_the_report(record):
+    ended = play(snapshot_src=record, waivers=[{"match": "true || id", "reason": "x"}, {"match": "impact == 'breaks_on_upgrade' && pods[0]", "reason": "x"}])
+    assert ended.code == 0
+    late = {"match": "pods[0] == 'web-7d4b9-a' && starts_with(prot, '8')", "reason": "x"}
+    ended = play(snapshot_src=record, waivers=[late])
+    assert ended.code == 1 and ended.message.startswith("waivers: ") and ended.message.count("IST0143/shop/Deployment/web/8080") == 1
+    assert [finding["port"] for finding in ended.result["findings"]] == [8080] and ended.result["summary"]["pods_read"] == 1
+
+
+def test_waivers_are_tried_over_a_sample_of_the_shape_that_is_documented():
+    returned = yaml.safe_load(module.RETURN)["findings"]["contains"]
+    assert set(SAMPLE) == set(returned)
+    for name, value in returned.items():
+        assert type(SAMPLE[name]).__name__ == value["type"], name
+        assert not value["sample"] or shape(SAMPLE[name]) == shape(value["sample"]), name
+    (found,) = cluster.report(target="1.24")["findings"]
+    assert shape({**found, "notes": []}) == shape(BARE)
+
+
+def shape(value):
+    if isinstance(value, dict):
+        return {name: shape(item) for name, item in value.items()}
+    return [shape(item) for item in value] if isinstance(value, list) else type(value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
