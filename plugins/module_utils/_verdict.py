@@ -117,27 +117,24 @@ def verdict(
 
 def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None, server: str = "") -> str:
     """What the check comes to: one line, or more where `failure`, what went wrong, has more."""
+    if failure and not was_made(report):
+        return "\n".join(map(printable, f"The check could not be made: {failure}".split("\n")))
     summary = report.get("summary") or {}
     count = {name: summary.get(name, 0) for name in ("ports", "workloads", "pods_read", "pods")}
     looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count) + (f" on {server}" if server else "")
-    stop = blocking(report, fail_on) if was_made(report) else []
-    probes = sum(1 for _record, _note in _failing_probes(report))
-    if failure and not was_made(report):
-        said = f"The check could not be made: {failure}"
-    elif stop:
+    stop = [*blocking(report, fail_on), *([failure] if failure else [])]
+    if stop:
         said = f"Do not upgrade yet: {', '.join(stop)} ({looked})."
     else:
         rest = [f"{summary[name]} {name}" for name in ("findings", "waived", "remediated", "unchecked", "not_listening") if summary.get(name)]
         said = f"Nothing stands in the way of the upgrade ({looked}{'; ' if rest else ''}{', '.join(rest)})."
-    said += f" Probes that fail in spite of a remedy: {probes}." if probes else ""
-    said += f" What failed: {failure}" if failure and was_made(report) else ""
-    return "\n".join(map(printable, said.split("\n")))
+    probes = len(list(failing_probes(report)))
+    return printable(f"{said} Probes that fail in spite of a remedy: {probes}." if probes else said)
 
 
 def was_made(report: Report) -> bool:
-    """Whether the cluster was looked at, whatever went wrong then: not if there are pods and none was read."""
-    summary = report.get("summary") or {}
-    return bool(summary) and bool(summary.get("pods_read") or not summary.get("pods"))
+    """Whether the cluster was looked at, whatever went wrong then."""
+    return bool((report.get("summary") or {}).get("pods_read"))
 
 
 def clusters(hosts: t.Sequence[str], outcomes: t.Sequence[t.Mapping[str, t.Any]], screen: Screen | None = None) -> list[str]:
@@ -220,12 +217,12 @@ def _unlistened(report: Report, fail_on: t.Sequence[str], columns: int) -> t.Ite
 
 
 def _probes(report: Report, columns: int) -> t.Iterator[Block]:
-    for record, note in _failing_probes(report):
+    for record, note in failing_probes(report):
         yield Block(_wrapped("", f"Remediated, but for a probe: {_place(record)} port {record['port']}: {note}", columns, 2), "probe")
 
 
-def _failing_probes(report: Report) -> t.Iterator[tuple[dict[str, t.Any], str]]:
-    """What other notes there are on remediated ports asks nothing of anybody."""
+def failing_probes(report: Report) -> t.Iterator[tuple[dict[str, t.Any], str]]:
+    """The remediated ports with a probe that fails all the same, and the note that says so. Their other notes ask nothing of anybody."""
     return ((record, note) for record in report.get("remediated") or () for note in record.get("notes") or () if in_spite_of_sidecar(note))
 
 

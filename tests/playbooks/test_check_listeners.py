@@ -176,6 +176,14 @@ def test_what_was_seen_before_a_failure_is_kept_and_fails_the_play_all_the_same(
     assert played.verdict().splitlines()[-1].startswith('The check could not be made: no pod may be read: User "jane" cannot create')
 
 
+def test_a_snapshot_that_cannot_be_written_denies_no_check_that_was_made(play, record):
+    played = play(check_listeners_snapshot_src=record(), check_listeners_snapshot_dest="/no/such/record.json")
+    assert (played.code, played.passed) == (2, False)
+    last = played.verdict().splitlines()[-1]
+    assert last.startswith("Do not upgrade yet: 1 breaks_on_upgrade, snapshot_dest: /no/such/record.json cannot be written: ")
+    assert last.endswith(" (1 exposed ports of 1 workloads, 1 of 1 pods read).")
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("scope", "mesch"), ("gather_with", "kubectl"), ("fail_on", ["breaks"]), ("replicas", "two"), ("waivers", [{"match": "true"}]), ("exec_timeout", "soon")],

@@ -18,9 +18,10 @@ import datetime
 import typing as t
 from xml.etree import ElementTree
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes, was_made
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines, printable
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import rest
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import problems, rest
 
 
 def as_junit(made: Document) -> str:
@@ -64,8 +65,8 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
         return "skipped", "", f"Not in check_listeners_fail_on: {kind}. {record['reason']}", text
 
     failure = made.get("msg") or "no reason given"
-    yield "the cluster could be looked at", "", ("error", "check", failure, failure) if made.get("failed") else None
-    for number, problem in enumerate(made["metadata"].get("problems") or (), 1):
+    yield "the cluster could be looked at", "", ("error", "check", failure, failure) if made.get("failed") and not was_made(made) else None
+    for number, problem in enumerate(problems(made), 1):
         yield f"the gate could do its work ({number})", "", ("error", "problem", problem, problem)
     for finding in made["findings"]:
         yield _name(finding), finding["namespace"], bad(finding, finding["impact"], _text(finding))
@@ -78,6 +79,8 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
         yield _name(record), record["namespace"], ("skipped", "", f"Waived: {record['waived_by']['reason']}", _text(record))
     for record in made["remediated"]:
         yield f"{_name(record)}, by way of a Sidecar or the mesh's configuration", record["namespace"], None
+    for record, note in failing_probes(made):
+        yield f"{_name(record)} answers its probes", record["namespace"], ("skipped", "", note, _text(record))
     others = rest(made)
     if others and not made["unchecked"]:  # the ports of pods that were not read are among the rest
         yield f"{count(others, 'other exposed port listens', 'other exposed ports listen')} where connections arrive", "", None

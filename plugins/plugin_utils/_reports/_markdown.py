@@ -73,7 +73,7 @@ def _head(cluster: ClusterView, several: bool) -> str:
     return (
         f"{'## ' if several else '# '}{title}\n\n"
         f"**Verdict:** {prose(cluster.detail.rstrip('.'))}.\n\n{'; '.join(facts)}.\n"
-        + "".join(f"\n**Problem:** {prose(problem)}\n" for problem in meta.get("problems") or ())
+        + "".join(f"\n**Problem:** {prose(problem)}\n" for problem in cluster.problems)
         + "".join(f"\n**Hint:** {prose(hint)}\n" for hint in cluster.made["hints"])
     )
 

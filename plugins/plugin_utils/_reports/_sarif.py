@@ -9,7 +9,8 @@
 """SARIF 2.1.0, with what code scanning services ask for beyond the schema: a physical location and a fingerprint for each result.
 
 Results are findings, waived ones (suppressed, with the reason), pods that could not be read and ports that nothing listens on. Remediated
-ports are left out, since a result is something to look at. A check that could not be made is an unsuccessful invocation.
+ports are left out but for those with a probe that fails, since a result is something to look at. A check that could not be made is an unsuccessful
+invocation.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import DOCUMENTATION_URL
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import printable, some
 
@@ -50,6 +52,13 @@ RULES = (
         "help": {"text": "Check again when the program is up, or take the port out of the Service."},
         "defaultConfiguration": {"level": "note"},
     },
+    {
+        "id": "probe",
+        "name": "ProbeFails",
+        "shortDescription": {"text": "A probe asks a port on localhost at the pod IP, where no Sidecar helps it."},
+        "help": {"text": "Bind to 0.0.0.0 or ::, or let the probe run a command in the container."},
+        "defaultConfiguration": {"level": "warning"},
+    },
 )
 
 
@@ -58,12 +67,14 @@ def as_sarif(made: Document) -> str:
     meta = made["metadata"]
     fail_on = meta.get("failOn") or ()
     levels = {kind: "error" if kind in fail_on else "note" if kind == "not_listening" else "warning" for kind in KINDS}
+    probed = {record["id"]: record for record, _note in failing_probes(made)}.values()
     results = [_result(made, "IST0143", finding, levels[finding["impact"]]) for finding in made["findings"]]
     results += [
         {**_result(made, "IST0143", finding, levels[finding["impact"]]), "suppressions": [_suppression(finding["waived_by"])]} for finding in made["waived"]
     ]
     results += [_unchecked(made, pod, levels["unchecked"]) for pod in made["unchecked"]]
     results += [_result(made, "not_listening", record, levels["not_listening"]) for record in made["not_listening"]]
+    results += [_result(made, "probe", {**record, "message": None}, "warning") for record in probed]
     invocation: dict[str, t.Any] = {"executionSuccessful": not made.get("failed")}
     said = [("error", made.get("msg") or "no reason given")] if made.get("failed") else []
     said += [("error", problem) for problem in meta.get("problems") or ()]

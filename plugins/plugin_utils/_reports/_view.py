@@ -13,7 +13,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import sidecar_yaml
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import ADVICE
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import ADVICE, failing_probes, was_made
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines
 
@@ -119,6 +119,11 @@ class ClusterView(t.NamedTuple):
         return "?" if self.tone == "lost" and not self.counts[kind] else f"{self.counts[kind]:,}"
 
     @property
+    def problems(self) -> list[str]:
+        """What went wrong beside the check."""
+        return problems(self.made)
+
+    @property
     def when(self) -> str:
         return (self.made["metadata"].get("takenAt") or "").replace("T", " ").replace("Z", " UTC")
 
@@ -141,14 +146,21 @@ def looked(made: Document) -> str:
     return f"{count(ports, 'exposed port')} of {count(workloads, 'workload')}, {read:,} of {count(pods, 'pod')} read"
 
 
+def problems(made: Document) -> list[str]:
+    """What went wrong beside a check that was made."""
+    return [*(made["metadata"].get("problems") or ()), *([made.get("msg") or "no reason given"] if made.get("failed") and was_made(made) else ())]
+
+
 def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
     meta = made["metadata"]
     found = [count(counts[kind.name], kind.one, kind.many) for kind in KINDS if counts[kind.name]]
     stops = [count(counts[kind.name], kind.one, kind.many) for kind in KINDS if counts[kind.name] and kind.name in (meta.get("failOn") or ())]
-    if made.get("failed"):
+    probes = len(list(failing_probes(made)))
+    found += [f"{count(probes, 'probe fails', 'probes fail')} in spite of a remedy"] if probes else []
+    if made.get("failed") and not was_made(made):
         return "lost", "The check could not be made", made.get("msg") or "no reason given"
     if not meta["passed"]:
-        return "stop", "Do not upgrade yet", ", ".join(stops) or "; ".join(meta.get("problems") or ()) or "The gate did not pass"
+        return "stop", "Do not upgrade yet", ", ".join(stops) or "; ".join(problems(made)) or "The gate did not pass"
     return "go", "Nothing stands in the way of the upgrade", ", ".join(found) or "Every exposed port listens where connections arrive"
 
 

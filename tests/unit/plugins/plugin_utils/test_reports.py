@@ -82,6 +82,37 @@ def test_a_failure_is_never_read_as_all_is_well(name):
     assert "192.0.2.1:6443 cannot be reached" in made(name, FAILED)
 
 
+UNWRITTEN = "snapshot_dest: /no/such.json cannot be written: No such file or directory"
+
+
+@pytest.mark.parametrize("name", _formats.FORMATS)
+@pytest.mark.parametrize("report", [EVERYTHING, FINE], ids=["everything", "fine"])
+def test_a_failure_beside_the_check_denies_no_check_that_was_made(name, report):
+    text = made(name, {**report, "failed": True, "msg": UNWRITTEN})
+    assert UNWRITTEN in text.replace("\\_", "_")
+    assert "could not be made" not in text
+    if name in ("html", "markdown"):
+        assert "Do not upgrade yet" in text
+
+
+NOTE = "The readinessProbe of container app asks port 8443 and will fail once the pod is injected again, with or without a Sidecar, because why."
+
+
+@pytest.mark.parametrize("name", sorted({*_formats.FORMATS} - {"istio-json"}))  # a message of Istio is of a port
+def test_a_probe_that_fails_in_spite_of_a_remedy_is_in_the_report(name):
+    probed = copy.deepcopy(EVERYTHING)
+    probed["remediated"][0]["notes"] = [NOTE]
+    assert NOTE in made(name, probed) and NOTE not in made(name)
+    if name == "junit":
+        assert cases(made(name, probed))["Deployment ledger port 8443 answers its probes"][1:] == ("skipped", NOTE)
+    if name == "sarif":
+        log = json.loads(made(name, probed))
+        SCHEMA.validate(log)
+        assert [(result["ruleId"], result["level"]) for result in log["runs"][0]["results"]][-1] == ("probe", "warning")
+    if name in ("html", "markdown"):
+        assert "1 probe fails in spite of a remedy" in made(name, {**FINE, "remediated": probed["remediated"]}, passed=True)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Documents
 
