@@ -17,8 +17,8 @@ from urllib.parse import quote
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes as shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIOD_ENV, MESH_CONFIG_FIELDS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version, image_tag
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import trim
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Required, trim
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, Snapshot, SnapshotError, check_shape
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import template_key
 
 ISTIO = tuple(f"networking.istio.io/{version}" for version in ("v1beta1", "v1", "v1alpha3"))
@@ -52,19 +52,19 @@ SELECTED = (
     SIDECARS,
     Listing("serviceEntries", "ServiceEntry", "serviceentries", ISTIO, shapes.SERVICE_ENTRY, True),
     Listing("endpointSlices", "EndpointSlice", "endpointslices", ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"), shapes.ENDPOINT_SLICE),
-    Listing("controllers", "ReplicaSet", "replicasets", ("apps/v1",), shapes.CONTROLLER),
-    Listing("controllers", "StatefulSet", "statefulsets", ("apps/v1",), shapes.CONTROLLER),
-    Listing("controllers", "DaemonSet", "daemonsets", ("apps/v1",), shapes.CONTROLLER),
-    Listing("controllers", "Job", "jobs", ("batch/v1",), shapes.CONTROLLER),
-    Listing("controllers", "ReplicationController", "replicationcontrollers", ("v1",), shapes.CONTROLLER),
+    Listing("controllers", "ReplicaSet", "replicasets", ("apps/v1",), shapes.LISTED_CONTROLLER),
+    Listing("controllers", "StatefulSet", "statefulsets", ("apps/v1",), shapes.LISTED_CONTROLLER),
+    Listing("controllers", "DaemonSet", "daemonsets", ("apps/v1",), shapes.LISTED_CONTROLLER),
+    Listing("controllers", "Job", "jobs", ("batch/v1",), shapes.LISTED_CONTROLLER),
+    Listing("controllers", "ReplicationController", "replicationcontrollers", ("v1",), shapes.LISTED_CONTROLLER),
 )
 
 ISTIOD = {
-    "metadata": {"name": str, "namespace": str, "labels": shapes.LABELS},
-    "spec": {"containers": [{"name": str, "image": str, "env": [{"name": str, "value": str}]}]},
+    "metadata": Required({"name": Required(str), "namespace": str, "labels": shapes.LABELS}),
+    "spec": Required({"containers": Required([{"name": Required(str), "image": str, "env": [{"name": str, "value": str}]}])}),
     "status": {"phase": str},
 }
-MESH_CONFIG = {"metadata": {"name": str}, "data": {"mesh": str}}
+MESH_CONFIG = {"metadata": Required({"name": Required(str)}), "data": {"mesh": str}}
 
 CONTROL_PLANE = (
     Listing("istiods", "Pod", "pods", ("v1",), ISTIOD),
@@ -104,12 +104,25 @@ def requests(namespaces: t.Sequence[str], root_namespace: str, container_ids: bo
 
 
 def reduced(listing: Listing, item: dict[str, t.Any], version: str, trimmed: t.Callable[[t.Any, t.Any], t.Any] = trim) -> dict[str, t.Any]:
-    """An item of a list of `version` as the snapshot keeps it. A raw list's items do not say what they are."""
-    alike = _specification(item) if listing.key == PODS.key and template_key(item) is None else None
-    kept: dict[str, t.Any] = trimmed(item, listing.shape)
+    """An item of a list of `version` as the snapshot keeps it. A raw list's items do not say what they are.
+
+    Raises SnapshotError, which says what is wrong with it, for one that no Kubernetes has.
+    """
+    if listing.versions is ISTIO and isinstance(item, dict) and item.get("spec") is None:
+        item = {**item, "spec": {}}  # no schema of Istio's asks for one
+    try:
+        kept: dict[str, t.Any] = trimmed(item, listing.shape)
+        alike = _specification(item) if listing.key == PODS.key and template_key(item) is None else None
+    except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
+        metadata = item.get("metadata") if isinstance(item, dict) else None
+        name = f" {metadata.get('namespace')}/{metadata.get('name')}" if isinstance(metadata, dict) else ""
+        check_shape(item, listing.shape, f"{listing.kind}{name}")
+        if not isinstance(error, (ValueError, RecursionError)):
+            raise
+        raise SnapshotError(f"{listing.kind}{name}: {error}") from error
     if alike:
         kept["specLike"] = alike
-    if listing.shape is shapes.CONTROLLER:
+    if listing.shape is shapes.LISTED_CONTROLLER:
         kept["kind"] = listing.kind
     if listing.shape is shapes.SIDECAR:
         kept["apiVersion"] = version
@@ -121,7 +134,7 @@ def _specification(pod: dict[str, t.Any]) -> str:
     spec = {field: value for field, value in (pod.get("spec") or {}).items() if field not in ("nodeName", "hostname", "ephemeralContainers")}
     text = json.dumps(spec, sort_keys=True)
     for volume in spec.get("volumes") or ():  # the ServiceAccount admission plugin names this one at random
-        if str(volume.get("name")).startswith("kube-api-access-"):
+        if isinstance(volume, dict) and str(volume.get("name")).startswith("kube-api-access-"):
             text = text.replace(json.dumps(volume["name"]), '"kube-api-access"')
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -170,7 +183,8 @@ def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dic
             continue
         labels = pod["metadata"].get("labels") or {}
         revision = labels.get("istio.io/rev") or "default"
-        discovery = next((c for c in pod["spec"]["containers"] if c["name"] == "discovery"), pod["spec"]["containers"][0])
+        containers = pod["spec"]["containers"]
+        discovery = next((c for c in containers if c["name"] == "discovery"), containers[0] if containers else {})
         tag = image_tag(discovery.get("image"))
         version = tag if as_version(tag) else labels.get("app.kubernetes.io/version") or labels.get("operator.istio.io/version") or tag or ""
         env = {e["name"]: e["value"] for e in discovery.get("env") or () if e.get("name") in ISTIOD_ENV and isinstance(e.get("value"), str)}

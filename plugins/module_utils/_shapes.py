@@ -9,10 +9,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import ipaddress
 import json
 import marshal
+import math
+import socket
 import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_object
+
+MAX_DEPTH = 64
+"""Most levels of what is carried over as it is, which copying and printing goes through level by level."""
+
+
+class Misshapen(ValueError):
+    """A part that has not its shape: what was wanted, and what there is. Where that is in the object, check_shape() of _snapshot says."""
+
+    def __init__(self, wanted: str, value: t.Any) -> None:
+        super().__init__(f"wanted {wanted}")
+        self.wanted, self.value = wanted, value
 
 
 class Required:
@@ -91,7 +108,7 @@ LABELS = Alike(Mapping(str))
 
 def _handler(number: t.Any) -> dict[str, t.Any]:
     return {
-        "httpGet": {"path": str, "port": number, "host": str, "scheme": str},
+        "httpGet": {"port": number, "host": str, "scheme": str},
         "tcpSocket": {"port": number, "host": str},
         "grpc": {"port": number},
         "exec": {},
@@ -102,15 +119,49 @@ PROBE = _handler(PORT_OR_NAME)
 
 
 def _proxy_config(text: str) -> str | None:
-    """Of `proxy.istio.io/config` (YAML) only interceptionMode: its proxyMetadata holds environment values."""
+    """Of `proxy.istio.io/config` (YAML) only interceptionMode: its proxyMetadata holds environment values.
+
+    The pod's author writes it, so it is gone through event by event: nothing that it refers to, or holds, is made.
+    """
+    if "interceptionMode" not in text:
+        return None
     import yaml
 
     try:
-        config = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):  # a number of 5000 digits is a ValueError
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        try:
+            mode = _interception_mode(loader)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError):
         return None
-    mode = config.get("interceptionMode") if isinstance(config, dict) else None
-    return json.dumps({"interceptionMode": mode}) if isinstance(mode, str) else None
+    return None if mode is None else json.dumps({"interceptionMode": mode})
+
+
+def _interception_mode(loader: t.Any) -> str | None:
+    """The text of that name in the mapping that a document is. Raises yaml.YAMLError."""
+    import yaml
+
+    mode, key, depth, is_key = None, None, 0, True
+    while loader.check_event():
+        event = loader.get_event()
+        if isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        if depth == 0 and not isinstance(event, yaml.MappingStartEvent):
+            return None
+        if depth == 1:
+            value = event.value if isinstance(event, yaml.ScalarEvent) else None
+            if is_key:
+                key = value
+            elif key == "interceptionMode":
+                is_text = value is not None and loader.resolve(yaml.ScalarNode, value, event.implicit) == "tag:yaml.org,2002:str"
+                mode = value if is_text else None
+            is_key = not is_key
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+    return mode
 
 
 def _env(entries: list[t.Any]) -> list[dict[str, str]]:
@@ -123,14 +174,15 @@ def _env(entries: list[t.Any]) -> list[dict[str, str]]:
         if name in POD_ENV:
             kept.append({"name": name, "value": value})
         elif name == PROBERS_ENV:
-            try:
-                probers = json.loads(value)
-            except ValueError:
-                continue
-            if isinstance(probers, dict):
-                trimmed = {path: trim(probe, PROBE) for path, probe in probers.items() if isinstance(probe, dict)}
-                kept.append({"name": name, "value": json.dumps(trimmed, sort_keys=True)})
+            kept.append({"name": name, "value": json.dumps(dict(_probers(value)), sort_keys=True)})
     return kept
+
+
+def _probers(text: str) -> t.Iterator[tuple[str, t.Any]]:
+    """What Istio wrote has its shape; anybody can write something else."""
+    for path, probe in as_object(text).items():
+        with contextlib.suppress(Misshapen):
+            yield path, trim(probe, PROBE)
 
 
 OWNERS = Alike([{"apiVersion": str, "kind": Required(str), "name": Required(str), "uid": str, "controller": bool}])
@@ -172,6 +224,8 @@ CONTAINER_STATUS = {
 
 def _read_of(container: t.Any) -> t.Any:
     """Of a container that Istio did not write, neither arguments nor environment."""
+    if not isinstance(container, dict):
+        return container
     ours = container.get("name") in ISTIO_CONTAINERS
     return {field: container[field] for field in CONTAINER if field in container and (ours or field not in ("args", "env"))}
 
@@ -283,11 +337,11 @@ SIDECAR = {
     ),
 }
 
-CONTROLLER = {
-    "kind": Required(str),
+LISTED_CONTROLLER = {
     "metadata": META,
     "spec": {"selector": dict, "replicas": Number(0, 1 << 31)},
 }
+CONTROLLER = {"kind": Required(str), **LISTED_CONTROLLER}
 
 CONTROL_PLANE = {"namespace": str, "revision": str, "version": str, "env": Mapping(str), "meshConfig": dict}
 
@@ -325,13 +379,16 @@ SNAPSHOT = {
 def trim(value: t.Any, shape: t.Any) -> t.Any:
     """What `shape` names of `value`, as plain JSON types; empty and absent parts are left out, unless they are required.
 
-    Objects that came from the API have the shape by its schema; nothing is checked here.
+    Raises Misshapen for what has not the shape, but for the bounds of numbers: the API has its own, and a file is checked by itself.
     """
     return _PLAIN(value, shape)
 
 
 PLAIN_MARSHAL = 2
 """The last version of the format without references, in which equal values have equal bytes; several times as fast as repr() or JSON."""
+
+
+WORDS: dict[type, str] = {str: "text", bool: "true or false"}
 
 
 class Trimmer:
@@ -366,23 +423,31 @@ class Trimmer:
             return self._mapping(shape)
         if isinstance(shape, list):
             return self._list(self._function(shape[0]))
-        return None
+        return _LEAVES.get(shape if isinstance(shape, type) else type(shape))
 
     def _mapping(self, shape: dict[str, t.Any]) -> t.Callable[[t.Any], t.Any]:
-        fields = [(key, self._function(inner), isinstance(inner, Required), inner == {}) for key, inner in shape.items()]
+        fields = []
+        for key, inner in shape.items():
+            plain = inner.shape if isinstance(inner, Required) else inner
+            word = plain if isinstance(plain, type) and plain in WORDS else None  # its class is looked at here: a call for each text costs more
+            fields.append((key, None if word else self._function(inner), word, isinstance(inner, Required), inner == {}))
 
         def mapping(value: t.Any) -> t.Any:
             if not isinstance(value, dict):
-                return value
+                raise Misshapen("a mapping", value)
             kept = {}
-            for key, function, required, may_be_empty in fields:
+            for key, function, word, required, may_be_empty in fields:
                 part = value.get(key)
                 if part is None:
+                    if required:
+                        raise Misshapen(key, value)
                     continue
                 if function:
                     part = function(part)
                     if part is None:
                         continue
+                elif part.__class__ is not word:
+                    raise Misshapen(WORDS[word], part)
                 if part or required or (part != [] and (part != {} or may_be_empty)):
                     kept[key] = part
             return kept
@@ -390,7 +455,12 @@ class Trimmer:
         return mapping
 
     def _list(self, item: t.Callable[[t.Any], t.Any] | None) -> t.Callable[[t.Any], t.Any]:
-        return lambda value: ([item(each) for each in value] if item else list(value)) if isinstance(value, list) else value
+        def several(value: t.Any) -> t.Any:
+            if not isinstance(value, list):
+                raise Misshapen("a list", value)
+            return [item(each) for each in value] if item else list(value)
+
+        return several
 
     def _alike(self, shape: Alike, inner: t.Callable[[t.Any], t.Any] | None) -> t.Callable[[t.Any], t.Any] | None:
         held, made, look = self._held, self._made, shape.look
@@ -420,8 +490,86 @@ class Trimmer:
         if look:
             return once
         if shape.shape is str:
-            return lambda value: held.setdefault(value, value)
+            return lambda value: held.setdefault(_text(value), value)
         return of_the_same if isinstance(shape.shape, list) and isinstance(shape.shape[0], Alike) else equal
 
+
+def _word(kind: type) -> t.Callable[[t.Any], t.Any]:
+    def word(value: t.Any) -> t.Any:
+        if value.__class__ is not kind:
+            raise Misshapen(WORDS[kind], value)
+        return value
+
+    return word
+
+
+_text = _word(str)
+
+
+def _number(value: t.Any) -> t.Any:
+    if value.__class__ is not int:
+        raise Misshapen("a whole number", value)
+    return value
+
+
+def _number_or_text(value: t.Any) -> t.Any:
+    return value if value.__class__ is str else _number(value)
+
+
+def _texts(value: t.Any) -> t.Any:
+    if value.__class__ is not dict:
+        raise Misshapen("a mapping", value)
+    for each in value.values():
+        if each.__class__ is not str:
+            raise Misshapen("text", each)
+    return value
+
+
+def _address(value: t.Any) -> t.Any:
+    if not is_address(value):
+        raise Misshapen("an IP address", value)
+    return value
+
+
+def is_address(value: t.Any) -> bool:
+    return isinstance(value, str) and _parses(value)
+
+
+def _parses(text: str) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # which is much faster, and takes nothing that the other does not
+        socket.inet_pton(socket.AF_INET, text)
+        return True
+    try:
+        ipaddress.ip_address(text or "::")
+    except ValueError:
+        return False
+    return True
+
+
+def check_free(value: t.Any) -> t.Any:
+    """What is carried over as it is has to be JSON that everybody reads: Python's parser takes NaN, and levels without end. Raises Misshapen."""
+    if not isinstance(value, dict):
+        raise Misshapen("a mapping", value)
+    level: list[t.Any] = [value]
+    for _depth in range(MAX_DEPTH):
+        for item in level:
+            if isinstance(item, float) and not math.isfinite(item):
+                raise Misshapen("a number that JSON has", item)
+        level = [inner for item in level if isinstance(item, (dict, list)) for inner in (item.values() if isinstance(item, dict) else item)]
+        if not level:
+            return value
+    raise Misshapen(f"at most {MAX_DEPTH} levels", value)
+
+
+_LEAVES: dict[t.Any, t.Callable[[t.Any], t.Any]] = {
+    str: _text,
+    bool: _word(bool),
+    dict: check_free,
+    Number: _number,
+    Address: _address,
+    Mapping: _texts,
+    tuple: _number_or_text,
+}
+"""What checks a leaf: the table of shapes has text for the values of every Mapping, and numbers or text for every tuple."""
 
 _PLAIN = Trimmer(share=False)

@@ -14,15 +14,23 @@ from __future__ import annotations
 
 import errno
 import gzip
-import ipaddress
 import json
-import math
 import os
 import tempfile
 import typing as t
 import zlib
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import SNAPSHOT, Address, Mapping, Number, Reduced, Required
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import (
+    SNAPSHOT,
+    Address,
+    Mapping,
+    Misshapen,
+    Number,
+    Reduced,
+    Required,
+    check_free,
+    is_address,
+)
 
 API_VERSION = "precheck.meshops.io/v1"
 KIND = "ClusterSnapshot"
@@ -32,9 +40,6 @@ MAX_BYTES = 256 << 20
 
 MAX_VALUES = 5_000_000
 """Most values in them, since a value of two bytes, `{}`, takes 64 as an object; ten thousand pods have about a million."""
-
-MAX_DEPTH = 64
-"""Most levels of what is carried over as it is, which copying and printing goes through level by level."""
 
 Snapshot = t.Dict[str, t.Any]
 
@@ -88,32 +93,17 @@ def check_shape(value: t.Any, shape: t.Any, path: str) -> None:
         fits = isinstance(value, int) and not isinstance(value, bool) and shape.low <= value <= shape.high
         _expect(fits, f"a whole number from {shape.low} to {shape.high}", value, path)
     elif isinstance(shape, Address):
-        _expect(isinstance(value, str) and _is_address(value), "an IP address", value, path)
+        _expect(is_address(value), "an IP address", value, path)
     elif isinstance(shape, tuple):
         check_shape(value, shape[1] if isinstance(value, str) else shape[0], path)
     else:
         names = {str: "text", bool: "true or false", dict: "a mapping"}
         _expect(isinstance(value, shape), names[shape], value, path)
         if shape is dict:
-            _check_free(value, path)
-
-
-def _check_free(value: dict[str, t.Any], path: str) -> None:
-    """What is carried over as it is has to be JSON that everybody reads: Python's parser takes NaN, and levels without end."""
-    level: list[t.Any] = [value]
-    for _depth in range(MAX_DEPTH):
-        for item in level:
-            _expect(not isinstance(item, float) or math.isfinite(item), "a number that JSON has", item, path)
-        level = [inner for item in level if isinstance(item, (dict, list)) for inner in (item.values() if isinstance(item, dict) else item)]
-    _expect(not level, f"at most {MAX_DEPTH} levels", value, path)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text or "::")
-    except ValueError:
-        return False
-    return True
+            try:
+                check_free(value)
+            except Misshapen as error:
+                raise SnapshotError(f"{path}: {error}, found {_excerpt(error.value)}") from error
 
 
 def _expect(fits: bool, wanted: str, value: t.Any, path: str) -> None:

@@ -20,6 +20,7 @@ import time
 import typing as t
 from urllib.parse import urlsplit
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
 PAGE = 500
@@ -141,7 +142,10 @@ class Api:
                         begun = self._begin(path, asking)
                     items.reverse()
                     while items:  # each goes as soon as it is reduced
-                        kept = reduce(items.pop())
+                        try:
+                            kept = reduce(items.pop())
+                        except SnapshotError as error:
+                            raise ApiError(asked, str(error)) from error
                         if kept is not None:
                             found.append(kept)
                     if not token:

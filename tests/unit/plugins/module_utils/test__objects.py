@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -13,7 +14,8 @@ import pytest
 pytest.importorskip("yaml")
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import check
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Trimmer
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 BY_KIND = {listing.kind: listing for listing in (*_objects.CONTROL_PLANE, *_objects.SELECTED)}
@@ -77,6 +79,51 @@ def test_an_object_keeps_what_its_list_says_of_it():
     meta = {"metadata": {"name": "web", "namespace": "shop"}}
     assert _objects.reduced(BY_KIND["ReplicaSet"], {**meta, "spec": {}}, "apps/v1")["kind"] == "ReplicaSet"
     assert _objects.reduced(BY_KIND["Sidecar"], {**meta, "spec": {}}, "networking.istio.io/v1")["apiVersion"] == "networking.istio.io/v1"
+
+
+def test_a_sidecar_without_a_specification_is_an_empty_one():
+    assert _objects.reduced(BY_KIND["Sidecar"], {"metadata": {"name": "web", "namespace": "shop"}}, "networking.istio.io/v1")["spec"] == {}
+
+
+def nested(levels):
+    return {"a": nested(levels - 1)} if levels else {}
+
+
+def put(thing, path, value):
+    *parents, last = path.split(".")
+    inner = thing
+    for step in parents:
+        inner = inner[int(step) if step.isdecimal() else step]
+    inner[int(last) if last.isdecimal() else last] = value
+
+
+# An object that no Kubernetes has: what is at some path of an ordinary one, and what is said of it.
+MISSHAPEN = [
+    ("Pod", "metadata.namespace", None, "Pod None/web-7d4b9-a.metadata.namespace: missing"),
+    ("Pod", "metadata.labels", {"app": 1}, "Pod shop/web-7d4b9-a.metadata.labels.app: wanted text, found 1"),
+    ("Pod", "metadata.labels", [], "Pod shop/web-7d4b9-a.metadata.labels: wanted a mapping, found a list"),
+    ("Pod", "metadata.ownerReferences.0", None, "Pod shop/web-7d4b9-a.metadata.ownerReferences[0]: wanted a mapping, found nothing"),
+    ("Pod", "spec", None, "Pod shop/web-7d4b9-a.spec: missing"),
+    ("Pod", "spec.containers", {}, "Pod shop/web-7d4b9-a.spec.containers: wanted a list, found a mapping"),
+    ("Pod", "spec.containers.0", None, "Pod shop/web-7d4b9-a.spec.containers[0]: wanted a mapping, found nothing"),
+    ("Pod", "spec.containers.1.env", [None], "Pod shop/web-7d4b9-a.spec.containers[1].env[0]: wanted a mapping, found nothing"),
+    ("Pod", "spec.hostNetwork", "yes", "Pod shop/web-7d4b9-a.spec.hostNetwork: wanted true or false, found 'yes'"),
+    ("Pod", "status.phase", [], "Pod shop/web-7d4b9-a.status.phase: wanted text, found a list"),
+    ("Pod", "status.podIP", "zzz", "Pod shop/web-7d4b9-a.status.podIP: wanted an IP address, found 'zzz'"),
+    ("Pod", "status.podIPs", [{"ip": "zzz"}], "Pod shop/web-7d4b9-a.status.podIPs[0].ip: wanted an IP address, found 'zzz'"),
+    ("Service", "spec.ports.0.targetPort", [], "Service shop/web.spec.ports[0].targetPort: wanted a whole number from 0 to 65535, found a list"),
+    ("Sidecar", "spec.egress", [nested(70)], "Sidecar shop/web.spec.egress[0]: wanted at most 64 levels, found a mapping"),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "value", "wanted"), MISSHAPEN, ids=[f"{kind}.{path}" for kind, path, _value, _wanted in MISSHAPEN])
+def test_an_object_that_no_kubernetes_has_is_named_with_the_path_inside_it(kind, path, value, wanted):
+    made = {"Pod": cluster.pod, "Service": cluster.service, "Sidecar": lambda: cluster.sidecar(ingress={8080: "127.0.0.1:8080"}, name="web")}
+    thing = json.loads(json.dumps(made[kind]()))
+    put(thing, path, value)
+    with pytest.raises(SnapshotError) as caught:
+        _objects.reduced(BY_KIND[kind], thing, "v1", Trimmer())
+    assert str(caught.value) == wanted
 
 
 # ---------------------------------------------------------------------------------------------------------------------

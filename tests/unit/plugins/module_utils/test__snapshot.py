@@ -87,8 +87,9 @@ def test_trimming_keeps_nothing_that_could_be_a_secret():
     api["metadata"]["managedFields"] = [secret]
     api["spec"]["volumes"] = [secret]
     api["spec"]["containers"][0].update(args=[secret], env=[{"name": "ISTIO_META_INTERCEPTION_MODE", "value": secret}], command=[secret])
-    api["spec"]["containers"][0]["livenessProbe"] = {"httpGet": {"port": 80, "httpHeaders": [{"name": "X", "value": secret}]}, "exec": {"command": [secret]}}
-    probers = {"/app-health/app/livez": {"httpGet": {"port": 80, "httpHeaders": [{"name": "X", "value": secret}]}}}
+    asked = {"port": 80, "path": f"/health?token={secret}", "httpHeaders": [{"name": "X", "value": secret}]}
+    api["spec"]["containers"][0]["livenessProbe"] = {"httpGet": asked, "exec": {"command": [secret]}}
+    probers = {"/app-health/app/livez": {"httpGet": asked}}
     api["spec"]["containers"][1]["env"] = [
         {"name": "TOKEN", "value": secret},
         {"name": "FROM", "valueFrom": {"secretKeyRef": {"name": secret}}},
@@ -102,10 +103,48 @@ def test_trimming_keeps_nothing_that_could_be_a_secret():
     assert kept["metadata"]["annotations"]["proxy.istio.io/config"] == '{"interceptionMode": "NONE"}'
 
 
-@pytest.mark.parametrize("config", ["a: [", "- 1", "text", "interceptionMode: [NONE]", "", "a: " + "9" * 5000, "[" * 5000])
-def test_a_proxy_config_that_says_nothing_of_interception_is_dropped(config):
-    kept = trim(pod(annotations={"proxy.istio.io/config": config}), _shapes.POD)
-    assert "proxy.istio.io/config" not in kept["metadata"]["annotations"]
+MODE = "interceptionMode: NONE\n"
+CONFIGS = {
+    "the mode first": (f"{MODE}proxyMetadata: {{A: b}}", "NONE"),
+    "the mode last": (f"proxyMetadata: {{interceptionMode: REDIRECT, x: [interceptionMode, y]}}\n? [a]\n: b\n{MODE}", "NONE"),
+    "JSON": ('{"concurrency": 2, "interceptionMode": "NONE"}', "NONE"),
+    "the mode of something else": ("proxyMetadata: {interceptionMode: NONE}", None),
+    "a list": ("[interceptionMode, NONE]", None),
+    "a word": ("interceptionMode", None),
+    "a mode that is a list": ("interceptionMode: [NONE]", None),
+    "a mode that is a number": ("interceptionMode: 1", None),
+    "a mode that is a date": ("interceptionMode: 2020-99-99", None),
+    "a mode that is nothing": ("interceptionMode: null", None),
+    "not YAML": (f"{MODE}a: [", None),
+    "a control": (f"{MODE}a: \x01", None),
+    "half of a surrogate pair": (f"{MODE}a: \ud800", None),
+    "a number of many digits": (f"{MODE}a: {'9' * 5000}", "NONE"),
+    "nothing": ("", None),
+    "levels without end": (f"{MODE}a: {'[' * 100_000}", None),
+    "a bomb of references": (f"{MODE}a: &a [x]\n" + "".join(f"{to}: &{to} [{','.join([f'*{of}'] * 9)}]\n" for of, to in zip("abcdefgh", "bcdefghi")), "NONE"),
+}
+
+
+@pytest.mark.parametrize("what", CONFIGS)
+def test_of_a_proxy_config_only_the_mode_is_kept(what):
+    text, mode = CONFIGS[what]
+    kept = trim(pod(annotations={"proxy.istio.io/config": text}), _shapes.POD)["metadata"]["annotations"]
+    assert kept.get("proxy.istio.io/config") == (None if mode is None else json.dumps({"interceptionMode": mode}))
+
+
+PROBERS = {
+    "levels without end": ("[" * 100_000, {}),
+    "levels without end in a mapping": ('{"/a": ' * 100_000, {}),
+    "no mapping": ("[]", {}),
+    "a probe that is none": ('{"/a": 1, "/b": {"httpGet": 1}, "/c": {"httpGet": {"port": []}}, "/d": {"httpGet": {"port": 1}}}', {"/d": {"httpGet": {"port": 1}}}),
+}
+
+
+@pytest.mark.parametrize("what", PROBERS)
+def test_probers_that_istio_did_not_write_cost_no_pod_its_verdict(what):
+    text, probers = PROBERS[what]
+    (kept,) = trim(pod(env={_shapes.PROBERS_ENV: text}), _shapes.POD)["spec"]["containers"][-1]["env"]
+    assert json.loads(kept["value"]) == probers
 
 
 def test_trimming_keeps_the_empty_parts_of_a_sidecar_that_say_something():
