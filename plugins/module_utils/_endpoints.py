@@ -144,6 +144,13 @@ def as_field(endpoint: str) -> dict[str, str]:
     return {"defaultEndpoint": endpoint} if endpoint else {}
 
 
+def switched_off(seen: Seen) -> bool:
+    """Whether a Sidecar that does not list the port takes it from localhost, today."""
+    number = seen.exposures[0].port
+    others = {"metadata": {"namespace": "", "name": ""}, "spec": {"ingress": [{"port": {"number": 0}}]}}
+    return seen.today.kind == "localhost" and delivery(seen.pod, number, others, seen.planes[0]).kind != "localhost"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # In words
 

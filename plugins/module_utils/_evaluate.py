@@ -158,6 +158,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         "remediations": remediations,
         "hints": sorted(f"{u['resource']} could not be listed: {u.get('detail') or 'no reason given'}" for u in snapshot.get("unlisted") or ())
         + mesh.downgrades()
+        + mesh.moves()
         + ([] if chosen.targets else [NOTHING_CHECKED.format(scope=options.selection.scope)])
         + judged.warnings,
     }
@@ -295,6 +296,13 @@ class _Mesh:
         newer = [p for p in self._planes.all if target and p.version and p.version[: len(target)] > target]
         return [f"target_version is older than {plane} of revision {plane.name}." for plane in newer]
 
+    def moves(self) -> list[str]:
+        return [
+            f"The settings of revision {other}, which runs the target version, count for pods of revision {name} too: let them move to it. "
+            f"Upgraded in place, revision {name} would deliver to the pod IP."
+            for name, other in self._planes.spoken_for(self._target)
+        ]
+
 
 def _judge_pod(entry: Target, table: SocketTable, by: Thing, holders: t.Sequence[Holder], mesh: _Mesh) -> t.Iterator[_Seen]:
     """Each exposed port of a pod by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
@@ -329,12 +337,16 @@ def _look(entry: Target, readings: _Readings, mesh: _Mesh) -> Looked:
     reading = readings.of(entry)
     pod = _as_read(entry.pod, reading.by)
     listeners = reading.table.listeners if reading.table else None
-    ports: dict[int, Seen] = {}
-    for port in sorted({exposure.port for exposure in entry.exposures}):
-        exposures = tuple(exposure for exposure in entry.exposures if exposure.port == port)
-        asked = tuple(_asked_for(pod, port, entry.exposures))
-        ports[port] = Seen(pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, entry.exposures))
-    return Looked(pod, ports, mesh.sidecars(pod))
+
+    def seen(exposed: t.Sequence[Exposure]) -> dict[int, Seen]:
+        found: dict[int, Seen] = {}
+        for port in sorted({exposure.port for exposure in exposed}):
+            exposures = tuple(exposure for exposure in exposed if exposure.port == port)
+            asked = tuple(_asked_for(pod, port, exposures))
+            found[port] = Seen(pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, exposures))
+        return found
+
+    return Looked(pod, seen(entry.exposures), seen(entry.istios), mesh.sidecars(pod))
 
 
 def _asked_for(pod: dict[str, t.Any], port: int, exposures: t.Sequence[Exposure]) -> list[str]:

@@ -32,8 +32,9 @@ MESH_CONFIG_FIELDS = ("rootNamespace", "inboundTrafficPolicy", "outboundTrafficP
 ISTIO_PORTS = frozenset((15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090))
 """Ports of the proxy and its agent: istioReservedPorts, pilot/cmd/pilot-agent/status/server.go@1.20.8."""
 
-NOT_INTERCEPTED = frozenset((15020, 15021, 15090))
-"""Inbound ports that injection always excludes: manifests/charts/istio-control/istio-discovery/files/injection-template.yaml@1.20.8."""
+NOT_INTERCEPTED = frozenset((15008, 15020, 15021, 15090))
+"""Inbound ports that injection always excludes, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml@1.20.8, and that of the
+tunnel, which istio-iptables does: tools/istio-iptables/pkg/capture/run.go@1.20.8 (InboundTunnelPort)."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -285,9 +286,17 @@ class ControlPlanes:
         Of several, the one that hands least to localhost.
         """
         serving = self._serving(pod) or [UNKNOWN_CONTROL_PLANE]
-        ready = [p for p in self.all if target and p.version and p.version[: len(target)] == target]
-        order = ("pod_ip", "unknown", "localhost")
-        return min(ready or [p.upgraded(target) for p in serving], key=lambda p: (p not in serving, order.index(p.default_delivery())))
+        return min(self._ready(target) or [p.upgraded(target) for p in serving], key=lambda p: (p not in serving, _least_local(p)))
+
+    def spoken_for(self, target: Version | None) -> list[tuple[str, str]]:
+        """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
+        ready = self._ready(target)
+        other = min(ready, key=_least_local, default=UNKNOWN_CONTROL_PLANE)
+        worse = {p.name for p in self.all if p not in ready and p.upgraded(target).default_delivery() == "pod_ip"} - {p.name for p in ready}
+        return [(name, other.name) for name in sorted(worse)] if other.default_delivery() == "localhost" else []
+
+    def _ready(self, target: Version | None) -> list[ControlPlane]:
+        return [p for p in self.all if target and p.version and p.version[: len(target)] == target]
 
     def root_namespace(self, plane: ControlPlane) -> str:
         named = plane.mesh_config.get("rootNamespace")
@@ -300,6 +309,10 @@ class ControlPlanes:
         if not serving and not wanted.certain and len({p.name for p in self.all}) == 1:
             return self.all
         return serving
+
+
+def _least_local(plane: ControlPlane) -> int:
+    return ("pod_ip", "unknown", "localhost").index(plane.default_delivery())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -401,14 +414,11 @@ def delivery(pod: Thing, port: int, sidecar: Thing | None, plane: ControlPlane, 
         return Delivery(kind, address, port, f"{plane} delivers to {address}{_because(plane)}")
     if kind == "pod_ip":
         return Delivery(kind, None, port, f"{plane} delivers to the pod IP")
-    why = (
-        "the mesh configuration could not be read"
-        if plane.version
-        else "no istiod was found that serves the pod"
-        if not plane.name
-        else f"{plane} serves the pod"
-    )
-    return Delivery(kind, localhost_of(ips), port, why)
+    return Delivery(kind, localhost_of(ips), port, "the mesh configuration could not be read" if plane.version else _unknown_version(plane))
+
+
+def _unknown_version(plane: ControlPlane) -> str:
+    return f"{plane} serves the pod" if plane.name else "no istiod was found that serves the pod"
 
 
 def _because(plane: ControlPlane) -> str:
@@ -451,6 +461,9 @@ def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane
         address = "::1" if v6 and (dials_ipv6_localhost(plane.version) or not v4) else "127.0.0.1"
     elif host == "127.0.0.1" or (not host and plane.version is not None and plane.version < (1, 10)):
         address = localhost_of(ips)
+    elif not host and plane.version is None:
+        either = f"which means localhost up to istiod 1.9 and the pod IP after, and {_unknown_version(plane)}"
+        return Delivery("unknown", localhost_of(ips), int(number), f"{why}, {either}")
     else:
         return Delivery("pod_ip", None, port, f"Sidecar {name} delivers it to the pod IP, because {endpoint} is no endpoint that istiod knows")
     return Delivery("localhost" if is_loopback(address) else "pod_ip", address, int(number), why)

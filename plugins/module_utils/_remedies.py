@@ -24,10 +24,11 @@ Records = t.List[t.Dict[str, t.Any]]
 
 
 class Looked(t.NamedTuple):
-    """A pod that Services expose: its ports, and the Sidecars in effect before and after the upgrade."""
+    """A pod that Services expose: its ports, those of them that are Istio's own, and the Sidecars in effect before and after the upgrade."""
 
     pod: Thing
     ports: t.Mapping[int, Seen]
+    istios: t.Mapping[int, Seen]
     sidecars: tuple[Thing | None, Thing | None]
 
 
@@ -72,6 +73,7 @@ class Remedies:
         serving = [plane for seens in ports.values() for seen in seens for plane in seen.planes]
         return Case(
             workload=workload,
+            istios=[seen for each in looked for seen in each.istios.values()],
             ports=[Port(number, tuple(seens), findings.get(number, {}).get("id")) for number, seens in sorted(ports.items())],
             effective=_different([sidecar for each in looked for sidecar in each.sidecars]),
             selectors=self._selectors(workload, looked),

@@ -19,7 +19,7 @@ import hashlib
 import re
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Port, as_field, cure, keep, why_not
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Port, Seen, as_field, cure, keep, switched_off, why_not
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import has_selector
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version
@@ -49,6 +49,8 @@ class Case(t.NamedTuple):
 
     workload: Workload
     ports: t.Sequence[Port]
+    istios: t.Sequence[Seen]
+    """Istio's own ports, as far as Services expose them."""
     effective: t.Sequence[Thing | None]
     """The Sidecars that are in effect for the workload's pods, before and after the upgrade. One, if all is well."""
     selectors: t.Sequence[Labels]
@@ -263,6 +265,12 @@ def _listed(case: Case, effective: Thing | None, cures: dict[int, str]) -> list[
         what, are, they = ("Ports", "are", "they are") if many else ("Port", "is", "it is")
         notes.append(f"{what} {_and(others)} {are} listed as {they} delivered today, because a Sidecar switches off what it does not list.")
     notes += [f"Nothing was seen to listen on port {port.number}." for port in case.ports if not port.listening()]
+    for number, service in sorted({(e.port, f"{e.kind} {e.service}") for seen in case.istios if switched_off(seen) for e in seen.exposures}):
+        if number not in there:
+            notes.append(
+                f"Port {number}, which {service} exposes, is Istio's own and not listed: "
+                "with a Sidecar it is passed through to the pod IP at once, and no longer to localhost."
+            )
     unread = sorted({seen.name for port in case.ports for seen in port.seen if seen.listeners is None})
     if unread:
         notes.append(f"Not read, and supposed to listen like the others: {_some(unread)}.")

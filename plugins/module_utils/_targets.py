@@ -33,11 +33,13 @@ class Selection(t.NamedTuple):
 
 
 class Target(t.NamedTuple):
-    """A pod that is checked: its exposed TCP ports, and the pod whose socket table is read for it (mostly itself)."""
+    """A pod that is checked: its exposed TCP ports, and the pod whose socket table is read for it (mostly itself). `istios` are left out of these."""
 
     pod: Thing
     exposures: tuple[Exposure, ...]
     read_in: PodKey
+    istios: tuple[Exposure, ...] = ()
+    """On Istio's own ports."""
 
 
 class Targets(t.NamedTuple):
@@ -74,7 +76,8 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
                 reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
                 skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})
         if own:
-            targets.append(Target(pod, tuple(own), readers.get(_shared_table(pod, selection), pod_key)))
+            istios = tuple(e for e in ports if e not in own) if len(own) < len(ports) else ()
+            targets.append(Target(pod, tuple(own), readers.get(_shared_table(pod, selection), pod_key), istios))
     unique = {tuple(sorted(entry.items())): entry for entry in skipped}
     return Targets(targets, [unique[entry] for entry in sorted(unique)])
 

@@ -22,6 +22,7 @@ REVISION_LABELS = frozenset(
         "batch.kubernetes.io/job-name",
         "controller-revision-hash",
         "controller-uid",
+        "istio.io/rev",
         "job-name",
         "pod-template-generation",
         "pod-template-hash",
@@ -32,7 +33,7 @@ REVISION_LABELS = frozenset(
 )
 """Labels that tell one rollout, run or pod of a workload from the next: never a selector that lasts.
 
-From the well-known labels of Kubernetes (pkg/apis/apps, pkg/apis/batch), Argo Rollouts and OpenShift.
+From the well-known labels of Kubernetes (pkg/apis/apps, pkg/apis/batch), Argo Rollouts and OpenShift; and Istio's revision, which an upgrade changes.
 """
 
 OPENSHIFT = ("DeploymentConfig", "ReplicationController")

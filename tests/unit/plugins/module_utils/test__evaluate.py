@@ -375,6 +375,30 @@ def test_a_target_version_that_is_none_is_refused(text, wanted):
         report(target=text)
 
 
+# Control planes, with target 1.24; the revisions that another one's settings speak for.
+@pytest.mark.parametrize(
+    "istiods, spoken_for",
+    [
+        ([istiod("1.20.8", opt_out=True), istiod("1.24.0", "test", localhost=True)], ["default"]),
+        ([istiod("1.9.9"), istiod("1.22.0", "b"), istiod("1.24.0", "test", localhost=True)], ["b", "default"]),
+        ([istiod("1.9.9"), istiod("1.9.8"), istiod("1.24.0", "test", localhost=True)], ["default"]),
+        ([istiod("1.20.8", "test", opt_out=True), istiod("1.24.0", "test", localhost=True)], []),
+        ([istiod("1.20.8", opt_out=True, localhost=True), istiod("1.24.0", "test", localhost=True)], []),
+        ([istiod("1.20.8", opt_out=True), istiod("1.24.0", "test")], []),
+        ([istiod("1.24.0"), istiod("1.24.1", "test", localhost=True)], []),
+        ([istiod("1.9.9"), istiod("1.24.0", "test"), istiod("1.24.0", "other", localhost=True)], []),
+        ([istiod("1.9.9")], []),
+    ],
+)
+def test_a_revision_whose_settings_speak_for_another_is_hinted_at_where_an_upgrade_in_place_would_be_worse(istiods, spoken_for):
+    hints = report(istiods=istiods, target="1.24")["hints"]
+    assert hints == [
+        f"The settings of revision test, which runs the target version, count for pods of revision {name} too: let them move to it. "
+        f"Upgraded in place, revision {name} would deliver to the pod IP."
+        for name in spoken_for
+    ]
+
+
 def test_a_downgrade_is_hinted_at():
     found = report(istiods=[istiod("1.20.8"), istiod("1.9.9", "old"), istiod("1.24.0", "new")], target="1.20")
     assert found["hints"] == ["target_version is older than istiod 1.24 of revision new."]

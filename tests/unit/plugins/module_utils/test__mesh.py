@@ -125,6 +125,14 @@ def test_the_delivery_says_why(spec, settings, chosen, port, why):
     assert found.why == why
 
 
+def test_an_endpoint_without_a_host_is_not_known_where_the_version_of_istiod_is_not():
+    of_no_version = serving(pod(), istiod("?"))
+    for plane, why in ((planes().today(pod()), "no istiod was found that serves the pod"), (of_no_version, "an istiod of unknown version serves the pod")):
+        found = delivery(pod(), 8080, sidecar(ingress={8080: ":9000"}), plane)
+        assert found[:3] == ("unknown", "127.0.0.1", 9000)
+        assert found.why == f"Sidecar shop/listeners delivers it to :9000, which means localhost up to istiod 1.9 and the pod IP after, and {why}"
+
+
 def test_the_delivery_says_why_it_is_not_known():
     assert delivery(pod(), 8080, None, planes().today(pod())).why == "no istiod was found that serves the pod"
     hidden = planes(istiod("1.24.0"), unlisted=[{"resource": "configmaps"}]).today(pod())

@@ -248,6 +248,33 @@ def test_a_pod_that_listens_on_nothing_yet_or_was_not_read_does_not_stand_in_the
     assert "Not read, and supposed to listen like the others: web-7d4b9-c." in found["remediations"][0]["notes"]
 
 
+ADMIN = [service(ports=[port(), port(15000, 15000, "admin"), port(15090, 15090, "metrics")])]
+SWITCHED_OFF = (
+    "Port 15000, which Service web exposes, is Istio's own and not listed: "
+    "with a Sidecar it is passed through to the pod IP at once, and no longer to localhost."
+)
+
+
+@pytest.mark.parametrize(
+    "cluster, noted",
+    [
+        ({}, True),
+        ({"istiods": [istiod("1.20.8", opt_out=True)]}, True),
+        ({"istiods": [istiod("1.20.8", opt_out=True, merge=True)]}, False),
+        ({"istiods": [istiod("1.20.8")], "binds": ("127.0.0.1:8080",)}, False),
+        ({"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={9090: None})]}, False),
+        ({"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={9090: None, 15000: "127.0.0.1:15000"})]}, False),
+        ({"pods": [pod(annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "15000"})]}, False),
+    ],
+)
+def test_one_of_istios_own_ports_is_not_listed_but_it_is_said_if_a_sidecar_switches_it_off(cluster, noted):
+    found = plans(services=ADMIN, **{"binds": ("127.0.0.1:8080", "127.0.0.1:15000"), **cluster})
+    listed = {*ingress(found)} - {8080, 9090}
+    assert listed == ({15000} if 15000 in {n for s in cluster.get("sidecars") or () for n in [i["port"]["number"] for i in s["spec"]["ingress"]]} else set())
+    assert (SWITCHED_OFF in found["remediations"][0]["notes"]) is noted
+    assert not [note for note in found["remediations"][0]["notes"] if "15090" in note]
+
+
 def test_one_port_that_can_be_cured_is_cured_beside_one_that_cannot():
     found = plans(services=OFFERED, binds=("127.0.0.1:8080", "127.0.0.2:9090"))
     assert ingress(found) == {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"}
@@ -287,6 +314,11 @@ def test_the_selector_is_the_controllers_without_the_labels_of_a_revision(kind):
     assert found["findings"][0]["workload"]["kind"] == kind
 
 
+def test_the_revision_that_the_pods_are_labelled_with_is_no_part_of_the_selector():
+    found = plans([pod(labels={"istio.io/rev": "1-9"})], controllers=[controller(labels={"app": "web", "istio.io/rev": "1-9"})])
+    assert selector(found) == {"app": "web"}
+
+
 def test_a_bare_pod_is_selected_as_its_service_does():
     found = plans([pod(owner=None, labels={"role": "api"})], [service(selector={"role": "api"})], controllers=[])
     assert selector(found) == {"role": "api"}
@@ -303,7 +335,9 @@ def test_a_controller_with_expressions_is_replaced_by_the_service():
 PER_POD = {"statefulset.kubernetes.io/pod-name": "db-0"}
 
 
-@pytest.mark.parametrize("label", ["rollouts-pod-template-hash", "statefulset.kubernetes.io/pod-name", "pod-template-hash", "controller-revision-hash"])
+@pytest.mark.parametrize(
+    "label", ["istio.io/rev", "rollouts-pod-template-hash", "statefulset.kubernetes.io/pod-name", "pod-template-hash", "controller-revision-hash"]
+)
 def test_a_services_label_of_one_revision_or_one_pod_is_never_used(label):
     found = plans([pod(labels={label: "x"})], [service(selector={label: "x", "app": "web"})], controllers=[])
     assert selector(found) == {"app": "web"}

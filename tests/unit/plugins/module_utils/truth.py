@@ -66,6 +66,7 @@ DELIVERY = [
     ("port 22, istio-init up to 1.12", {"init": ["-b", "*", "-d", ""], "init_version": "1.12.9"}, 22, None, always(KERNEL)),
     ("port 22, istio-init from 1.13", {"init": ["-b", "*", "-d", ""], "init_version": "1.13.0"}, 22, None, DEFAULT),
     ("port 22, istio-cni, proxy up to 1.12", {"proxy": "1.12.0"}, 22, None, always(KERNEL)),
+    ("port 15008", {}, 15008, None, always(KERNEL)),
     ("port 15020", {}, 15020, None, always(KERNEL)),
     ("port 15021", {}, 15021, None, always(KERNEL)),
     ("port 15090", {}, 15090, None, always(KERNEL)),
