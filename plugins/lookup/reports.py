@@ -14,6 +14,7 @@ author:
 description:
   - Reads each C(*.json) of a directory on the controller, but for C(*.istio.json), and checks that it is a report as the role
     P(meshops.istio_precheck.check_listeners#role) writes it.
+  - Of several reports of one cluster, by its name and server, the newest counts, and the others are named.
   - A file that is none is named, with the reason; it does not keep the others from being read.
 options:
   _terms:
@@ -37,7 +38,11 @@ _raw:
   elements: dict
   contains:
     reports:
-      description: The reports, by the name of the cluster.
+      description: The reports, by the name of the cluster; of one name and server the newest.
+      type: list
+      elements: dict
+    older:
+      description: The files that hold another report of the same cluster, no newer, each with C(path) and C(reason).
       type: list
       elements: dict
     left_out:

@@ -246,6 +246,14 @@ def test_the_manuals_index_and_its_page_for_docs_sites_list_every_page():
     assert set(re.findall(r"/docs/([\w-]+\.md)", guide)) - {"README.md"} == listed
 
 
+def test_the_summary_of_many_clusters_is_of_the_hosts_of_the_inventory_above_it():
+    page = [block for block in blocks() if block.page.name == "many-clusters.md"]
+    hosts = next(yaml.safe_load(block.text)["clusters"]["hosts"] for block in page if "ansible_connection: local" in block.text)
+    *said, count = next(block.text for block in page if "clusters may be upgraded" in block.text).splitlines()
+    assert [line.strip('"').split()[0] for line in said] == list(hosts)
+    assert count.strip('"').startswith(f"{sum('Nothing stands' in line for line in said)} of {len(hosts)} clusters")
+
+
 def test_troubleshooting_knows_every_reason_for_not_reading_a_pod():
     """The words as the code writes them, wherever it does."""
     words = set()

@@ -11,6 +11,7 @@ import stat
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _formats
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 ALL = ["html", "markdown", "json", "junit", "sarif", "istio-json"]
@@ -135,6 +136,16 @@ def test_many_clusters_have_files_that_stand_alone_and_one_page_is_made_of_them(
     assert changed(play(playbook=MERGE, merge_reports_dir=str(place))) == 0
 
 
+def test_two_reports_of_one_cluster_are_one_cluster(play, record, tmp_path):
+    place = tmp_path / "reports"
+    play(check_listeners_snapshot_src=record(), check_listeners_report_dir=str(place), check_listeners_report_formats=["json"])
+    (place / "copy.json").write_text((place / "localhost.json").read_text("utf-8"), "utf-8")
+    played = play(playbook=MERGE, merge_reports_dir=str(place))
+    assert played.code == 0
+    assert "localhost.json: it is of the same cluster as copy.json, and no newer" in played.output
+    assert "0 of 1 cluster" in (place / "index.md").read_text("utf-8") and "localhost.json" in (place / "index.html").read_text("utf-8")
+
+
 def test_a_file_that_is_no_report_is_named_on_the_page_and_fails_the_play(play, record, tmp_path):
     place = tmp_path / "reports"
     play(check_listeners_snapshot_src=record(), check_listeners_report_dir=str(place), check_listeners_report_formats=ALL)
@@ -154,12 +165,15 @@ def test_a_file_that_is_no_report_is_named_on_the_page_and_fails_the_play(play, 
         ({"merge_reports_dir": "/no/such"}, "merge_reports_dir: /no/such is no directory"),
         ({"merge_reports_dir": "."}, "holds no report"),
         ({"merge_reports_dir": ".", "merge_reports_formats": ["pdf"]}, "merge_reports_formats"),
+        ({"merge_reports_dir": "full", "merge_reports_dest": "/proc/none"}, "merge_reports_dest: /proc/none cannot be written to: "),
     ],
-    ids=["no directory", "a wrong one", "an empty one", "no format"],
+    ids=["no directory", "a wrong one", "an empty one", "no format", "nowhere to write"],
 )
 def test_merging_says_which_variable_is_wrong(play, tmp_path, variables, said):
     given = {name: str(tmp_path / "empty") if value == "." else value for name, value in variables.items()}
     (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "east.json").write_text(_formats.report_as(cluster.report(), "json", {"cluster": "east", "passed": False}), "utf-8")
     played = play(playbook=MERGE, **given)
     assert played.code == 2
     assert said in played.output and "Traceback" not in played.output

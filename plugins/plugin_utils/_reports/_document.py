@@ -131,8 +131,10 @@ def parse(text: str) -> Document:
 
 
 def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
-    """The documents in a directory, `{reports, left_out}`: by cluster, and the files `{path, reason}` that hold none. Raises OSError for the directory."""
+    """The documents in a directory, `{reports, older, left_out}`, by cluster: the newest of each name and server, and as `{path, reason}` what else there is
+    of it, and the files that hold none. Raises OSError for the directory."""
     found: list[tuple[str, str, Document]] = []
+    older: list[dict[str, str]] = []
     left_out: list[dict[str, str]] = []
     for path in sorted(path for path in directory.iterdir() if path.suffix == ".json" and not path.name.endswith(".istio.json")):
         try:
@@ -142,7 +144,13 @@ def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
             left_out.append({"path": str(path), "reason": reason or "it cannot be read"})
         else:
             found.append((made["metadata"]["cluster"], path.name, made))
-    return {"reports": [made for _cluster, _name, made in sorted(found, key=lambda one: one[:2])], "left_out": left_out}
+    newest: dict[tuple[str, str], tuple[str, Document]] = {}
+    for cluster, name, made in sorted(found, key=lambda one: one[2]["metadata"].get("takenAt") or "", reverse=True):
+        kept, _made = newest.setdefault((cluster, made["metadata"].get("server") or ""), (name, made))
+        if kept != name:
+            older.append({"path": str(directory / name), "reason": f"it is of the same cluster as {kept}, and no newer"})
+    reports = [made for (cluster, _server), (name, made) in sorted(newest.items(), key=lambda one: (one[0][0], one[1][0]))]
+    return {"reports": reports, "older": sorted(older, key=lambda one: one["path"]), "left_out": left_out}
 
 
 def as_json(made: Document) -> str:

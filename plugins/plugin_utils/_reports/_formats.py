@@ -50,8 +50,8 @@ def report_name(cluster: str, name: str) -> str:
 
 
 def reports_as(read: t.Mapping[str, t.Any], name: str) -> str:
-    """Saved Reports, `{reports, left_out}`, as one text in the format `name`. Raises ReportError."""
-    return _chosen(MERGED, name)([checked(made) for made in read["reports"]], read.get("left_out") or ())
+    """Saved Reports, `{reports, older, left_out}`, as one text in the format `name`. Raises ReportError."""
+    return _chosen(MERGED, name)([checked(made) for made in read["reports"]], [*(read.get("left_out") or ()), *(read.get("older") or ())])
 
 
 Chosen = t.TypeVar("Chosen")

@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).parent
 
 
 def as_html(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]] = ()) -> str:
-    """A page on one cluster, or on several; `left_out` are the files `{path, reason}` that were no reports."""
+    """A page on one cluster, or on several; `left_out` are files of which it shows nothing, `{path, reason}`."""
     clusters = [view(made) for made in mades]
     totals = {kind.name: sum(cluster.counts[kind.name] for cluster in clusters) for kind in KINDS}
     return _template().render(

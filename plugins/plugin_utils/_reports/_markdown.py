@@ -27,7 +27,7 @@ OPEN = ("breaks_on_upgrade", "unknown", "unreachable", "unchecked", "not_listeni
 
 
 def as_markdown(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]] = ()) -> str:
-    """One cluster, or several with a table of them first; `left_out` are the files `{path, reason}` that were no reports."""
+    """One cluster, or several with a table of them first; `left_out` are files of which it shows nothing, `{path, reason}`."""
     clusters = [view(made) for made in mades]
     several = len(clusters) != 1 or bool(left_out)
     head = (_overview(clusters, left_out) if several else "") + "".join(_head(cluster, several) for cluster in clusters if not several)
@@ -60,7 +60,7 @@ def _overview(clusters: t.Sequence[ClusterView], left_out: t.Sequence[dict[str, 
     return (
         f"# Istio upgrade: {ready:,} of {count(len(clusters), 'cluster is', 'clusters are')} ready\n\n"
         + (_table(rows) if clusters else "")
-        + (f"\n**{count(len(left_out), 'file is', 'files are')} no report and left out:**\n\n{problems}" if problems else "")
+        + (f"\n**{count(len(left_out), 'file is', 'files are')} left out:**\n\n{problems}" if problems else "")
     )
 
 

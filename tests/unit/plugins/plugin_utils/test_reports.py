@@ -206,6 +206,23 @@ def test_reports_are_read_by_cluster_and_the_rest_is_named(tmp_path):
     }
 
 
+def test_of_one_cluster_the_newest_report_counts_and_the_others_are_named(tmp_path):
+    times = {"a": "2026-11-20T06:30:00Z", "b": "2026-11-23T06:30:00Z", "c": "2026-11-23T06:30:00Z", "d": ""}
+    for name, when in times.items():
+        (tmp_path / f"{name}.json").write_text(made("json", cluster="east", taken_at=when), "utf-8")
+    (tmp_path / "e.json").write_text(made("json", cluster="east", server="https://another.example"), "utf-8")
+    (tmp_path / "f.json").write_text(made("json", FINE, cluster="west", passed=True), "utf-8")
+    found = _document.read(tmp_path)
+    assert [(report["metadata"]["cluster"], report["metadata"]["takenAt"]) for report in found["reports"]] == [
+        *(("east", times["b"]), ("east", sample.about()["taken_at"]), ("west", sample.about()["taken_at"])),
+    ]
+    reason = "it is of the same cluster as b.json, and no newer"
+    assert found["older"] == [{"path": str(tmp_path / f"{name}.json"), "reason": reason} for name in "acd"] and found["left_out"] == []
+    for name in ("html", "markdown"):
+        text = _formats.reports_as(found, name)
+        assert "1 of 3 clusters" in text and text.count("and no newer") == 3
+
+
 NAMES = ["east", "a.istio", "a.junit", "index", "..", ".", ".hidden", "a/b", "../../etc/passwd", "a b", "a%2Fb", "ä", "\ud800", "a\nb", "~", "-rf", "A", ""]
 
 
