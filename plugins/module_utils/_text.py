@@ -12,9 +12,9 @@ from __future__ import annotations
 import typing as t
 
 
-def printable(text: str) -> str:
-    """`text` with a question mark for whatever a terminal obeys: controls, escape sequences, line ends, marks that turn the direction of writing."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
+def printable(text: str, instead: t.Callable[[str], str] = lambda _char: "?") -> str:
+    """`text` with `instead` of whatever a terminal obeys: controls, escape sequences, line ends, marks that turn the direction of writing."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else instead(char) for char in text)
 
 
 def for_people(value: t.Any) -> t.Any:

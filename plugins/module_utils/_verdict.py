@@ -99,7 +99,7 @@ def verdict(
     said = outcome(report, fail_on, failure, server)
     last = [
         *_wrapped("", _places(reports), columns, 2),
-        *(said.split("\n") if "\n" in said else _wrapped("", said, columns, 2)),  # a bad waiver is shown with a caret below it
+        *(_under_quotes(said.split("\n")) if "\n" in said else _wrapped("", said, columns, 2)),
     ]
     room = (FREE if verbose else height) - _height(last, columns)
     rest = [*_unlistened(report, fail_on, columns), *_probes(report, columns), *_unchecked(report, columns, verbose), *_hints(report, columns)]
@@ -295,6 +295,12 @@ def _held(finding: dict[str, t.Any], listener: str) -> str:
     processes = [p for p in finding.get("processes") or () if p["listener"] == listener]
     whose = [f"{p['process']} in container {p['container']}" if p.get("container") else p["process"] for p in processes]
     return f"{listener} ({', '.join(whose)})" if whose else listener
+
+
+def _under_quotes(lines: t.Sequence[str]) -> t.Iterator[str]:
+    """The lines, with a caret, which shows the place in a bad waiver, where it belongs once the callback has put a backslash before each quote above it."""
+    for above, line in zip(["", *lines], lines):
+        yield " " * sum(above[: line.index("^")].count(char) for char in '"\\') + line if line.strip() == "^" else line
 
 
 def _places(reports: t.Sequence[str]) -> str:

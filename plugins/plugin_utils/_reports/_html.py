@@ -20,7 +20,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines, printable, some
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines, some, written_out
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import KINDS, ClusterView, Entry, looked, view
 
 HERE = pathlib.Path(__file__).parent
@@ -62,7 +62,7 @@ def _template() -> jinja2.Template:
 
 
 def _shown(value: t.Any) -> t.Any:
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return written_out(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _block(text: str) -> Markup:

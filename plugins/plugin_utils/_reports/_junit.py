@@ -20,24 +20,24 @@ from xml.etree import ElementTree
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes, was_made
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines, printable
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines, written_out
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import problems, rest
 
 
 def as_junit(made: Document) -> str:
     """One `testsuite`, named by the cluster."""
     meta = made["metadata"]
-    suite = ElementTree.Element("testsuite", {"name": printable(meta["cluster"])})
+    suite = ElementTree.Element("testsuite", {"name": written_out(meta["cluster"])})
     properties = ElementTree.SubElement(suite, "properties")
     for name in ("server", "serverVersion", "takenAt"):
         if meta.get(name):
-            ElementTree.SubElement(properties, "property", {"name": name, "value": printable(meta[name])})
+            ElementTree.SubElement(properties, "property", {"name": name, "value": written_out(meta[name])})
     for name, namespace, outcome in _cases(made):
         place = f"{meta['cluster']}.{namespace}" if namespace else meta["cluster"]
-        case = ElementTree.SubElement(suite, "testcase", {"classname": printable(place), "name": printable(name), "time": "0"})
+        case = ElementTree.SubElement(suite, "testcase", {"classname": written_out(place), "name": written_out(name), "time": "0"})
         if outcome:
             kind, type_, message, text = outcome
-            about = {"message": printable(message), **({"type": printable(type_)} if kind != "skipped" else {})}
+            about = {"message": written_out(message), **({"type": written_out(type_)} if kind != "skipped" else {})}
             ElementTree.SubElement(case, kind, about).text = lines(text)
     totals = {"tests": len(suite.findall("testcase"))}
     totals.update({f"{kind}s" if kind != "skipped" else kind: len(suite.findall(f"testcase/{kind}")) for kind in ("failure", "error", "skipped")})
@@ -100,7 +100,7 @@ def _text(record: dict[str, t.Any]) -> str:
         f"Pods: {', '.join(record['pods'])}",
         *(f"Note: {note}" for note in record.get("notes") or ()),
     ]
-    return "\n".join(printable(line) for line in said)
+    return "\n".join(written_out(line) for line in said)
 
 
 def _is_time(text: t.Any) -> bool:

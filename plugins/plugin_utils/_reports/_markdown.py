@@ -14,7 +14,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, printable
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, written_out
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import KINDS, ClusterView, Entry, Sidecar, WorkloadView, looked, view
 
 LIMIT = 60_000
@@ -131,7 +131,7 @@ def _table(rows: t.Sequence[t.Sequence[str]]) -> str:
 
 def code(text: str) -> str:
     """A code span. Nothing in one is markup, a mention or a link; a pipe is written out, since it would still end a cell of a table."""
-    shown = printable(text).replace("|", r"\x7c") or " "
+    shown = written_out(text).replace("|", r"\x7c") or " "
     fence = "`" * (_longest_run(shown) + 1)
     pad = " " if shown.startswith("`") or shown.endswith("`") else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
@@ -139,7 +139,7 @@ def code(text: str) -> str:
 
 def prose(text: str) -> str:
     """Text in which nothing is markup. Mentions, references to issues and bare links are made after the markup is read: a comment parts them."""
-    escaped = re.sub(r"[\\`*_\[\]<>&|~$]", r"\\\g<0>", printable(text))
+    escaped = re.sub(r"[\\`*_\[\]<>&|~$]", r"\\\g<0>", written_out(text))
     return re.sub(r"@|#(?=\d)|:(?=//)|(?<=www)(?=\.)", r"\g<0><!-- -->", escaped)
 
 

@@ -22,7 +22,7 @@ import urllib.parse
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import DOCUMENTATION_URL
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import printable, some
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import some, written_out
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -80,7 +80,7 @@ def as_sarif(made: Document) -> str:
     said += [("error", problem) for problem in meta.get("problems") or ()]
     said += [("note", hint) for hint in made["hints"]]
     if said:
-        invocation["toolExecutionNotifications"] = [{"level": level, "message": {"text": printable(text)}} for level, text in said]
+        invocation["toolExecutionNotifications"] = [{"level": level, "message": {"text": written_out(text)}} for level, text in said]
     run = {
         "tool": {"driver": {"name": "meshops.istio_precheck", "informationUri": "https://github.com/meshops/istio_precheck", "rules": list(RULES)}},
         "automationDetails": {"id": f"istio-precheck/{_quoted(meta['cluster'])}/"},
@@ -99,7 +99,7 @@ def _result(made: Document, rule: str, record: dict[str, t.Any], level: str) -> 
     said = [record.get("message"), record["reason"], *(record.get("notes") or ())]
     workload = record["workload"]
     return {
-        **_about(rule, level, " ".join(printable(text) for text in said if text)),
+        **_about(rule, level, " ".join(written_out(text) for text in said if text)),
         "locations": [_location(made, record["namespace"], workload["kind"], workload["name"])],
         "partialFingerprints": {"precheckId/v1": f"{made['metadata']['cluster']}/{rule}/{record['id']}"},
         "properties": {
@@ -109,7 +109,7 @@ def _result(made: Document, rule: str, record: dict[str, t.Any], level: str) -> 
 
 
 def _unchecked(made: Document, pod: dict[str, t.Any], level: str) -> dict[str, t.Any]:
-    text = f"Pod {some([pod['pod']])} was not checked, {printable(pod['reason'])}: {printable(pod.get('detail') or 'no detail given')}"
+    text = f"Pod {some([pod['pod']])} was not checked, {written_out(pod['reason'])}: {written_out(pod.get('detail') or 'no detail given')}"
     return {
         **_about("unchecked", level, text),
         "locations": [_location(made, pod["namespace"], "Pod", pod["pod"])],
@@ -127,12 +127,12 @@ def _location(made: Document, namespace: str, kind: str, name: str) -> dict[str,
     parts = (made["metadata"]["cluster"], namespace, kind, name)
     return {
         "physicalLocation": {"artifactLocation": {"uri": "/".join(_quoted(part) for part in parts)}, "region": {"startLine": 1}},
-        "logicalLocations": [{"name": printable(name), "fullyQualifiedName": printable("/".join(parts)), "kind": "resource"}],
+        "logicalLocations": [{"name": written_out(name), "fullyQualifiedName": written_out("/".join(parts)), "kind": "resource"}],
     }
 
 
 def _suppression(by: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"kind": "inSource" if by.get("annotation") else "external", "status": "accepted", "justification": printable(by["reason"])}
+    return {"kind": "inSource" if by.get("annotation") else "external", "status": "accepted", "justification": written_out(by["reason"])}
 
 
 def _quoted(text: str) -> str:

@@ -14,22 +14,21 @@ import re
 import typing as t
 import urllib.parse
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
-def printable(value: t.Any, keep: str = "") -> str:
+
+def written_out(value: t.Any, keep: str = "") -> str:
     """`value` as text in which everything that is not to be seen is written out, `\\x1b` for an escape.
 
     That covers what a terminal obeys, what XML 1.0 forbids, what turns the direction of text, line breaks and lone surrogates; `keep` are
     characters to leave as they are.
     """
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char in keep else char.encode("unicode_escape").decode("ascii") for char in text)
+    return printable(str(value), lambda char: char if char in keep else char.encode("unicode_escape").decode("ascii"))
 
 
 def lines(value: t.Any) -> str:
     """The same for text of several lines."""
-    return printable(value, keep="\n")
+    return written_out(value, keep="\n")
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -39,7 +38,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 
 def some(names: t.Sequence[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
-    shown = ", ".join(printable(name) for name in names[:most])
+    shown = ", ".join(written_out(name) for name in names[:most])
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 

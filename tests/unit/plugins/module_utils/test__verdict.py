@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
@@ -235,6 +237,16 @@ def test_the_last_line_says_of_which_cluster_it_speaks():
 def test_a_bad_expression_keeps_its_caret_under_the_place_on_every_screen():
     failure = f"waivers[0].match: invalid JMESPath: x:\n{'a' * 90} {'b' * 90}\n{' ' * 91}^"
     assert verdict({}, ALL, failure, screen=Screen(68, 12)) == f"The check could not be made: {failure}".split("\n")
+
+
+@pytest.mark.parametrize("expression", ['a b', 'namespace == "a', '"a" == "b" c', r'"a\"b" c'])
+def test_the_caret_points_at_the_place_in_what_the_callback_makes_of_the_expression(expression):
+    with pytest.raises(WaiverError) as error:
+        compile_waivers([{"match": expression, "reason": "known"}])
+    (*_lines, raw, caret) = str(error.value).split("\n")
+    *_lines, shown, under = [json.dumps(line)[1:-1] for line in verdict({}, ALL, str(error.value), screen=WIDE)]
+    place = caret.index("^")
+    assert shown == json.dumps(raw)[1:-1] and under.index("^") == len(json.dumps(raw[:place])[1:-1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
