@@ -16,6 +16,7 @@ import errno
 import gzip
 import json
 import os
+import stat
 import tempfile
 import typing as t
 import zlib
@@ -132,9 +133,11 @@ def _excerpt(value: t.Any) -> str:
 def read(path: str) -> Snapshot:
     """The ClusterSnapshot in the file `path`, JSON or gzipped JSON (told by its first bytes, not its name).
 
-    Raises SnapshotError if it is none, and OSError if it cannot be read.
+    Raises SnapshotError if it is none, and OSError if it cannot be read, or is no file: a pipe may never be written to.
     """
-    with open(path, "rb") as raw:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as raw:
+        if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", path)
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         try:

@@ -411,8 +411,10 @@ cluster:
 
 import copy
 import datetime
+import json
 import math
 import signal
+import sys
 import time
 import traceback
 
@@ -551,6 +553,16 @@ def record(snapshot, destination):
     return None
 
 
+class Discreet(AnsibleModule):
+    """Shows no password that stands in a URL: ansible-core shows the options that a module was given."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        for name in ("host", "proxy"):
+            user = (self.params[name] or "").partition("://")[2].partition("/")[0].rpartition("@")[0]
+            self.no_log_values.update(filter(None, [user.partition(":")[2]]))
+
+
 class Stopped(BaseException):
     """A signal that asks to end, as an exception, so that connections are closed and half-written files removed on the way out."""
 
@@ -561,25 +573,27 @@ def stop(number, _frame):
     raise Stopped(signal.Signals(number).name)
 
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main():
     for each in SIGNALS:
-        signal.signal(each, stop)
-    module = AnsibleK8SModule(
-        module_class=AnsibleModule,
-        argument_spec=argument_spec(),
-        mutually_exclusive=[("snapshot_src", "snapshot")],
-        required_if=[("socket_source", name, ["node_probe_image"]) for name in ("node", "auto")],
-        supports_check_mode=True,
-        check_k8s=False,
-        check_pyyaml=False,
-    )
+        if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # nohup has hidden it
+            signal.signal(each, stop)
     try:
+        module = AnsibleK8SModule(
+            module_class=Discreet,
+            argument_spec=argument_spec(),
+            mutually_exclusive=[("snapshot_src", "snapshot")],
+            required_if=[("socket_source", name, ["node_probe_image"]) for name in ("node", "auto")],
+            supports_check_mode=True,
+            check_k8s=False,
+            check_pyyaml=False,
+        )
         check(module)
-    except Stopped as stopped:
-        module.fail_json(msg=f"stopped by {stopped}; nothing is known of the cluster")
+    except Stopped as stopped:  # there may be no module yet that could say so
+        print(json.dumps({"failed": True, "msg": f"stopped by {stopped}; nothing is known of the cluster"}))
+        sys.exit(1)
 
 
 def check(module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+import time
 
 import pytest
 from ansible.release import __version__ as ansible_version
@@ -18,12 +19,12 @@ pytest.importorskip("websocket")
 
 import running
 import yaml
-from servers import Cluster, auth
+from servers import READ, Cluster, auth
 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import says
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CORE = tuple(int(part) for part in ansible_version.split(".")[:2])
 EXEC_TIMEOUT = 60
 SOON = 15
@@ -84,6 +85,20 @@ def test_the_module_ends_at_once_with_a_message_and_leaves_nothing(tmp_path, mom
     assert ended.stderr == ""
     assert (ended.strays, ended.files) == ([], [])
     assert os.listdir(record.parent) == []
+
+
+def test_the_module_goes_on_where_nohup_has_hidden_the_lost_terminal(tmp_path):
+    def late(connection):
+        time.sleep(1)
+        READ(connection)
+
+    with Cluster("a", "b", execs=late) as server:
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            ended = running.module(tmp_path, running.sends(signal.SIGHUP, lambda: bool(server.paths("/exec"))), **auth(server))
+        finally:
+            signal.signal(signal.SIGHUP, before)
+    assert (ended.code, ended.stderr, ended.result["summary"]["pods_read"]) == (0, "", 2)
 
 
 @pytest.mark.parametrize(("way", "number"), [("module", signal.SIGINT), ("module", signal.SIGTERM), ("k8s_exec", signal.SIGINT)])

@@ -47,7 +47,7 @@ class Ended(t.NamedTuple):
 def run(main: t.Callable[[], t.Any], check_mode: bool = False, **options: t.Any) -> Ended:
     stdout, stderr = io.StringIO(), io.StringIO()
     code = None
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     with patch_module_args({**options, "_ansible_check_mode": check_mode}), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
         try:
             main()

@@ -10,6 +10,7 @@ import builtins
 import errno
 import json
 import os
+import signal
 import tempfile
 
 import pytest
@@ -252,6 +253,27 @@ def test_a_record_that_is_none_is_named_with_the_path_inside_it(case, tmp_path):
 
 def test_a_record_that_is_missing_is_named():
     assert play(snapshot_src="/no/such/file").message == "snapshot_src: /no/such/file cannot be read: No such file or directory"
+
+
+def test_a_signal_that_comes_before_there_is_a_module_is_one_message(monkeypatch):
+    monkeypatch.setattr(module, "AnsibleK8SModule", lambda **_options: os.kill(os.getpid(), signal.SIGTERM))
+    assert play().message == "stopped by SIGTERM; nothing is known of the cluster"
+
+
+@pytest.mark.parametrize("option", ["host", "proxy"])
+def test_a_password_in_a_url_is_not_shown_with_the_options(option):
+    shown = {"_ansible_inject_invocation": True}  # as with -vvv
+    ended = play(**{"host": "http://127.0.0.1:1", "api_key": "abc", option: "http://jane:swordfish@127.0.0.1:1"}, **shown)
+    assert ended.code == 1 and "swordfish" not in str(ended)
+    assert "jane" in str(ended.result["invocation"]["module_args"][option])
+
+
+@pytest.mark.parametrize("option", ["snapshot_src", "snapshot_dest"])
+def test_a_pipe_is_no_record_and_is_not_waited_for(tmp_path, option):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    given = {"snapshot_dest": str(pipe), "snapshot": cluster.snapshot()} if option == "snapshot_dest" else {"snapshot_src": str(pipe)}
+    assert play(**given).message.startswith(f"{option}: {pipe} cannot be {'read: it is' if option == 'snapshot_src' else 'written: it is there and is'} no file")
 
 
 def test_a_record_that_is_a_directory_is_named(tmp_path):
