@@ -42,7 +42,7 @@ def lists(found: t.Sequence[dict[str, t.Any]]) -> dict[str, t.Any]:
 class Cluster(ApiServer):
     """Pods of these names, each with one port, read in the order of the names; `faults` as for ApiServer.
 
-    Once a request that holds `until` in its path has been answered, every later connection meets `then`, before TLS.
+    Once there was a request that holds `until` in its path, every later connection meets `then`, before TLS.
     """
 
     def __init__(self, *names: str, until: str | None = None, then: Behaviour | ssl.SSLContext | None = None, **options: t.Any) -> None:
@@ -50,10 +50,9 @@ class Cluster(ApiServer):
         options.setdefault("tls", fault_server.pki().context())
         super().__init__(lists(pods(*names)), **options)
         self._until, self._then = until, then
-        self._turned = False
 
     def _serve(self, sock: socket.socket, behaviour: Behaviour) -> None:
-        if not self._turned or self._then is None:
+        if self._then is None or not (self._until and self.paths(self._until)):
             super()._serve(sock, behaviour)
         elif isinstance(self._then, ssl.SSLContext):
             self._tls = self._then
@@ -64,10 +63,6 @@ class Cluster(ApiServer):
                 self._then(Connection(sock, self))
             with contextlib.suppress(OSError):
                 sock.close()
-
-    def _route(self, connection: Connection) -> None:
-        super()._route(connection)
-        self._turned = self._turned or bool(self._until and self.paths(self._until))
 
     def refuse(self) -> None:
         """Takes no more connections."""

@@ -10,8 +10,10 @@ However it ends, it ends in time, with no traceback, no process and no file left
 
 from __future__ import annotations
 
+import json
 import pathlib
 import random
+import re
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
@@ -22,7 +24,7 @@ pytest.importorskip("websocket")
 
 import running
 import yaml
-from servers import FINE, READ, Cluster, auth
+from servers import FINE, READ, Cluster, auth, pods
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import blocking
@@ -47,7 +49,7 @@ FAIL_ON = yaml.safe_load((ROOT / "roles" / "check_listeners" / "defaults" / "mai
 
 EXEC_TIMEOUT = 4
 REQUEST_TIMEOUT = 60
-SLACK = 30
+SLACK = 15
 """Seconds for starting Python, and for a machine that is busy."""
 
 
@@ -94,10 +96,24 @@ def prints_forever(connection: Connection) -> None:
         connection.send(out("x" * 1000))
 
 
+def listed(items: list[t.Any], token: str = "") -> Behaviour:
+    return answers(http(200, json.dumps({"items": items, "metadata": {"continue": token}}).encode(), "Connection: close"))
+
+
 def slow_list(connection: Connection) -> None:
     connection.request()
     connection.dribble(http(200, b'{"items": [' + b" " * 5000))
 
+
+def leads_elsewhere(connection: Connection) -> None:
+    connection.request()
+    connection.send(http(302, b"", f"Location: http://127.0.0.1:{connection.server.port}/", "Connection: close"))
+
+
+LOCAL = "also-local"
+"""A pod that is well, but listens on localhost: its finding is to survive whatever becomes of the others."""
+
+ON_LOCALHOST = {f"/pods/{LOCAL}/exec": [says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS))]}
 
 BIG = "".join(f"LISTEN 0 128 127.0.0.1:{20000 + n % 30000} 0.0.0.0:*\n" for n in range(60_000)) + FINE
 GONE = 'pods "bad" not found'
@@ -174,6 +190,13 @@ OF_A_LIST: dict[str, tuple[str, t.Sequence[t.Any], str | None]] = {
     "half an answer": (PODS, [answers(http(200, b'{"items": [', "Connection: close", length=500))], "GET /api/v1/pods: "),
     "binary garbage": (PODS, [answers(http(200, b"\xff\x00\xfe", "Connection: close"))], "GET /api/v1/pods: "),
     "silent": (PODS, [silent], "GET /api/v1/pods: "),
+    "a redirection": (PODS, [leads_elsewhere], "GET /api/v1/pods: HTTP 302, a redirection to 127.0.0.1"),
+    "a redirection from the start": ("/", [leads_elsewhere], "no cluster to look at, from host: HTTP 302, a redirection to 127.0.0.1"),
+    "a page that leads to itself": (PODS, [listed([], token="on")], "GET /api/v1/pods: the list has no end"),
+    "an object that is null": (PODS, [listed([None])], "GET /api/v1/pods: the answer is no list of objects"),
+    "an address that is none": (PODS, [listed([{**pods("web")[0], "status": {"podIP": "zzz"}}])], "GET /api/v1/pods: Pod shop/web.status.podIP: wanted an IP address"),
+    "levels without end": (PODS, [answers(http(200, b'{"items": ' + b"[" * 200_000, "Connection: close"))], "GET /api/v1/pods: RecursionError"),
+    "a refusal of levels without end": (PODS, [answers(http(403, b"[" * 200_000, "Connection: close"))], "GET /api/v1/pods: 403 Said"),
     "byte by byte": (PODS, [slow_list], "GET /api/v1/pods: "),
     "garbage from the start": ("/", [answers(http(200, b"<html>", "Connection: close"))], "no cluster to look at, from host: "),
     "401 from the start": ("/", [refuse(401, "Unauthorized")], "no cluster to look at, from host: Unauthorized"),
@@ -211,8 +234,12 @@ def check(ended: running.Ended, record: pathlib.Path, unread: dict[str, str | No
     suspect = {name for name, reason in wanted.items() if reason == "suspect_table"}
     if read != set(known) - set(wanted) | suspect:
         found.append(f"read were {sorted(read)} of {known}")
-    if bool(blocking(result, FAIL_ON)) != bool(wanted):
-        found.append(f"the gate says {blocking(result, FAIL_ON)}")
+    local = [[LOCAL]] if LOCAL in known else []
+    if [finding["pods"] for finding in result["findings"]] != local:
+        found.append(f"found were {[finding['id'] for finding in result['findings']]}")
+    for fail_on, wrong in ((FAIL_ON, wanted or local), (["unchecked"], wanted)):
+        if bool(blocking(result, fail_on)) != bool(wrong):
+            found.append(f"the gate says {blocking(result, fail_on)} of {fail_on}")
     return found
 
 
@@ -229,7 +256,7 @@ def test_a_fault_in_one_pod_is_that_pods_reason_and_costs_no_other(tmp_path):
     def one(fault: str) -> list[str]:
         behaviours, reason = IN_A_POD[fault]
         place = tmp_path / fault.replace(" ", "-")
-        with Cluster("also-fine", "bad", "fine", faults={"/pods/bad/exec": behaviours}) as server:
+        with Cluster(LOCAL, "bad", "fine", faults={**ON_LOCALHOST, "/pods/bad/exec": behaviours}) as server:
             ended = running.module(place, **auth(server), exec_timeout=EXEC_TIMEOUT, snapshot_dest=str(place / "record.json"))
         return check(ended, place / "record.json", {"bad": reason}, EXEC_TIMEOUT)
 
@@ -243,7 +270,7 @@ def test_an_api_server_that_fails_in_the_middle_leaves_what_was_read(tmp_path):
         then, reason = IN_THE_MIDDLE[fault]
         then = pki.context(getattr(pki, then)) if isinstance(then, str) else then
         place = tmp_path / fault.replace(" ", "-")
-        with Cluster("a-fine", "b-late", "c-late", until="/pods/a-fine/exec", then=then or resets) as server:
+        with Cluster(LOCAL, "b-late", "c-late", until=f"/pods/{LOCAL}/exec", then=then or resets, faults=ON_LOCALHOST) as server:
             if then is None:
                 route = server._route
                 server._route = lambda connection: (route(connection), server.paths("/exec") and server.refuse())
@@ -310,20 +337,50 @@ def test_faults_that_come_together_are_told_apart(tmp_path, seed):
     names = {f"p{n:02}": fault for n, fault in enumerate(chosen)}
     faults: dict[str, t.Any] = {f"/pods/{name}/exec": IN_A_POD[fault][0] for name, fault in names.items()}
     faults[PODS] = [refuse(503, "not yet"), None, refuse(410, "too old"), refuse(429, "slow", "Slow", "Retry-After: 1"), None]
-    with Cluster("fine", *names, faults=faults) as server:
+    with Cluster(LOCAL, "fine", *names, faults={**ON_LOCALHOST, **faults}) as server:
         server.page = 4
         record = tmp_path / "record.json"
         ended = running.module(tmp_path, **auth(server), exec_timeout=EXEC_TIMEOUT, snapshot_dest=str(record))
     assert check(ended, record, {name: IN_A_POD[fault][1] for name, fault in names.items()}, 14 * EXEC_TIMEOUT) == []
 
 
-def test_the_table_is_the_one_that_was_promised():
-    """Each fault of the list that this table was made from is in it."""
-    promised = (
-        "refused|reset|TLS failure|expired certificate|slow TLS handshake|silent after the handshake|half a frame|split over many TLS records|"
-        "coalesced in one TLS record|UTF-8 split over frames|megabytes of output|binary garbage|missing status frame|401|403|404|409|"
-        "410 on a continue token|429 with Retry-After|500|502|503|504|kubelet unreachable|container restarting|exec that never ends|missing binary|"
-        "non-zero exit without output|non-zero exit with output"
-    )
-    names = [*IN_A_POD, *IN_THE_MIDDLE, *OF_A_LIST]
-    assert [fault for fault in promised.split("|") if not any(fault in name for name in names)] == []
+PROMISED = {
+    "a pod": (
+        IN_A_POD,
+        "coalesced in one TLS record|split over many TLS records|UTF-8 split over frames|half a frame, then|megabytes of output|binary garbage for frames|"
+        "binary garbage for a table|a missing status frame|401|403|404|409|410|429 with Retry-After|500|502|503|504|kubelet unreachable|container restarting|"
+        "an exec that never ends|a missing binary|a non-zero exit without output|a non-zero exit with output|reset|silent after the handshake|a slow handshake",
+    ),
+    "what comes after the first pod": (
+        IN_THE_MIDDLE,
+        "refused|reset|TLS failure|expired certificate|certificate of another host|slow TLS handshake|silent",
+    ),
+    "a list": (
+        OF_A_LIST,
+        "401|403|404|409|410 on a continue token|410 on every continue token|429 with Retry-After|500|502|503|504|reset|half an answer|binary garbage|silent|"
+        "byte by byte|garbage from the start|401 from the start|silent from the start|a redirection",
+    ),
+}
+
+ELSEWHERE = {
+    "SIGINT and SIGTERM": "tests/trust/test_signals.py::test_the_module_ends_at_once_with_a_message_and_leaves_nothing",
+    "SIGINT and SIGTERM of a play": "tests/trust/test_signals.py::test_the_playbook_ends_and_does_not_pass_and_leaves_no_process",
+    "a full disk under a record": "tests/trust/test_files.py::test_a_full_disk_under_snapshot_dest_is_named_and_the_report_is_kept",
+    "a full disk under the role's files": "tests/trust/test_files.py::test_a_full_disk_under_the_files_of_the_role_is_named_after_the_verdict",
+    "an API server that restarts": "tests/live/test_upheaval.py::test_an_api_server_that_restarts_leaves_unchecked_what_it_could_not_answer",
+    "a node that goes away": "tests/live/test_upheaval.py::test_a_node_that_goes_away_leaves_its_pods_unchecked",
+}
+
+
+@pytest.mark.parametrize("what", PROMISED)
+def test_the_table_is_the_one_that_was_promised(what):
+    """Each fault of the list that the table was made from begins the name of one in it."""
+    table, promised = PROMISED[what]
+    names = [re.sub("^(an?|frames) ", "", name) for name in table]
+    assert [fault for fault in promised.split("|") if not any(name.startswith(re.sub("^an? ", "", fault)) for name in names)] == []
+
+
+@pytest.mark.parametrize("what", ELSEWHERE)
+def test_a_fault_that_no_table_holds_has_a_test_of_its_own(what):
+    path, name = ELSEWHERE[what].split("::")
+    assert f"def {name}(" in (ROOT / path).read_text("utf-8")

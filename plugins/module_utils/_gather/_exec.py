@@ -93,12 +93,16 @@ class ExecClient:
         path = f"{self._host.path.rstrip('/')}/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/exec?{urlencode(query)}"
         wait = FIRST_WAIT
         dials = 0
+        said: _Failed | None = None
         while True:
             try:
                 return self._once(path, deadline)
             except Exception as error:  # pylint: disable=broad-except
                 # Whatever one pod's answer is, garbage included, the others are still to be read.
                 failed = self._failed(error, deadline)
+            if failed.reason == "timeout" and said:  # what the server said before tells more than that the last try had too little time
+                return Outcome("", None, said.reason, said.detail)
+            said = failed
             dials += failed.reason == "connection"
             if failed.wait is not None:
                 wait = failed.wait

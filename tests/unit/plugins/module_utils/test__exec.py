@@ -223,6 +223,7 @@ FAULTS: dict[str, tuple[t.Sequence[faults.Behaviour], tuple[t.Any, ...]]] = {
     "502, then well": ([answers(http(502, b"<html>")), says(*GOOD)], ANSWERED),
     "503, then well": ([refuse(503), says(*GOOD)], ANSWERED),
     "504, then well": ([refuse(504), says(*GOOD)], ANSWERED),
+    "503, then silent": ([refuse(503, "apiserver not ready"), silent], ("", None, "server_error", "apiserver not ready")),
     "503 for ever": ([refuse(503, "apiserver not ready")], ("", None, "server_error", "apiserver not ready")),
     "429 that asks for more time than there is": ([refuse(429, "slow down", "Slow", "Retry-After: 60")], ("", None, "server_error", "slow down")),
 }
