@@ -127,16 +127,20 @@ def sidecar_manifests(files: list[t.Any]) -> list[t.Any]:
     return _manifests.sidecar_manifests(files)
 
 
-def sidecar_changes(manifests: list[t.Any], current: list[t.Any], remediations: list[t.Any]) -> dict[str, t.Any]:
-    return _changes.changes(manifests, current, remediations)
+def sidecar_changes(manifests: list[t.Any], current: list[t.Any], report: dict[str, t.Any]) -> dict[str, t.Any]:
+    return _changes.changes(manifests, current, report)
 
 
-def remediation_record(changes: list[t.Any], tried: list[t.Any], earlier: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-    return _changes.record(earlier, changes, tried)
+def remediation_record(changes: list[t.Any], tried: list[t.Any], earlier: dict[str, t.Any] | None = None, server: str = "") -> dict[str, t.Any]:
+    return _changes.record(earlier, changes, tried, server)
 
 
-def remediation_undo(record: dict[str, t.Any], current: list[t.Any]) -> dict[str, t.Any]:
-    return _changes.undo(record, current)
+def remediation_record_problem(text: str, server: str = "") -> str:
+    return _changes.record_problem(text, server)
+
+
+def remediation_undo(record: dict[str, t.Any], current: list[t.Any], server: str = "") -> dict[str, t.Any]:
+    return _changes.undo(record, current, server)
 
 
 def report_as(report: dict[str, t.Any], name: str, about: dict[str, t.Any]) -> str:
@@ -168,6 +172,7 @@ FACES = (
     sidecar_manifests,
     sidecar_changes,
     remediation_record,
+    remediation_record_problem,
     remediation_undo,
     report_as,
     report_name,

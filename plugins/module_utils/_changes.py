@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import CARRIES_OVER
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import CARRIES_OVER, name_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Workload
 
 Thing = t.Dict[str, t.Any]
 Key = t.Tuple[str, str]
@@ -22,87 +24,178 @@ SERVER_MANAGED = ("creationTimestamp", "generation", "managedFields", "resourceV
 
 
 class RecordError(ValueError):
-    """Something that is no record of a remediation."""
+    """Something that is no record of a remediation of this cluster."""
 
 
-def changes(manifests: t.Sequence[Thing], current: t.Sequence[Thing], remediations: t.Sequence[Thing]) -> Thing:
-    """What to do for each manifest, given the Sidecars that there are and today's own plan: `{changes: [...], refused: [sentence]}`.
+def changes(manifests: t.Sequence[Thing], current: t.Sequence[Thing], report: Thing) -> Thing:
+    """What to do for each manifest, given the Sidecars that there are and today's Report: `{changes: [...], refused: [sentence]}`.
 
-    A change is `{action: create | update | none, manifest, before}`. One is refused if the Sidecar is not the one it was planned from.
+    A change is `{action: create | update | none, manifest, before}`. It is refused if the Sidecar is not the one it was planned from, or
+    if today's plan has something that the manifest would lose. What a manifest says beyond the plan is for its reviewers.
     """
     there = _by_key(current)
-    plans = [remediation["manifest"] for remediation in remediations]
+    plans = _by_key(remediation["manifest"] for remediation in report["remediations"])
+    followed: dict[Key, Key] = {}
     planned: list[Thing] = []
     refused: list[str] = []
     for manifest in manifests:
         key = _key(manifest)
         existing, version = there.get(key), manifest["metadata"].get("resourceVersion")
-        if existing and existing.get("spec") == manifest["spec"]:
-            action, why = "none", None
-        elif existing:
-            action, why = "update", _why_not_update(existing, version)
-        elif version:
-            action, why = "update", "it is gone since the plan was made."
-        else:
-            action, why = "create", _why_not_create(manifest, plans)
+        done = existing is not None and existing.get("spec") == manifest["spec"]
+        action = "none" if done else "update" if existing or version else "create"
         planned.append({"action": action, "manifest": manifest, "before": essence(existing) if existing else None})
+        if done:
+            continue
+        today = _todays(manifest, plans)
+        why = _why_not_on(existing, version)
+        if not why and today is None:
+            why = _why_unplanned(manifest, report)
+        elif not why and today is not None:
+            other = followed.setdefault(_key(today), key)
+            twice = f"Sidecar {'/'.join(other)} of these files selects the same pods, and a second one would have no effect."
+            why = twice if other != key else _why_not_as(manifest, today)
         if why:
-            refused.append(f"Sidecar {'/'.join(key)}: {why}")
+            refused.append(f"Sidecar {'/'.join(key)}: {why} Plan again.")
     return {"changes": planned, "refused": refused}
 
 
-def _why_not_update(existing: Thing, version: str | None) -> str | None:
+def _todays(manifest: Thing, plans: dict[Key, Thing]) -> Thing | None:
+    """Today's plan for the same Sidecar; for a new one, which a team may rename, else one for the same pods."""
+    alike = () if manifest["metadata"].get("resourceVersion") else (plan for plan in plans.values() if _select_alike(plan, manifest))
+    return plans.get(_key(manifest)) or next(iter(alike), None)
+
+
+def _why_not_on(existing: Thing | None, version: str | None) -> str | None:
+    """Why a manifest made from this resourceVersion cannot be applied to what there is."""
+    if existing is None:
+        return "it is gone since the plan was made." if version else None
     if version is None:
         return "it exists, but the plan is for a new one."
     now = existing["metadata"].get("resourceVersion")
-    return None if version == now else f"it changed since the plan was made (resourceVersion {version}, now {now}). Plan again."
+    return None if version == now else f"it changed since the plan was made (resourceVersion {version}, now {now})."
 
 
-def _why_not_create(manifest: Thing, plans: t.Sequence[Thing]) -> str | None:
-    """A new Sidecar holds a copy of the default that it replaces, and has to be the only one that selects its pods; today's plans know both."""
-    today = _by_key(plans).get(_key(manifest))
-    if today is None:
-        there = next((plan for plan in plans if plan["metadata"].get("resourceVersion") and _select_alike(plan, manifest)), None)
-        return f"Sidecar {'/'.join(_key(there))} selects these pods by now, and a second one would have no effect. Plan again." if there else None
-    then, now = ((m["metadata"].get("annotations") or {}).get(CARRIES_OVER) or "none" for m in (manifest, today))
-    return None if then == now else f"it carries over the settings of {then}, but the default now is {now}. Plan again."
+def _why_not_as(manifest: Thing, today: Thing) -> str | None:
+    """What would be worse with the manifest than with today's plan.
+
+    A new Sidecar holds a copy of the default that it replaces, and has to be the only one that selects its pods. One that exists must go
+    on to select the same.
+    """
+    version = manifest["metadata"].get("resourceVersion")
+    if today["metadata"].get("resourceVersion") and not version:
+        return f"Sidecar {'/'.join(_key(today))} selects these pods by now, and a second one would have no effect."
+    carried, default = ((m["metadata"].get("annotations") or {}).get(CARRIES_OVER) or "none" for m in (manifest, today))
+    if carried != default:
+        return f"it carries over the settings of {carried}, but the default now is {default}."
+    then, now = _selector(manifest), _selector(today)
+    if then != now and (version or not now.items() <= then.items()):
+        by, instead = (",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "no label" for labels in (then, now))
+        return f"it selects pods by {by}, but today's plan by {instead}."
+    listed, planned = _endpoints(manifest), _endpoints(today)
+    missing = sorted(planned.keys() - listed.keys())
+    if missing:
+        what = f"port {missing[0]} is" if len(missing) == 1 else f"ports {', '.join(map(str, missing[:-1]))} and {missing[-1]} are"
+        return f"{what} in today's plan, but not in the file: a Sidecar switches off what it does not list."
+    for port, endpoint in planned.items():
+        if listed[port] != endpoint:
+            return f"port {port} has the defaultEndpoint {listed[port] or 'none'}, but {endpoint or 'none'} in today's plan."
+    return None
+
+
+UNPLANNED = {
+    "waived": "{id} is waived today ({waived_by[reason]})",
+    "unchecked": "pod {pod} could not be checked today ({reason})",
+    "findings": "{id} is cured by no Sidecar today",
+    "remediated": "{id} is remediated today",
+    "not_listening": "nothing accepts connections for {id} today",
+}
+"""What a Report says of a workload that it has no plan for. Where it says nothing, nothing is wrong, or it was not looked at."""
+
+
+def _why_unplanned(manifest: Thing, report: Thing) -> str:
+    namespace, name = _key(manifest)
+
+    def concerned(record: Thing) -> bool:
+        """By the name that a new Sidecar gets; the name of one to edit does not tell whose it is, but some records do say that they edit one."""
+        edits = manifest["metadata"].get("resourceVersion") and record.get("remedy") == "update_sidecar" and record["port"] in _endpoints(manifest)
+        return record["namespace"] == namespace and (edits or name_of(Workload(namespace, **record["workload"])) == name)
+
+    for outcome, words in UNPLANNED.items():
+        for record in report.get(outcome) or ():
+            if concerned(record):
+                return f"{words.format(**record)}, so no Sidecar is planned for it."
+    return "today's check, with the options of this run, plans no such Sidecar."
+
+
+def _selector(manifest: Thing) -> dict[str, t.Any]:
+    """The labels that a Sidecar selects pods by; a reviewed file may hold anything."""
+    return _table(_table(manifest["spec"].get("workloadSelector")).get("labels"))
+
+
+def _endpoints(manifest: Thing) -> dict[int, str | None]:
+    """The ports that a Sidecar lists, each with its defaultEndpoint; of two entries for one port the first is in effect."""
+    found: dict[int, str | None] = {}
+    ingress = manifest["spec"].get("ingress")
+    for listener in map(_table, ingress if isinstance(ingress, list) else ()):
+        number = _table(listener.get("port")).get("number")
+        if isinstance(number, int):
+            found.setdefault(number, listener.get("defaultEndpoint") or None)
+    return found
+
+
+def _table(value: t.Any) -> dict[str, t.Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _select_alike(one: Thing, other: Thing) -> bool:
     """Whether one of the two selects all pods that the other does."""
-    selectors = [(each["spec"].get("workloadSelector") or {}).get("labels") or {} for each in (one, other)]
-    return _key(one)[0] == _key(other)[0] and (selectors[0].items() <= selectors[1].items() or selectors[1].items() <= selectors[0].items())
+    first, second = _selector(one).items(), _selector(other).items()
+    return _key(one)[0] == _key(other)[0] and (first <= second or second <= first)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Taking it back
 
 
-def record(earlier: Thing | None, planned: t.Sequence[Thing], tried: t.Sequence[Thing]) -> Thing:
-    """What to keep before `planned` is applied: each Sidecar as it is and as the server's dry run says that it will be.
+def record(earlier: Thing | None, planned: t.Sequence[Thing], tried: t.Sequence[Thing], server: str = "") -> Thing:
+    """What to keep before `planned` is applied on `server`: each Sidecar as it is and as the server's dry run says that it will be.
 
     `tried` are the dry run's objects for what is not `none`, in the same order. A Sidecar that `earlier` has and that is still as an earlier
-    run left it keeps what was there before that run, so that one undo takes all runs back. Raises RecordError for another `earlier`.
+    run left it keeps what was there before that run, so that one undo takes all runs back. Raises RecordError for another `earlier`, such
+    as that of another server.
     """
-    kept = {_key(entry["after"]): entry for entry in (_checked(earlier)["changes"] if earlier else ())}
+    kept = {_key(entry["after"]): entry for entry in (_checked(earlier, server)["changes"] if earlier else ())}
     pending = [change for change in planned if change["action"] != "none"]
     for change, result in zip(pending, tried):
         key = _key(change["manifest"])
         old = kept.get(key)
         before = old["before"] if old and change["before"] and _same(old["after"], change["before"]) else change["before"]
         kept[key] = {"before": before, "after": essence(result)}
-    return {"apiVersion": API_VERSION, "kind": KIND, "changes": [kept[key] for key in sorted(kept)]}
+    here = server or (earlier or {}).get("server")
+    return {"apiVersion": API_VERSION, "kind": KIND, **({"server": here} if here else {}), "changes": [kept[key] for key in sorted(kept)]}
 
 
-def undo(recorded: Thing, current: t.Sequence[Thing]) -> Thing:
+def record_problem(text: str, server: str) -> str:
+    """Why a file with this text is no record of remediations on `server`, in a sentence; empty if it is one."""
+    try:
+        _checked(json.loads(text), server)
+    except RecordError as error:
+        return str(error)
+    except ValueError as error:
+        return f"this is no JSON: {error}"
+    return ""
+
+
+def undo(recorded: Thing, current: t.Sequence[Thing], server: str = "") -> Thing:
     """What takes the recorded changes back: `{changes: [{action: delete | restore | none, manifest, preconditions}], refused: [sentence]}`.
 
-    A Sidecar that is neither as it was nor as it was left is refused: someone has changed it since. Raises RecordError.
+    A Sidecar that is neither as it was nor as it was left is refused: someone has changed it since. Raises RecordError for what is no
+    record, or one of another server.
     """
     there = _by_key(current)
     planned: list[Thing] = []
     refused: list[str] = []
-    for entry in _checked(recorded)["changes"]:
+    for entry in _checked(recorded, server)["changes"]:
         key, before = _key(entry["after"]), entry["before"]
         now = there.get(key)
         if _same(before, now):
@@ -131,11 +224,23 @@ def _same(one: Thing | None, other: Thing | None) -> bool:
     return all(essence(one).get(field) == essence(other).get(field) for field in ("metadata", "spec"))
 
 
-def _checked(recorded: Thing) -> Thing:
-    right = isinstance(recorded, dict) and (recorded.get("apiVersion"), recorded.get("kind")) == (API_VERSION, KIND)
-    if not right or not all(isinstance(entry, dict) and {"before", "after"} <= set(entry) for entry in recorded.get("changes") or ()):
+def _checked(recorded: t.Any, server: str) -> Thing:
+    """The record; an old one does not say of which server it is. Raises RecordError."""
+    entries = recorded.get("changes") if isinstance(recorded, dict) else None
+    right = isinstance(entries, list) and (recorded.get("apiVersion"), recorded.get("kind")) == (API_VERSION, KIND)
+    if not right or not all(_is_entry(entry) for entry in entries or ()):
         raise RecordError(f"this is no {KIND} of {API_VERSION}")
-    return recorded
+    there = recorded.get("server")
+    if there and server and str(there).rstrip("/") != server.rstrip("/"):
+        raise RecordError(f"it records what was changed on {there}, but this cluster is {server}")
+    return t.cast(Thing, recorded)
+
+
+def _is_entry(entry: t.Any) -> bool:
+    if not isinstance(entry, dict) or not {"before", "after"} <= set(entry):
+        return False
+    things = [entry["after"], *([] if entry["before"] is None else [entry["before"]])]
+    return all({"namespace", "name"} <= set(_table(_table(thing).get("metadata"))) for thing in things)
 
 
 def _key(thing: Thing) -> Key:

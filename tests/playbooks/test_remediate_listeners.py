@@ -1,0 +1,269 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The remediation, played against an API server on loopback that keeps Sidecars. tests/live plays it against a real one."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import typing as t
+
+import pytest
+import yaml
+
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import SUCCESS, ApiServer, Connection, http, out, refusal, says, status
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import EGRESS
+
+REMEDIATE = "meshops.istio_precheck.remediate_listeners"
+GROUP = "networking.istio.io"
+NAME, ID = "precheck-deployment-web", "IST0143/shop/Deployment/web/8080"
+
+
+def kinds(version: str, **names: str) -> dict[str, t.Any]:
+    verbs = ["get", "list", "create", "patch", "update", "delete"]
+    served = [{"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": verbs} for name, kind in names.items()]
+    return {"kind": "APIResourceList", "groupVersion": version, "resources": served}
+
+
+def merged(into: t.Any, patch: t.Any) -> t.Any:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(into) if isinstance(into, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+class Mesh(ApiServer):
+    """One workload on localhost, istiod 1.9, and Sidecars that can be written; `broken` are the names that cannot."""
+
+    def __init__(self, *sidecars: dict[str, t.Any]) -> None:
+        listening = says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS))
+        pilot = cluster.pod(name="istiod-1", namespace="istio-system", app="istiod", proxy=None, owner=None)
+        pilot["spec"]["containers"] = [{"name": "discovery", "image": "docker.io/istio/pilot:1.9.9"}]
+        version = {"groupVersion": f"{GROUP}/v1beta1", "version": "v1beta1"}
+        super().__init__(
+            {
+                "/apis": {"kind": "APIGroupList", "groups": [{"name": GROUP, "versions": [version], "preferredVersion": version}]},
+                "/api/v1": kinds("v1", pods="Pod", services="Service", configmaps="ConfigMap", replicationcontrollers="ReplicationController"),
+                f"/apis/{GROUP}/v1beta1": kinds(f"{GROUP}/v1beta1", sidecars="Sidecar"),
+                "/api/v1/pods": [cluster.pod()],
+                "/api/v1/services": [cluster.service()],
+                "/api/v1/replicationcontrollers": [],
+                "/api/v1/namespaces/istio-system/pods": [pilot],
+                "/api/v1/namespaces/istio-system/configmaps": [],
+            },
+            execs=listening,
+        )
+        self.sidecars: dict[tuple[str, str], t.Any] = {}
+        self.broken: set[str] = set()
+        self.meanwhile: dict[str, t.Any] | None = None
+        """A Sidecar that is made once somebody has found that there is none of its name."""
+        self._version = 0
+        for each in sidecars:
+            self._keep({"kind": "Sidecar", **copy.deepcopy(each)})
+
+    def _keep(self, thing: dict[str, t.Any]) -> dict[str, t.Any]:
+        self._version += 1
+        meta = thing["metadata"] = {"uid": f"u-{self._version}", "creationTimestamp": "2026-11-23T12:00:00Z", **thing["metadata"]}
+        meta["resourceVersion"] = str(self._version)
+        self.sidecars[meta["namespace"], meta["name"]] = thing
+        return thing
+
+    @property
+    def specs(self) -> dict[str, t.Any]:
+        return {"/".join(key): copy.deepcopy(each["spec"]) for key, each in self.sidecars.items()}
+
+    def writes(self) -> list[str]:
+        """What was asked for beside reading, dry runs left out."""
+        return [asked.line for asked in self.requests if f"/apis/{GROUP}" in asked.path and not asked.line.startswith("GET ") and "dryRun" not in asked.path]
+
+    def _route(self, connection: Connection) -> None:
+        asked = connection.request()
+        self.lists[f"/apis/{GROUP}/v1beta1/sidecars"] = [dict(each) for each in self.sidecars.values()]
+        found = re.match(rf"/apis/{GROUP}/v1beta1/namespaces/(\w+)/sidecars(?:/([^?]+))?", asked.path)
+        if found:
+            code, body = self._sidecar(asked.line.split()[0], found[1], found[2], json.loads(asked.body or b"{}"), "dryRun" in asked.path)
+            connection.send(http(code, body if isinstance(body, bytes) else json.dumps(body).encode(), "Connection: close"))
+        else:
+            connection.request = lambda: asked  # type: ignore[method-assign]
+            super()._route(connection)
+
+    def _sidecar(self, verb: str, namespace: str, name: str | None, body: dict[str, t.Any], dry: bool) -> tuple[int, t.Any]:
+        name = name or body["metadata"]["name"]
+        there = self.sidecars.get((namespace, name))
+        if self.meanwhile and there is None and verb == "GET" and name == self.meanwhile["metadata"]["name"]:
+            self._keep(self.meanwhile)
+        if name in self.broken and verb != "GET" and not dry:
+            return 500, refusal(500, "InternalError", "etcd is on fire")
+        if verb != "POST" and there is None:
+            return 404, refusal(404, "NotFound", f"no Sidecar {name}")
+        wanted = body.get("preconditions") or body.get("metadata") or {}
+        if there and (verb == "POST" or wanted.get("resourceVersion", there["metadata"]["resourceVersion"]) != there["metadata"]["resourceVersion"]):
+            return 409, refusal(409, "Conflict", "the object has been modified")
+        if verb == "GET":
+            return 200, there
+        kept = copy.deepcopy(self.sidecars)
+        if verb == "DELETE":
+            del self.sidecars[namespace, name]
+            answer: t.Any = json.loads(refusal(200, "", ""))
+        else:
+            managed = {field: there["metadata"][field] for field in ("uid", "creationTimestamp")} if there else {}
+            answer = merged(copy.deepcopy(there), body) if verb == "PATCH" else {**body, "metadata": {**body["metadata"], **managed}}
+            self._keep(answer)
+        if dry:
+            self.sidecars = kept
+        return 200, answer
+
+
+EXISTING = cluster.sidecar("mine", selector={"app": "web"}, ingress={7070: "127.0.0.1:7070"}, egress=EGRESS)
+TEMPLATES = {"annotations": {"note": "{{ 7 * 191 }}"}, "labels": {"team": "shop"}}
+
+
+@pytest.fixture()
+def remediate(play, tmp_path):
+    """Plays the remediation on one cluster."""
+
+    def play_it(server: Mesh, *arguments: str, playbook: str = REMEDIATE, **variables: t.Any) -> t.Any:
+        told = {"check_listeners_host": server.url, "check_listeners_api_key": "abc", "check_listeners_exec_timeout": 60, "remediate_listeners_undo_file": str(tmp_path / "undo.json")}
+        return play(*arguments, playbook=playbook, **told, **variables)
+
+    return play_it
+
+
+@pytest.fixture()
+def reviewed(remediate, tmp_path):
+    """Has the files written."""
+
+    def write(server: Mesh) -> dict[str, str]:
+        played = remediate(server, playbook="meshops.istio_precheck.check_listeners", check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+        assert [finding["id"] for finding in played.result["findings"]] == [ID], played.output
+        return {"remediate_listeners_dir": str(tmp_path / "sidecars")}
+
+    return write
+
+
+def refused(played, *reasons):
+    assert played.code == 2, played.output
+    assert [reason for reason in reasons if reason not in played.output] == []
+
+
+@pytest.mark.parametrize("before", [[], [{**EXISTING, "metadata": {**EXISTING["metadata"], **TEMPLATES}}]], ids=["create", "update"])
+def test_what_was_reviewed_is_applied_and_taken_back(remediate, reviewed, tmp_path, before):
+    with Mesh(*before) as server:
+        files = reviewed(server)
+        state, first = server.specs, copy.deepcopy(server.sidecars)
+        assert remediate(server, "--check", "--diff", **files).code == 0
+        assert (server.writes(), (tmp_path / "undo.json").exists()) == ([], False)
+
+        applied = remediate(server, **files)
+        assert (applied.code, applied.passed) == (0, True), applied.output
+        assert [record["id"] for record in applied.result["remediated"]] == [ID]
+        assert ID in applied.output[applied.output.index("Show what is cured") :]
+        assert server.specs != state
+        assert json.loads((tmp_path / "undo.json").read_text("utf-8"))["server"] == server.url
+
+        writes = server.writes()
+        again = remediate(server, **files)
+        assert (again.code, "changed=0" in again.output) == (0, True), again.output
+        assert server.writes() == writes
+
+        undone = remediate(server, remediate_listeners_undo=True)
+        assert undone.code == 0, undone.output
+        assert server.specs == state
+        for key, each in first.items():
+            assert {**server.sidecars[key]["metadata"], "resourceVersion": None} == {**each["metadata"], "resourceVersion": None}
+        twice = remediate(server, remediate_listeners_undo=True)
+        assert (twice.code, "changed=0" in twice.output) == (0, True), twice.output
+
+
+def test_a_fresh_plan_is_applied_without_files_whatever_the_first_check_is_told_to_fail_on(remediate):
+    with Mesh() as server:
+        played = remediate(server, check_listeners_fail_on=["breaks_on_upgrade"])
+        assert (played.code, list(server.specs)) == (0, [f"shop/{NAME}"]), played.output
+
+
+def test_what_an_earlier_check_said_is_not_gone_by_if_there_can_be_none_now(remediate):
+    roles = (("meshops.istio_precheck.check_listeners", {"check_listeners_fail_on": []}), (REMEDIATE, {"check_listeners_concurrency": "none"}))
+    tasks = [{"ansible.builtin.include_role": {"name": role}, "vars": told} for role, told in roles]
+    with Mesh() as server:
+        played = remediate(server, playbook=[{"hosts": "localhost", "gather_facts": False, "connection": "local", "tasks": tasks}])
+        refused(played, "Stop if the check could not be made", "check_listeners_concurrency")
+        assert server.writes() == []
+
+
+def test_a_file_that_is_not_true_any_more_is_refused_before_anything_is_written(remediate, reviewed, tmp_path):
+    with Mesh() as server:
+        files = reviewed(server)
+        (tmp_path / "sidecars" / "zoo.yaml").write_text(yaml.safe_dump({**EXISTING, "kind": "Sidecar", "metadata": {"name": "zoo", "namespace": "shop"}}), "utf-8")
+        server.lists["/api/v1/services"] = [cluster.service(ports=[cluster.port(), cluster.port(90, 9090, "more")])]
+        refused(
+            remediate(server, **files),
+            "Nothing was applied.",
+            f"Sidecar shop/{NAME}: port 9090 is in today's plan, but not in the file",
+            "Sidecar shop/zoo: Sidecar shop/precheck-deployment-web of these files selects the same pods",
+        )
+        assert (server.writes(), server.specs, (tmp_path / "undo.json").exists()) == ([], {}, False)
+
+
+def test_a_waived_file_is_refused_with_that_reason(remediate, reviewed):
+    with Mesh() as server:
+        files = reviewed(server)
+        played = remediate(server, **files, check_listeners_waivers=[{"match": "port == `8080`", "reason": "moves in May"}])
+        refused(played, f"Sidecar shop/{NAME}: {ID} is waived today (moves in May), so no Sidecar is planned for it. Plan again.")
+        assert server.writes() == []
+
+
+def test_a_record_of_another_cluster_is_neither_written_over_nor_undone(remediate, tmp_path):
+    with Mesh() as one, Mesh(EXISTING) as other:
+        assert remediate(one).code == 0
+        kept = (tmp_path / "undo.json").read_text("utf-8")
+        for more in ({}, {"remediate_listeners_undo": True}):
+            refused(
+                remediate(other, **more),
+                f"Nothing was changed: {tmp_path / 'undo.json'} cannot be used: it records what was changed on {one.url}, but this cluster is {other.url}.",
+            )
+        assert (other.writes(), (tmp_path / "undo.json").read_text("utf-8")) == ([], kept)
+
+
+@pytest.mark.parametrize("text", ["", '{"changes": []}'])
+def test_a_file_that_is_no_record_is_named_and_kept(remediate, tmp_path, text):
+    (tmp_path / "undo.json").write_text(text, "utf-8")
+    with Mesh() as server:
+        refused(remediate(server), f"Nothing was changed: {tmp_path / 'undo.json'} cannot be used: this is no ")
+        assert server.writes() == []
+    assert (tmp_path / "undo.json").read_text("utf-8") == text
+
+
+def test_a_failure_in_the_middle_leaves_a_record_that_undoes_the_rest(remediate):
+    with Mesh() as server:
+        server.lists["/api/v1/pods"] += [cluster.pod("db-7d4b9-a", app="db", owner=("ReplicaSet", "db-7d4b9"), ips=("10.0.0.6",))]
+        server.lists["/api/v1/services"] += [cluster.service("db", selector={"app": "db"})]
+        server.broken = {NAME}
+        refused(remediate(server), "etcd is on fire")
+        assert list(server.specs) == ["shop/precheck-deployment-db"]
+        undone = remediate(server, remediate_listeners_undo=True)
+        assert (undone.code, server.specs) == (0, {}), undone.output
+
+
+def test_one_that_someone_makes_meanwhile_is_left_alone(remediate):
+    with Mesh() as server:
+        server.meanwhile = {**copy.deepcopy(EXISTING), "kind": "Sidecar", "metadata": {"name": NAME, "namespace": "shop"}}
+        refused(remediate(server), "Nothing was applied.", f"Sidecar shop/{NAME}: it was created since it was looked for. Plan again.")
+        assert (server.writes(), server.specs) == ([], {f"shop/{NAME}": EXISTING["spec"]})
+
+
+def test_a_cluster_that_does_not_answer_is_one_message(remediate):
+    with Mesh() as server:
+        pass
+    for more in ({}, {"remediate_listeners_undo": True}):
+        played = remediate(server, **more)
+        refused(played, "Nothing was changed: no cluster to look at: ")
