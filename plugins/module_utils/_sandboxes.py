@@ -86,7 +86,7 @@ _CONTAINER = re.compile(r"(?:^|[-:])([0-9a-f]{64})(?=$|\.scope)")
 _CGROUP = re.compile(r"^/proc/(\d+)/cgroup:(.*)$", re.MULTILINE)
 _NAME = re.compile(r"^/proc/(\d+)/comm:(.*)$", re.MULTILINE)
 _NETWORK = re.compile(r" /proc/(\d+)/ns/net -> net:\[(\d+)\]$", re.MULTILINE)
-_SOCKET = re.compile(r"^/proc/(\d+)/fd:$| -> socket:\[(\d+)\]$", re.MULTILINE)
+_SOCKET = re.compile(r"^/proc/(\d+)/fd:$| -> socket:\[(\d{1,19})\]$", re.MULTILINE)
 _IPV6 = re.compile(r"([0-9a-f]{32}) ")
 
 
@@ -126,8 +126,8 @@ class Node:
     def __init__(self, text: str, word: str) -> None:
         before, *rest = re.split(rf"^{re.escape(word)} (.*)\n", text, flags=re.MULTILINE)
         parts = list(zip(rest[::2], rest[1::2]))
-        missing = next((name.split()[1] for name, _body in parts if name.startswith("missing ")), None)
-        if missing:
+        missing = next((name.partition(" ")[2] for name, _body in parts if name.startswith("missing ")), None)
+        if missing is not None:
             raise ProbeError(f"The image of the probe has no {missing}.")
         named = {name: body for name, body in parts if not name.startswith("table ")}
         if before or tuple(name for name, _body in parts if not name.startswith("table ")) != PARTS or named["end"]:
@@ -139,7 +139,7 @@ class Node:
         for pid, name in _NAME.findall(named["names"]):
             self._names.setdefault(pid, printable(name))
         self._network_of: dict[str, str] = dict(_NETWORK.findall(named["networks"]))
-        self._networks = {name.split()[1]: _network(body) for name, body in parts if name.startswith("table ")}
+        self._networks = {name.partition(" ")[2]: _network(body) for name, body in parts if name.startswith("table ")}
         self._holders = _holders(named["sockets"])
 
     def tables(self, pods: t.Sequence[Thing]) -> t.Iterator[Step]:

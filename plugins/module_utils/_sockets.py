@@ -333,7 +333,7 @@ _HEX_PAIR = r"(?:[0-9A-F]{8}:[0-9A-F]{4} [0-9A-F]{8}|[0-9A-F]{32}:[0-9A-F]{4} [0
 _PROC_LINES = re.compile(rf"(?: *[0-9]+: {_HEX_PAIR} 0[1-9B-D] [^\n]*\n){{1,1000}}|(?P<line>[^\n]+)\n?")
 _PROC_ROW = re.compile(
     rf" *[0-9]+: (?={_HEX_PAIR} )(?P<address>[0-9A-F]+):(?P<port>[0-9A-F]{{4}}) [0-9A-F:]+ (?P<state>[0-9A-F]{{2}})"
-    r" [0-9A-F]{8,}:[0-9A-F]{8,} [0-9A-F]{2}:[0-9A-F]{8,} [0-9A-F]{8,} +[0-9]+ +[0-9]+ +(?P<inode>[0-9]+)(?:\s|\Z)"
+    r" [0-9A-F]{8,}:[0-9A-F]{8,} [0-9A-F]{2}:[0-9A-F]{8,} [0-9A-F]{8,} +[0-9]+ +[0-9]+ +(?P<inode>[0-9]{1,20})(?:\s|\Z)"
 )
 _PROC_OTHER_STATES = frozenset(f"{state:02X}" for state in range(0x01, 0x0E) if state != 0x0A)
 _PROC_HEADER = re.compile(r"\s*sl\s+local_address\s+(?P<peer>rem(?:ote)?_address)\s+st\b")

@@ -108,6 +108,66 @@ def judged(snapshot: t.Any) -> None:
     assert json.dumps(snapshot, sort_keys=True) == before, "evaluate changed what it was given"
 
 
+def live_objects(data: bytes) -> None:
+    """Whatever an API server lists is taken and judged, or said to be no such object in one line."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects, _shapes, _snapshot
+
+    given = mutated(data)
+    trimmed = _shapes.Trimmer()
+    objects: dict[str, list[t.Any]] = {}
+    for listing in _objects.SELECTED:
+        items = given.get(listing.key)
+        if listing.kind in ("Pod", "Service", "Sidecar", "ServiceEntry", "EndpointSlice", "ReplicaSet") and isinstance(items, list):
+            try:
+                objects.setdefault(listing.key, []).extend(_objects.reduced(listing, item, listing.versions[0], trimmed) for item in items)
+            except _snapshot.SnapshotError as error:
+                assert str(error)
+                return
+    judged(_objects.assemble(objects, {}, {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}))
+
+
+WORD = "0f1e2d3c"
+UID = "6a2dd3f1-3f0c-4b53-8d0b-7d2f4f0a9b01"
+
+
+def probe(data: bytes) -> None:
+    """What a probe prints is cut off, or says of each pod what a snapshot takes."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _sandboxes, _shapes, _snapshot
+
+    pods = json.loads(_base())["pods"]
+    for pod in pods:
+        pod["metadata"]["uid"] = UID
+        for status in pod["status"]["containerStatuses"]:
+            status["containerID"] = f"containerd://{'a' * 64}"
+    try:
+        steps = list(_sandboxes.Node(data.decode("utf-8", "replace"), WORD).tables(pods))
+    except _sandboxes.ProbeError as error:
+        assert str(error)
+        return
+    assert len(steps) == len(pods)
+    for step in steps:
+        if step.table:
+            _snapshot.check_shape(step.table, _shapes.SOCKET_TABLE, "table")
+            sockets(step.table["stdout"].encode())
+        else:
+            assert step.unread and step.unread["detail"]
+
+
+def task_results(data: bytes) -> None:
+    """What kubernetes.core says of a failure is a status and a sentence, whatever it says."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
+
+    text = data.decode("utf-8", "replace")
+    for result in ({"msg": text}, {"msg": "", "module_stderr": text, "rc": 1}):
+        code, detail = _tasks._said(result)
+        assert 0 <= code < 1000 and detail
+        outcome = _tasks._outcome(result)
+        assert outcome.code is None and outcome.reason and outcome.detail
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Mutation by structure: bytes that nearly always are JSON of nearly the right shape
 
@@ -178,12 +238,22 @@ def mutated(data: bytes) -> t.Any:
             parent[step] = copy.deepcopy(VALUES[pick(len(VALUES))])
 
 
-TARGETS: dict[str, t.Callable[[bytes], None]] = {"sockets": sockets, "snapshot_file": snapshot_file, "snapshot_parts": snapshot_parts}
+TARGETS: dict[str, t.Callable[[bytes], None]] = {
+    "sockets": sockets,
+    "snapshot_file": snapshot_file,
+    "snapshot_parts": snapshot_parts,
+    "live_objects": live_objects,
+    "probe": probe,
+    "task_results": task_results,
+}
 
 WORDS: dict[str, t.Sequence[str]] = {
     "sockets": tuple("LISTEN;127.0.0.1:;[::1]:;*:; 0 128 ;%eth0;0100007F:;0A ;local_address;remote_address;tcp6;Local Address:Port".split(";")),
     "snapshot_file": ('"apiVersion"', "precheck.meshops.io/v1", '"kind"', "ClusterSnapshot", '"pods"', '"socketTables"', '"unread"', "NaN", "1e999", "\\ud800"),
     "snapshot_parts": ("\x01\x02\x03",),
+    "live_objects": ("\x01\x02\x03",),
+    "probe": (*(f"{WORD} {name}\n" for name in ("pods", "names", "networks", "sockets", "table 1", "missing cat", "end")), "/proc/1/cgroup:", "socket:[1]"),
+    "task_results": ("HTTP response body: ", "b'", "-+-+- ", "Handshake status 403", "(403)\nReason: x", '{"message": "no"}', "Traceback"),
 }
 
 

@@ -115,6 +115,8 @@ LOCAL = "also-local"
 
 ON_LOCALHOST = {f"/pods/{LOCAL}/exec": [says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS))]}
 
+ZZZ = {**pods("web")[0], "status": {"podIP": "zzz"}}
+
 BIG = "".join(f"LISTEN 0 128 127.0.0.1:{20000 + n % 30000} 0.0.0.0:*\n" for n in range(60_000)) + FINE
 GONE = 'pods "bad" not found'
 RBAC = 'pods "bad" is forbidden: User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'
@@ -194,7 +196,7 @@ OF_A_LIST: dict[str, tuple[str, t.Sequence[t.Any], str | None]] = {
     "a redirection from the start": ("/", [leads_elsewhere], "no cluster to look at, from host: HTTP 302, a redirection to 127.0.0.1"),
     "a page that leads to itself": (PODS, [listed([], token="on")], "GET /api/v1/pods: the list has no end"),
     "an object that is null": (PODS, [listed([None])], "GET /api/v1/pods: the answer is no list of objects"),
-    "an address that is none": (PODS, [listed([{**pods("web")[0], "status": {"podIP": "zzz"}}])], "GET /api/v1/pods: Pod shop/web.status.podIP: wanted an IP address"),
+    "an address that is none": (PODS, [listed([ZZZ])], "GET /api/v1/pods: Pod shop/web.status.podIP: wanted an IP address"),
     "levels without end": (PODS, [answers(http(200, b'{"items": ' + b"[" * 200_000, "Connection: close"))], "GET /api/v1/pods: RecursionError"),
     "a refusal of levels without end": (PODS, [answers(http(403, b"[" * 200_000, "Connection: close"))], "GET /api/v1/pods: 403 Said"),
     "byte by byte": (PODS, [slow_list], "GET /api/v1/pods: "),

@@ -163,7 +163,7 @@ def _said(result: Result) -> tuple[int, str]:
         raw = ast.literal_eval(body[1]).decode("utf-8", "replace") if body[1].startswith(("b'", 'b"')) else body[1]
     try:
         raw = json.dumps(json.JSONDecoder().raw_decode(raw)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     return code, status_message(raw, otherwise)
 

@@ -544,3 +544,8 @@ def test_listeners_sort_by_port_and_number_whatever_is_unknown_about_them() -> N
     assert ordered[0] <= ordered[0] < ordered[1]
     with pytest.raises(TypeError):
         ordered[0] < "a"  # noqa: B015
+
+
+def test_a_number_of_many_digits_that_a_pod_made_up_is_a_line_that_is_not_understood():
+    row = f"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {'9' * 5000} 1 0000000000000000 100 0 0 10 0\n"
+    assert parse("procnet", TCP_HEADER + row + TCP6_HEADER).suspect
