@@ -15,7 +15,16 @@ import pytest
 import yaml
 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import SUCCESS, ApiServer, Connection, http, out, refusal, says, status
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+    SUCCESS,
+    ApiServer,
+    Connection,
+    http,
+    out,
+    refusal,
+    says,
+    status,
+)
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import EGRESS
 
 REMEDIATE = "meshops.istio_precheck.remediate_listeners"
@@ -133,7 +142,12 @@ def remediate(play, tmp_path):
     """Plays the remediation on one cluster."""
 
     def play_it(server: Mesh, *arguments: str, playbook: str = REMEDIATE, **variables: t.Any) -> t.Any:
-        told = {"check_listeners_host": server.url, "check_listeners_api_key": "abc", "check_listeners_exec_timeout": 60, "remediate_listeners_undo_file": str(tmp_path / "undo.json")}
+        told = {
+            "check_listeners_host": server.url,
+            "check_listeners_api_key": "abc",
+            "check_listeners_exec_timeout": 60,
+            "remediate_listeners_undo_file": str(tmp_path / "undo.json"),
+        }
         return play(*arguments, playbook=playbook, **told, **variables)
 
     return play_it
@@ -203,7 +217,9 @@ def test_what_an_earlier_check_said_is_not_gone_by_if_there_can_be_none_now(reme
 def test_a_file_that_is_not_true_any_more_is_refused_before_anything_is_written(remediate, reviewed, tmp_path):
     with Mesh() as server:
         files = reviewed(server)
-        (tmp_path / "sidecars" / "zoo.yaml").write_text(yaml.safe_dump({**EXISTING, "kind": "Sidecar", "metadata": {"name": "zoo", "namespace": "shop"}}), "utf-8")
+        (tmp_path / "sidecars" / "zoo.yaml").write_text(
+            yaml.safe_dump({**EXISTING, "kind": "Sidecar", "metadata": {"name": "zoo", "namespace": "shop"}}), "utf-8"
+        )
         server.lists["/api/v1/services"] = [cluster.service(ports=[cluster.port(), cluster.port(90, 9090, "more")])]
         refused(
             remediate(server, **files),

@@ -103,7 +103,11 @@ def test_a_sidecar_is_touched_only_as_it_was_planned(plan, current, today, actio
 
 
 def ports(**more):
-    return {"workloadSelector": {"labels": {"app": "web", "tier": "front"}}, "ingress": [{"port": {"number": 8080}, "defaultEndpoint": "127.0.0.1:8080"}], **more}
+    return {
+        "workloadSelector": {"labels": {"app": "web", "tier": "front"}},
+        "ingress": [{"port": {"number": 8080}, "defaultEndpoint": "127.0.0.1:8080"}],
+        **more,
+    }
 
 
 def listener(number, to=None, **port):
