@@ -592,8 +592,8 @@ def main():
         )
         check(module)
     except Stopped as stopped:  # there may be no module yet that could say so
-        print(json.dumps({"failed": True, "msg": f"stopped by {stopped}; nothing is known of the cluster"}))
-        sys.exit(1)
+        sys.stdout.write(json.dumps({"failed": True, "msg": f"stopped by {stopped}; nothing is known of the cluster"}) + "\n")
+        raise SystemExit(1) from None
 
 
 def check(module):
