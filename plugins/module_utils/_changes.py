@@ -88,7 +88,8 @@ def _why_not_as(manifest: Thing, today: Thing) -> str | None:
     if carried != default:
         return f"it carries over the settings of {carried}, but the default now is {default}."
     then, now = _selector(manifest), _selector(today)
-    if then != now and (version or not now.items() <= then.items()):
+    lost = now.items() - then.items()
+    if then != now and (version or lost):
         by, instead = (",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "no label" for labels in (then, now))
         return f"it selects pods by {by}, but today's plan by {instead}."
     listed, planned = _endpoints(manifest), _endpoints(today)

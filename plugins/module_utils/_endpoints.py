@@ -178,7 +178,8 @@ def why_not(port: Port, versions: t.Sequence[Version | None]) -> str:
         return f"The program listens on {on}, and in a pod without an IPv6 address no proxy dials ::1."
     if all(is_ipv6(ip) for ip in ips):
         return f"The program listens on {on}, and in a pod with IPv6 alone a proxy dials ::1 for localhost."
-    if not accepted(LOCALHOST_6, versions) or not all(_under(port, _endpoint(LOCALHOST_6, port.number), seen)[n].address == "::1" for seen in listening for n in (0, 1)):
+    under_6 = [how for seen in listening for how in _under(port, _endpoint(LOCALHOST_6, port.number), seen)]
+    if not accepted(LOCALHOST_6, versions) or not all(how.address == "::1" for how in under_6):
         return f"The program listens on {on}, and an istiod in play dials 127.0.0.1 where a Sidecar says [::1] (fixed in 1.18.6, 1.19.4 and 1.20.0)."
     return f"The program listens on {on}, and no defaultEndpoint reaches it in every pod."
 

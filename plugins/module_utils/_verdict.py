@@ -21,10 +21,12 @@ ADVICE = {
     "cannot_run": "Look at the container; the commands of the check cannot be started in it.",
     "check_mode": "Run it without --check.",
     "connection": "Run the check again; if it stays so, look at the network between the API server and the pod's node.",
-    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, or set check_listeners_socket_source: node and check_listeners_node_probe_image.",
+    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, "
+    "or set check_listeners_socket_source: node and check_listeners_node_probe_image.",
     "gone": "Run the check again; the pod was deleted meanwhile.",
     "no_address": "Run the check again when the pod has an address, or delete it.",
-    "no_tool": "Set check_listeners_socket_source: auto and check_listeners_node_probe_image, to read from the node what the pod does not show; see docs/node-probe.md.",
+    "no_tool": "Set check_listeners_socket_source: auto and check_listeners_node_probe_image, to read from the node what the pod does not show; "
+    "see docs/node-probe.md.",
     "node_unreachable": "See to the node; the API server cannot reach its kubelet.",
     "not_read": "Record the cluster again, with the same namespaces, label selectors and scope.",
     "not_running": "Run the check again when the pod is up, or delete it.",

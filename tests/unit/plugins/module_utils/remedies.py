@@ -183,7 +183,8 @@ def pods_of(draw, name, number, ips):
 
 
 def endpoints(of):
-    return st.sampled_from((None, f"127.0.0.1:{of}", f"0.0.0.0:{of}", f"[::1]:{of}", "unix:///var/run/app", "127.0.0.1:9999", f":{of}", ":9090", "127.0.0.1:7070"))
+    own = (f"127.0.0.1:{of}", f"0.0.0.0:{of}", f"[::1]:{of}", f":{of}")
+    return st.sampled_from((None, *own, "unix:///var/run/app", "127.0.0.1:9999", ":9090", "127.0.0.1:7070"))
 
 
 @st.composite

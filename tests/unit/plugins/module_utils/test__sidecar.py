@@ -226,7 +226,11 @@ def test_what_is_served_elsewhere_today_goes_on_being_served_there(cluster, acti
 
 @pytest.mark.parametrize(
     "endpoint, binds, beside",
-    [("127.0.0.1:9000", ("127.0.0.1:9000",), "127.0.0.1:9000"), ("127.0.0.1:9000", ("0.0.0.0:9000",), "0.0.0.0:9000"), ("unix:///x", (), "what serves it today")],
+    [
+        ("127.0.0.1:9000", ("127.0.0.1:9000",), "127.0.0.1:9000"),
+        ("127.0.0.1:9000", ("0.0.0.0:9000",), "0.0.0.0:9000"),
+        ("unix:///x", (), "what serves it today"),
+    ],
 )
 def test_a_bind_that_todays_sidecar_relies_on_is_not_to_be_given_up_before_the_upgrade(endpoint, binds, beside):
     mine = sidecar("mine", selector={"app": "web"}, ingress={8080: endpoint}, revision="default")

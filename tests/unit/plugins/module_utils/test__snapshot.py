@@ -136,7 +136,10 @@ PROBERS = {
     "levels without end": ("[" * 100_000, {}),
     "levels without end in a mapping": ('{"/a": ' * 100_000, {}),
     "no mapping": ("[]", {}),
-    "a probe that is none": ('{"/a": 1, "/b": {"httpGet": 1}, "/c": {"httpGet": {"port": []}}, "/d": {"httpGet": {"port": 1}}}', {"/d": {"httpGet": {"port": 1}}}),
+    "a probe that is none": (
+        '{"/a": 1, "/b": {"httpGet": 1}, "/c": {"httpGet": {"port": []}}, "/d": {"httpGet": {"port": 1}}}',
+        {"/d": {"httpGet": {"port": 1}}},
+    ),
 }
 
 

@@ -273,7 +273,8 @@ def test_a_pipe_is_no_record_and_is_not_waited_for(tmp_path, option):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     given = {"snapshot_dest": str(pipe), "snapshot": cluster.snapshot()} if option == "snapshot_dest" else {"snapshot_src": str(pipe)}
-    assert play(**given).message.startswith(f"{option}: {pipe} cannot be {'read: it is' if option == 'snapshot_src' else 'written: it is there and is'} no file")
+    what = "read: it is" if option == "snapshot_src" else "written: it is there and is"
+    assert play(**given).message.startswith(f"{option}: {pipe} cannot be {what} no file")
 
 
 def test_a_record_that_is_a_directory_is_named(tmp_path):
