@@ -519,7 +519,7 @@ STAGES = (
     Stage("build", "the tarball and what it holds, in dist/", build),
     Stage("sanity", "ansible-test sanity, on every Python found", sanity, minutes=10),
     Stage("units", "ansible-test units", units, 10),
-    Stage("playbooks", "role and playbooks over recorded clusters", playbooks, minutes=10),
+    Stage("playbooks", "role and playbooks over recorded clusters", playbooks, minutes=15),
     Stage("demo", "install the tarball in a clean environment and play meshops.istio_precheck.demo", demo),
     Stage("importer", "galaxy-importer and ansible-builder over the tarball", importer),
     Stage("browser", "the HTML report in Chromium; pictures in tests/output/browser", browser, minutes=10, everywhere=False),
