@@ -423,7 +423,7 @@ from ansible_collections.kubernetes.core.plugins.module_utils.args_common import
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import OptionError, Options, evaluate, target
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError, without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._node import by_node, exec_then_node, probe_settings, without_probes
@@ -561,6 +561,18 @@ class Discreet(AnsibleModule):
         for name in ("host", "proxy"):
             user = (self.params[name] or "").partition("://")[2].partition("/")[0].rpartition("@")[0]
             self.no_log_values.update(filter(None, [user.partition(":")[2]]))
+
+    def exit_json(self, **result):
+        self._forget_users()
+        super().exit_json(**result)
+
+    def fail_json(self, msg, **result):
+        self._forget_users()
+        super().fail_json(msg, **result)
+
+    def _forget_users(self):
+        """From ansible-core 2.22 on it is not the module that masks, and what masks knows whole options only."""
+        self.params.update({name: without_user(self.params[name]) for name in ("host", "proxy") if self.params.get(name)})
 
 
 class Stopped(BaseException):

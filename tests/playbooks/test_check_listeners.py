@@ -143,7 +143,7 @@ FAILURES = {
     ),
     "a value that is no number": (
         {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_concurrency": "abc"},
-        "argument 'check_listeners_concurrency' is of type str",
+        "argument 'check_listeners_concurrency' is of type ",
     ),
     "a variable without a value": ({"check_listeners_snapshot": cluster.snapshot(), "check_listeners_context": "{{ nope }}"}, "'nope' is undefined"),
     "a namespace that the record does not hold": (

@@ -15,6 +15,7 @@ import tempfile
 
 import pytest
 import yaml
+from ansible.module_utils.ansible_release import __version__ as ansible_version
 
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
@@ -262,10 +263,11 @@ def test_a_signal_that_comes_before_there_is_a_module_is_one_message(monkeypatch
 
 @pytest.mark.parametrize("option", ["host", "proxy"])
 def test_a_password_in_a_url_is_not_shown_with_the_options(option):
-    shown = {"_ansible_inject_invocation": True}  # as with -vvv
+    asked = tuple(int(part) for part in ansible_version.split(".")[:2]) >= (2, 21)
+    shown = {"_ansible_inject_invocation": True} if asked else {}  # as with -vvv; before, always
     ended = play(**{"host": "http://127.0.0.1:1", "api_key": "abc", option: "http://jane:swordfish@127.0.0.1:1"}, **shown)
     assert ended.code == 1 and "swordfish" not in str(ended)
-    assert "jane" in str(ended.result["invocation"]["module_args"][option])
+    assert "127.0.0.1" in str(ended.result["invocation"]["module_args"][option])
 
 
 @pytest.mark.parametrize("option", ["snapshot_src", "snapshot_dest"])
