@@ -84,7 +84,9 @@ def pythons() -> list[pathlib.Path]:
 
 
 def ask(python: pathlib.Path, code: str) -> str:
-    return subprocess.run([python, "-c", code], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return subprocess.run(
+        [python, "-c", code], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
 
 
 def python_version(python: pathlib.Path) -> str:
@@ -94,7 +96,11 @@ def python_version(python: pathlib.Path) -> str:
 def environment(venv: pathlib.Path, **more: str) -> dict[str, str]:
     """The user's environment, with the environment's tools in front and pyenv's shims, which may fail, replaced."""
     before = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    paths = [str(venv / "bin"), *(str(python.parent) for python in pythons()), *(each for each in before if not each.endswith("/shims"))]
+    paths = [
+        str(venv / "bin"),
+        *(str(python.parent) for python in pythons()),
+        *(each for each in before if not each.endswith("/shims")),
+    ]
     return {
         **os.environ,
         "PATH": os.pathsep.join(dict.fromkeys(paths)),
@@ -176,7 +182,17 @@ def count(*reports: pathlib.Path) -> None:
 def pytest(*arguments: str, venv: pathlib.Path = VENV) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         report = pathlib.Path(scratch, "junit.xml")
-        command = (venv / "bin" / "python", "-m", "pytest", "-q", "-rs", f"--junitxml={report}", "-o", f"pythonpath={venv / 'tree'}", *arguments)
+        command = (
+            venv / "bin" / "python",
+            "-m",
+            "pytest",
+            "-q",
+            "-rs",
+            f"--junitxml={report}",
+            "-o",
+            f"pythonpath={venv / 'tree'}",
+            *arguments,
+        )
         reports = [report]
         each(lambda: run(*command, venv=venv), lambda: count(*(path for path in reports if path.exists())))
 
@@ -223,10 +239,14 @@ def write_pip_settings(path: pathlib.Path) -> None:
     """The user's settings of pip as one file: ansible-test passes no environment on, and its home is not the user's."""
     home = pathlib.Path.home()
     settings = configparser.RawConfigParser()
-    settings.read((home / ".pip" / "pip.conf", home / ".config" / "pip" / "pip.conf", os.environ.get("PIP_CONFIG_FILE", "")))
+    settings.read(
+        (home / ".pip" / "pip.conf", home / ".config" / "pip" / "pip.conf", os.environ.get("PIP_CONFIG_FILE", ""))
+    )
     if not settings.has_section("global"):
         settings.add_section("global")
-    settings["global"].setdefault("cache-dir", str(pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "pip"))
+    settings["global"].setdefault(
+        "cache-dir", str(pathlib.Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "pip")
+    )
     for name, value in os.environ.items():
         if name.startswith("PIP_") and name != "PIP_CONFIG_FILE":
             settings["global"][name[len("PIP_") :].lower().replace("_", "-")] = value
@@ -245,7 +265,11 @@ def unit() -> None:
 
 def lint() -> None:
     with copied_tree() as copy:
-        scripts = [path for path in copy.rglob("*") if path.is_file() and re.match(rb"#!.*\b(ba|da)?sh\n", path.read_bytes()[:80])]
+        scripts = [
+            path
+            for path in copy.rglob("*")
+            if path.is_file() and re.match(rb"#!.*\b(ba|da)?sh\n", path.read_bytes()[:80])
+        ]
         # What loads a plugin would leave its bytecode, which has no licence.
         paths = {"ANSIBLE_COLLECTIONS_PATH": str(copy.parents[2]), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         docs = ("--plugin-docs", "--validate-collection-refs", "all", "--check-extra-docs-refs")
@@ -256,7 +280,13 @@ def lint() -> None:
             lambda: run("antsibull-docs", "lint-collection-docs", *docs, ".", cwd=copy, **paths),
             lambda: run("shellcheck", *sorted(path.relative_to(copy) for path in scripts), cwd=copy),
             lambda: run("reuse", "lint", "--lines", cwd=copy),
-            lambda: run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(copy.glob(".github/workflows/*.yml")), cwd=copy),
+            lambda: run(
+                "check-jsonschema",
+                "--builtin-schema",
+                "vendor.github-workflows",
+                *sorted(copy.glob(".github/workflows/*.yml")),
+                cwd=copy,
+            ),
             lambda: run("zizmor", "--offline", "--no-progress", "--persona", "pedantic", ".github/workflows", cwd=copy),
         )
 
@@ -329,8 +359,28 @@ def demo() -> None:
         run(pythons()[0], "-m", "venv", clean)
         run(clean / "bin" / "pip", "install", "-qq", "--disable-pip-version-check", f"ansible-core=={core}")
         (clean / "ansible.cfg").touch()
-        run("ansible-galaxy", "collection", "install", tarball, "--offline", "--collections-path", place, cwd=place, venv=clean, **settings)
-        run("ansible-galaxy", "collection", "verify", "meshops.istio_precheck", "--offline", cwd=place, venv=clean, **settings)
+        run(
+            "ansible-galaxy",
+            "collection",
+            "install",
+            tarball,
+            "--offline",
+            "--collections-path",
+            place,
+            cwd=place,
+            venv=clean,
+            **settings,
+        )
+        run(
+            "ansible-galaxy",
+            "collection",
+            "verify",
+            "meshops.istio_precheck",
+            "--offline",
+            cwd=place,
+            venv=clean,
+            **settings,
+        )
         strip(place / COLLECTION)
         printed = run("ansible-playbook", "meshops.istio_precheck.demo", cwd=place, venv=clean, **settings)
     if not re.search(r"^TASK ", printed, re.MULTILINE):
@@ -347,9 +397,24 @@ def ansible_builder() -> None:
         place = pathlib.Path(scratch)
         tarball = build_into(place)
         settings = {"ANSIBLE_COLLECTIONS_PATH": scratch}
-        run("ansible-galaxy", "collection", "install", tarball, "--no-deps", "--offline", "--collections-path", place, cwd=place, **settings)
+        run(
+            "ansible-galaxy",
+            "collection",
+            "install",
+            tarball,
+            "--no-deps",
+            "--offline",
+            "--collections-path",
+            place,
+            cwd=place,
+            **settings,
+        )
         printed = run("ansible-builder", "introspect", place, cwd=place)
-        needed = [line for line in (ROOT / "meta" / "ee-requirements.txt").read_text("utf-8").splitlines() if line and not line.startswith("#")]
+        needed = [
+            line
+            for line in (ROOT / "meta" / "ee-requirements.txt").read_text("utf-8").splitlines()
+            if line and not line.startswith("#")
+        ]
         found = re.findall(r"- '?(.+?)  # from collection meshops\.istio_precheck", printed)
         if not needed or found != needed:
             raise Failed(f"ansible-builder finds that the collection needs {found}, not {needed}")
@@ -372,16 +437,23 @@ def galaxy_importer() -> None:
             "GALAXY_IMPORTER_TMP_ROOT_DIR": scratch,
             "HOME": str(VENV / "home"),
         }
-        printed = run(VENV / "bin" / "python", "-m", "galaxy_importer.main", tarball, cwd=pathlib.Path(scratch), **settings)
+        printed = run(
+            VENV / "bin" / "python", "-m", "galaxy_importer.main", tarball, cwd=pathlib.Path(scratch), **settings
+        )
     found = [line for line in printed.splitlines() if re.match(r"WARNING|ERROR|CRITICAL", line)]
     if found or "Importer processing completed successfully" not in printed:
         raise Failed(f"galaxy-importer says: {'; '.join(found) or 'nothing'}")
 
 
 # What depends on the client and on ansible-core, and takes seconds.
-FAULTS = tuple(f"tests/unit/plugins/{name}" for name in ("module_utils/test__api.py", "module_utils/test__exec.py", "modules", "action"))
+FAULTS = tuple(
+    f"tests/unit/plugins/{name}"
+    for name in ("module_utils/test__api.py", "module_utils/test__exec.py", "modules", "action")
+)
 # Those tests of sanity that depend on the versions most and need the fewest tools.
-SANITY = tuple(f"--test={name}" for name in ("ansible-doc", "compile", "import", "runtime-metadata", "validate-modules"))
+SANITY = tuple(
+    f"--test={name}" for name in ("ansible-doc", "compile", "import", "runtime-metadata", "validate-modules")
+)
 
 
 def on_pairs(pairs: Sequence[Pair], test: Callable[[Pair, pathlib.Path], None]) -> str:
@@ -390,8 +462,19 @@ def on_pairs(pairs: Sequence[Pair], test: Callable[[Pair, pathlib.Path], None]) 
 
     def on(pair: Pair) -> None:
         print(f"\n--- {pair.name}", flush=True)
-        run(ROOT / "tests" / "setup", pair.venv, PYTHON=str(found[pair.python]), CORE=pair.core, CLIENT=pair.client, ANSIBLE=pair.ansible)
-        manifest = json.loads((ROOT / pair.venv / "deps" / "ansible_collections" / "kubernetes" / "core" / "MANIFEST.json").read_text("utf-8"))
+        run(
+            ROOT / "tests" / "setup",
+            pair.venv,
+            PYTHON=str(found[pair.python]),
+            CORE=pair.core,
+            CLIENT=pair.client,
+            ANSIBLE=pair.ansible,
+        )
+        manifest = json.loads(
+            (ROOT / pair.venv / "deps" / "ansible_collections" / "kubernetes" / "core" / "MANIFEST.json").read_text(
+                "utf-8"
+            )
+        )
         try:
             if manifest["collection_info"]["version"] != pair.kubernetes_core:
                 raise Failed(f"ansible {pair.ansible} has kubernetes.core {manifest['collection_info']['version']}")
@@ -412,8 +495,24 @@ def browser() -> None:
         if os.geteuid() or not shutil.which("apt-get"):
             raise Skipped("needs chromium, or root and apt-get to install it")
         run("apt-get", "-qq", "update")
-        run("apt-get", "-qq", "install", "-y", "--no-install-recommends", "chromium", "fonts-liberation", DEBIAN_FRONTEND="noninteractive")
-    run(VENV / "bin" / "pip", "install", "-qq", "--disable-pip-version-check", "--requirement", "tests/requirements-browser.txt")
+        run(
+            "apt-get",
+            "-qq",
+            "install",
+            "-y",
+            "--no-install-recommends",
+            "chromium",
+            "fonts-liberation",
+            DEBIAN_FRONTEND="noninteractive",
+        )
+    run(
+        VENV / "bin" / "pip",
+        "install",
+        "-qq",
+        "--disable-pip-version-check",
+        "--requirement",
+        "tests/requirements-browser.txt",
+    )
     pytest("tests/browser")
 
 
@@ -440,7 +539,9 @@ def matrix() -> str:
     def test(pair: Pair, venv: pathlib.Path) -> None:
         each(
             lambda: pytest("-n", "auto", "tests/unit", "tests/playbooks", "tests/trust", venv=venv),
-            lambda: sanity(venv, "--python", pair.python, *(word for name in pair.without for word in ("--skip-test", name))),
+            lambda: sanity(
+                venv, "--python", pair.python, *(word for name in pair.without for word in ("--skip-test", name))
+            ),
             *([lambda: pytest("tests/live", venv=venv)] if real and pair in (OLDEST, NEWEST) else []),
         )
 
@@ -449,7 +550,15 @@ def matrix() -> str:
     finally:
         if ours:
             cluster("down")
-    untested = "; ".join(filter(None, (without, "" if real else "not tested, needs root on Debian 12, x86-64, or a cluster to use up: tests/live")))
+    untested = "; ".join(
+        filter(
+            None,
+            (
+                without,
+                "" if real else "not tested, needs root on Debian 12, x86-64, or a cluster to use up: tests/live",
+            ),
+        )
+    )
     if untested and STRICT:
         raise Failed(untested)
     return untested
@@ -495,7 +604,9 @@ def cluster(command: str) -> None:
 
 def live() -> None:
     if not cluster_given() and not cluster_possible():
-        raise Skipped("needs root on Debian 12, x86-64, or a cluster to use up: KUBECONFIG and PRECHECK_DISPOSABLE_CLUSTER=1")
+        raise Skipped(
+            "needs root on Debian 12, x86-64, or a cluster to use up: KUBECONFIG and PRECHECK_DISPOSABLE_CLUSTER=1"
+        )
     if "cluster-up" in PROGRESS.failed:
         raise Failed("the cluster did not come up")
     pytest("tests/live")
@@ -522,13 +633,25 @@ STAGES = (
     Stage("playbooks", "role and playbooks over recorded clusters", playbooks, minutes=15),
     Stage("demo", "install the tarball in a clean environment and play meshops.istio_precheck.demo", demo),
     Stage("importer", "galaxy-importer and ansible-builder over the tarball", importer),
-    Stage("browser", "the HTML report in Chromium; pictures in tests/output/browser", browser, minutes=10, everywhere=False),
+    Stage(
+        "browser",
+        "the HTML report in Chromium; pictures in tests/output/browser",
+        browser,
+        minutes=10,
+        everywhere=False,
+    ),
     Stage("older", "the oldest versions, and the fault table with all of tests/matrix.py", older, minutes=20),
     Stage("trust", "faults, secrets and hostile input, on whole processes", trust, minutes=15),
     Stage("fuzz", "coverage-guided fuzzing of what comes from outside", fuzz, everywhere=False),
     Stage("matrix", "everything with each pair of versions of tests/matrix.py", matrix, minutes=120),
     Stage("kernel", "the rule against what the kernel does", kernel, minutes=5, everywhere=False),
-    Stage("cluster-up", "start the test cluster, built from source the first time", lambda: cluster("up"), minutes=40, everywhere=False),
+    Stage(
+        "cluster-up",
+        "start the test cluster, built from source the first time",
+        lambda: cluster("up"),
+        minutes=40,
+        everywhere=False,
+    ),
     Stage("live", "the tests on the real cluster", live, minutes=20, everywhere=False),
     Stage("scale", "thousands of pods, and kubelets that are slow, dead or liars", scale, minutes=40, everywhere=False),
     Stage("bench", "what a cluster of 10,000 pods costs", bench, minutes=60),
@@ -542,7 +665,9 @@ def planned() -> set[str]:
     if cluster_given():
         names -= {"cluster-up", "cluster-down"}
     elif cluster_possible() and CLUSTER.exists():
-        status = subprocess.run((sys.executable, CLUSTER, "status"), check=False, stdin=subprocess.DEVNULL, capture_output=True)
+        status = subprocess.run(
+            (sys.executable, CLUSTER, "status"), check=False, stdin=subprocess.DEVNULL, capture_output=True
+        )
         names -= set() if status.returncode else {"cluster-down"}
     return names
 

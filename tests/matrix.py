@@ -36,7 +36,9 @@ PAIRS = (
     Pair(python="3.12", core="2.20.10", client="36.0.3", kubernetes_core="6.4.0", ansible="13.8.0"),
     Pair(python="3.13", core="2.21.5", client="37.0.2", kubernetes_core="6.6.0", ansible="14.5.0"),
     # A candidate. Its pylint wants a requirement that is on no package index.
-    Pair(python="3.13", core="2.22.0rc1", client="37.0.2", kubernetes_core="6.6.0", ansible="14.5.0", without=("pylint",)),
+    Pair(
+        python="3.13", core="2.22.0rc1", client="37.0.2", kubernetes_core="6.6.0", ansible="14.5.0", without=("pylint",)
+    ),
 )
 OLDEST = PAIRS[0]
 NEWEST = max((pair for pair in PAIRS if pair.core.replace(".", "").isdigit()), key=PAIRS.index)

@@ -36,7 +36,10 @@ def repack(tarball: pathlib.Path, epoch: int) -> str:
     replaced = {"FILES.json": content, "MANIFEST.json": as_json(manifest)}
 
     packed = io.BytesIO()
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=packed, mtime=0) as zipped, tarfile.open(fileobj=zipped, mode="w") as new:
+    with (
+        gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=packed, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as new,
+    ):
         # ansible-galaxy finds these two first without reading the rest.
         for name in ("MANIFEST.json", "FILES.json", *sorted(entries.keys() - replaced.keys())):
             member, data = entries[name]

@@ -41,10 +41,18 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     def face(*args: t.Any, **kwargs: t.Any) -> t.Any:
         try:
             return function(*(_plain(arg) for arg in args), **{key: _plain(arg) for key, arg in kwargs.items()})
-        except (_changes.RecordError, _document.ReportError, _manifests.ManifestError, GatherError, SelectionError) as error:
+        except (
+            _changes.RecordError,
+            _document.ReportError,
+            _manifests.ManifestError,
+            GatherError,
+            SelectionError,
+        ) as error:
             raise AnsibleFilterError(str(error)) from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AnsibleFilterError(f"{name}: the input is not what this filter takes: {type(error).__name__}: {error}") from error
+            raise AnsibleFilterError(
+                f"{name}: the input is not what this filter takes: {type(error).__name__}: {error}"
+            ) from error
 
     return face
 
@@ -131,7 +139,9 @@ def sidecar_changes(manifests: list[t.Any], current: list[t.Any], report: dict[s
     return _changes.changes(manifests, current, report)
 
 
-def remediation_record(changes: list[t.Any], tried: list[t.Any], earlier: dict[str, t.Any] | None = None, server: str = "") -> dict[str, t.Any]:
+def remediation_record(
+    changes: list[t.Any], tried: list[t.Any], earlier: dict[str, t.Any] | None = None, server: str = ""
+) -> dict[str, t.Any]:
     return _changes.record(earlier, changes, tried, server)
 
 

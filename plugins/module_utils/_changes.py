@@ -61,7 +61,11 @@ def changes(manifests: t.Sequence[Thing], current: t.Sequence[Thing], report: Th
 
 def _todays(manifest: Thing, plans: dict[Key, Thing]) -> Thing | None:
     """Today's plan for the same Sidecar; for a new one, which a team may rename, else one for the same pods."""
-    alike = () if manifest["metadata"].get("resourceVersion") else (plan for plan in plans.values() if _select_alike(plan, manifest))
+    alike = (
+        ()
+        if manifest["metadata"].get("resourceVersion")
+        else (plan for plan in plans.values() if _select_alike(plan, manifest))
+    )
     return plans.get(_key(manifest)) or next(iter(alike), None)
 
 
@@ -90,12 +94,18 @@ def _why_not_as(manifest: Thing, today: Thing) -> str | None:
     then, now = _selector(manifest), _selector(today)
     lost = now.items() - then.items()
     if then != now and (version or lost):
-        by, instead = (",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "no label" for labels in (then, now))
+        by, instead = (
+            ",".join(f"{key}={value}" for key, value in sorted(labels.items())) or "no label" for labels in (then, now)
+        )
         return f"it selects pods by {by}, but today's plan by {instead}."
     listed, planned = _endpoints(manifest), _endpoints(today)
     missing = sorted(planned.keys() - listed.keys())
     if missing:
-        what = f"port {missing[0]} is" if len(missing) == 1 else f"ports {', '.join(map(str, missing[:-1]))} and {missing[-1]} are"
+        what = (
+            f"port {missing[0]} is"
+            if len(missing) == 1
+            else f"ports {', '.join(map(str, missing[:-1]))} and {missing[-1]} are"
+        )
         return f"{what} in today's plan, but not in the file: a Sidecar switches off what it does not list."
     for port, endpoint in planned.items():
         if listed[port] != endpoint:
@@ -118,8 +128,14 @@ def _why_unplanned(manifest: Thing, report: Thing) -> str:
 
     def concerned(record: Thing) -> bool:
         """By the name that a new Sidecar gets; the name of one to edit does not tell whose it is, but some records do say that they edit one."""
-        edits = manifest["metadata"].get("resourceVersion") and record.get("remedy") == "update_sidecar" and record["port"] in _endpoints(manifest)
-        return record["namespace"] == namespace and (edits or name_of(Workload(namespace, **record["workload"])) == name)
+        edits = (
+            manifest["metadata"].get("resourceVersion")
+            and record.get("remedy") == "update_sidecar"
+            and record["port"] in _endpoints(manifest)
+        )
+        return record["namespace"] == namespace and (
+            edits or name_of(Workload(namespace, **record["workload"])) == name
+        )
 
     for outcome, words in UNPLANNED.items():
         for record in report.get(outcome) or ():
@@ -170,10 +186,17 @@ def record(earlier: Thing | None, planned: t.Sequence[Thing], tried: t.Sequence[
     for change, result in zip(pending, tried):
         key = _key(change["manifest"])
         old = kept.get(key)
-        before = old["before"] if old and change["before"] and _same(old["after"], change["before"]) else change["before"]
+        before = (
+            old["before"] if old and change["before"] and _same(old["after"], change["before"]) else change["before"]
+        )
         kept[key] = {"before": before, "after": essence(result)}
     here = server or (earlier or {}).get("server")
-    return {"apiVersion": API_VERSION, "kind": KIND, **({"server": here} if here else {}), "changes": [kept[key] for key in sorted(kept)]}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        **({"server": here} if here else {}),
+        "changes": [kept[key] for key in sorted(kept)],
+    }
 
 
 def record_problem(text: str, server: str) -> str:
@@ -204,7 +227,9 @@ def undo(recorded: Thing, current: t.Sequence[Thing], server: str = "") -> Thing
         elif now is None or not _same(entry["after"], now):
             refused.append(f"Sidecar {'/'.join(key)} {'is gone' if now is None else 'changed'} since it was applied.")
         elif before is None:
-            preconditions = {name: now["metadata"][name] for name in ("uid", "resourceVersion") if now["metadata"].get(name)}
+            preconditions = {
+                name: now["metadata"][name] for name in ("uid", "resourceVersion") if now["metadata"].get(name)
+            }
             planned.append({"action": "delete", "manifest": entry["after"], "preconditions": preconditions})
         else:
             meta = {**before["metadata"], "resourceVersion": now["metadata"].get("resourceVersion")}
@@ -215,7 +240,10 @@ def undo(recorded: Thing, current: t.Sequence[Thing], server: str = "") -> Thing
 def essence(thing: Thing) -> Thing:
     """An object without what the server alone writes."""
     kept = {field: value for field, value in thing.items() if field != "status"}
-    return {**kept, "metadata": {field: value for field, value in thing["metadata"].items() if field not in SERVER_MANAGED}}
+    return {
+        **kept,
+        "metadata": {field: value for field, value in thing["metadata"].items() if field not in SERVER_MANAGED},
+    }
 
 
 def _same(one: Thing | None, other: Thing | None) -> bool:

@@ -32,7 +32,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets im
 
 LOCALHOST, LOCALHOST_6, ASKED, POD_IP, POD_IP_6 = "127.0.0.1", "[::1]", "", "0.0.0.0", "[::]"
 
-ACCEPTED_SINCE: dict[str, Version] = {LOCALHOST: (), POD_IP: (), ASKED: (1, 10), LOCALHOST_6: (1, 15), POD_IP_6: (1, 15)}
+ACCEPTED_SINCE: dict[str, Version] = {
+    LOCALHOST: (),
+    POD_IP: (),
+    ASKED: (1, 10),
+    LOCALHOST_6: (1, 15),
+    POD_IP_6: (1, 15),
+}
 """The istiod whose validation first lets each form of defaultEndpoint pass: ValidateSidecar, validation.go@1.9.9, 1.10.0, 1.20.8."""
 
 POD_IP_SINCE: Version = (1, 9)
@@ -99,8 +105,18 @@ def cure(port: Port, versions: t.Sequence[Version | None]) -> str | None:
     return next(
         (
             endpoint
-            for form, endpoint in ((form, _endpoint(form, number)) for number in numbers for form in (LOCALHOST, LOCALHOST_6, ASKED, POD_IP, POD_IP_6))
-            if accepted(form, versions) and all(_reached(port, seen, ip, d) for seen in listening for d in _under(port, endpoint, seen) for ip in seen.asked)
+            for form, endpoint in (
+                (form, _endpoint(form, number))
+                for number in numbers
+                for form in (LOCALHOST, LOCALHOST_6, ASKED, POD_IP, POD_IP_6)
+            )
+            if accepted(form, versions)
+            and all(
+                _reached(port, seen, ip, d)
+                for seen in listening
+                for d in _under(port, endpoint, seen)
+                for ip in seen.asked
+            )
         ),
         None,
     )
@@ -162,10 +178,18 @@ def why_not(port: Port, versions: t.Sequence[Version | None]) -> str:
         if why:
             return why
     listening = port.listening()
-    differing = sorted({" and ".join(port.texts(seen)): seen.name for seen in reversed(listening)}.items(), key=lambda item: item[1])
+    differing = sorted(
+        {" and ".join(port.texts(seen)): seen.name for seen in reversed(listening)}.items(), key=lambda item: item[1]
+    )
     if len(differing) > 1:
-        return "The pods differ, and no endpoint reaches all of them: " + ", ".join(f"{name} listens on {on}" for on, name in differing) + "."
-    local = sorted({listener.address for seen in listening for listener in port.on(seen) if is_loopback(listener.address)})
+        return (
+            "The pods differ, and no endpoint reaches all of them: "
+            + ", ".join(f"{name} listens on {on}" for on, name in differing)
+            + "."
+        )
+    local = sorted(
+        {listener.address for seen in listening for listener in port.on(seen) if is_loopback(listener.address)}
+    )
     ips = [ip for seen in listening for ip in pod_ips(seen.pod)]
     on = " and ".join(local)
     if not listening:
@@ -211,7 +235,11 @@ def advice(port: int, listeners: t.Sequence[str]) -> str:
     moved = not any(text.endswith(f":{port}") for text in listeners)
     beside = " and ".join(listeners) or "what serves it today"
     return (
-        (f"Listen on port {port} of every address, and on {beside} too until the upgrade is done. " if moved else "Bind to every address instead. ")
+        (
+            f"Listen on port {port} of every address, and on {beside} too until the upgrade is done. "
+            if moved
+            else "Bind to every address instead. "
+        )
         + f'Go: net.Listen("tcp", ":{port}"), not "localhost:{port}". '
         f'Node.js: server.listen({port}), without "localhost". '
         f'Python: server = HTTPServer(("", {port}), ...) or sock.bind(("", {port})), not ("localhost", {port}); "::" in a pod with IPv6 alone. '

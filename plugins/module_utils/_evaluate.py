@@ -16,7 +16,13 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Seen
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, PodKey, Thing, key, pod_ips
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import (
+    Exposure,
+    PodKey,
+    Thing,
+    key,
+    pod_ips,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import (
     ControlPlane,
     ControlPlanes,
@@ -36,9 +42,20 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._sandboxes 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Holder, Tables
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, Target, is_running, select, waiting
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import (
+    Selection,
+    Target,
+    is_running,
+    select,
+    waiting,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import for_people
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import SUPPRESS_ANNOTATION, Waiver, apply, suppresses
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import (
+    SUPPRESS_ANNOTATION,
+    Waiver,
+    apply,
+    suppresses,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload
 
 CODE = "IST0143"
@@ -50,7 +67,9 @@ MESSAGE = "Port {port} is exposed in a Service but listens on localhost. It will
 Report = t.Dict[str, t.Any]
 
 
-NOTHING_CHECKED = "No pod was checked: with scope {scope} and these namespaces and label selectors, no Service exposes one."
+NOTHING_CHECKED = (
+    "No pod was checked: with scope {scope} and these namespaces and label selectors, no Service exposes one."
+)
 
 OLDEST_ISTIOD = (1, 5)
 
@@ -121,7 +140,14 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         group.targets.append(entry)
         reading = readings.of(entry)
         if reading.trouble:
-            unchecked.append({"namespace": workload.namespace, "pod": entry.pod["metadata"]["name"], "workload": workload.as_dict(), **reading.trouble})
+            unchecked.append(
+                {
+                    "namespace": workload.namespace,
+                    "pod": entry.pod["metadata"]["name"],
+                    "workload": workload.as_dict(),
+                    **reading.trouble,
+                }
+            )
         if reading.table:
             group.seen.extend(_judge_pod(entry, reading.table, reading.by, tables.holders(key(reading.by)), mesh))
 
@@ -144,7 +170,9 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
 
     remedies = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version)
     findings, remediations = remedies.of(found, look)
-    judged = apply(findings, options.waivers, suppressed, options.today)  # after the remedies: a waiver may ask for them, too
+    judged = apply(
+        findings, options.waivers, suppressed, options.today
+    )  # after the remedies: a waiver may ask for them, too
     if judged.waived:  # a waived port is kept as it is, not cured
         findings, remediations = remedies.of([finding for finding in found if finding["id"] in judged.expired], look)
     findings = [{**finding, "notes": [*finding["notes"], *judged.expired[finding["id"]]]} for finding in findings]
@@ -156,7 +184,10 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         "not_listening": sorted(records["not_listening"], key=_urgency),
         "out_of_scope": chosen.skipped,
         "remediations": remediations,
-        "hints": sorted(f"{u['resource']} could not be listed: {u.get('detail') or 'no reason given'}" for u in snapshot.get("unlisted") or ())
+        "hints": sorted(
+            f"{u['resource']} could not be listed: {u.get('detail') or 'no reason given'}"
+            for u in snapshot.get("unlisted") or ()
+        )
         + mesh.downgrades()
         + mesh.moves()
         + ([] if chosen.targets else [NOTHING_CHECKED.format(scope=options.selection.scope)])
@@ -183,7 +214,10 @@ class _Readings:
 
     def __init__(self, snapshot: Snapshot, tables: Tables) -> None:
         self._snapshot = snapshot
-        self._unread = {(u["namespace"], u["pod"]): u for u in sorted(snapshot["unread"], key=lambda u: (u["reason"], u.get("detail") or ""), reverse=True)}
+        self._unread = {
+            (u["namespace"], u["pod"]): u
+            for u in sorted(snapshot["unread"], key=lambda u: (u["reason"], u.get("detail") or ""), reverse=True)
+        }
         self._tables = tables
 
     @functools.cached_property
@@ -230,7 +264,9 @@ def _whole(groups: t.Sequence[_Group], snapshot: Snapshot, options: Options, con
         targets = whole.get(controllers.workload(entry.pod))
         if targets is not None:
             targets.setdefault(key(entry.pod), entry)
-    return [group._replace(targets=[entry for _key, entry in sorted(whole[group.workload].items())]) for group in groups]
+    return [
+        group._replace(targets=[entry for _key, entry in sorted(whole[group.workload].items())]) for group in groups
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -268,7 +304,9 @@ class _Mesh:
     def deliveries(self, pod: Thing, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
         served = any(e.served for e in exposures if e.port == port)
         ips = pod_ips(pod)
-        named = any(ingress_entry(sidecar, port) for sidecar in self.sidecars(pod))  # without, a delivery depends on the families alone
+        named = any(
+            ingress_entry(sidecar, port) for sidecar in self.sidecars(pod)
+        )  # without, a delivery depends on the families alone
         return self._deliveries(pod, port, served, tuple(ips if named else map(_family, ips)))
 
     def _deliveries_of(self, pod: Thing, port: int, served: bool, _ips: tuple[str, ...]) -> tuple[Delivery, Delivery]:
@@ -281,7 +319,9 @@ class _Mesh:
     def _notes_of(self, pod: Thing, port: int, remediated: bool) -> tuple[str, ...]:
         return tuple(probe_notes(pod, port, self.planes(pod)[1], remediated))
 
-    def judge(self, listeners: t.Sequence[Listener], port: int, asked: t.Sequence[str], today: Delivery, after: Delivery) -> Verdict:
+    def judge(
+        self, listeners: t.Sequence[Listener], port: int, asked: t.Sequence[str], today: Delivery, after: Delivery
+    ) -> Verdict:
         """judge(), once for all pods of which it says the same."""
         here = tuple(listener for listener in listeners if listener.port in (port, today.port, after.port))
         bound = any(not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here)
@@ -304,7 +344,9 @@ class _Mesh:
         ]
 
 
-def _judge_pod(entry: Target, table: SocketTable, by: Thing, holders: t.Sequence[Holder], mesh: _Mesh) -> t.Iterator[_Seen]:
+def _judge_pod(
+    entry: Target, table: SocketTable, by: Thing, holders: t.Sequence[Holder], mesh: _Mesh
+) -> t.Iterator[_Seen]:
     """Each exposed port of a pod by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
     pod = _as_read(entry.pod, by)
     for port in sorted({exposure.port for exposure in entry.exposures}):
@@ -316,20 +358,33 @@ def _judge_pod(entry: Target, table: SocketTable, by: Thing, holders: t.Sequence
         elif verdict.outcome == "not_listening" and not verdict.listeners and waiting(pod):
             verdict = verdict._replace(reason=f"{verdict.reason[:-1]}; {' and '.join(waiting(pod))}.")
         judged_by = None if by is entry.pod else by["metadata"]["name"]
-        yield _Seen(pod["metadata"]["name"], port, verdict, notes, judged_by, _processes(verdict, holders, entry.pod, by))
+        yield _Seen(
+            pod["metadata"]["name"], port, verdict, notes, judged_by, _processes(verdict, holders, entry.pod, by)
+        )
 
 
 def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Thing) -> frozenset[tuple[str, str, str]]:
     if not holders or verdict.outcome not in ("finding", "remediated"):
         return frozenset()
     names = {container: name for pod in pods for container, name in container_ids(pod).items()}
-    return frozenset((h.listener.text, names.get(h.container, ""), h.process) for h in holders if h.listener.text in verdict.listeners)
+    return frozenset(
+        (h.listener.text, names.get(h.container, ""), h.process)
+        for h in holders
+        if h.listener.text in verdict.listeners
+    )
 
 
 def _as_read(pod: Thing, by: Thing) -> Thing:
     """The pod, at the addresses of the one whose table speaks for it."""
     status = by.get("status") or {}
-    return pod if by is pod else {**pod, "status": {**(pod.get("status") or {}), "podIP": status.get("podIP"), "podIPs": status.get("podIPs")}}
+    return (
+        pod
+        if by is pod
+        else {
+            **pod,
+            "status": {**(pod.get("status") or {}), "podIP": status.get("podIP"), "podIPs": status.get("podIPs")},
+        }
+    )
 
 
 def _look(entry: Target, readings: _Readings, mesh: _Mesh) -> Looked:
@@ -343,7 +398,9 @@ def _look(entry: Target, readings: _Readings, mesh: _Mesh) -> Looked:
         for port in sorted({exposure.port for exposure in exposed}):
             exposures = tuple(exposure for exposure in exposed if exposure.port == port)
             asked = tuple(_asked_for(pod, port, exposures))
-            found[port] = Seen(pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, exposures))
+            found[port] = Seen(
+                pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, exposures)
+            )
         return found
 
     return Looked(pod, seen(entry.exposures), seen(entry.istios), mesh.sidecars(pod))
@@ -399,13 +456,21 @@ def _records(group: _Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
             )
         processes = sorted({process for s in seen_in for process in s.processes})
         if processes:
-            record["processes"] = [{"listener": on, **({"container": container} if container else {}), "process": name} for on, container, name in processes]
+            record["processes"] = [
+                {"listener": on, **({"container": container} if container else {}), "process": name}
+                for on, container, name in processes
+            ]
         yield record
 
 
 def _services(group: _Group, port: int, pods: t.Sequence[str]) -> list[dict[str, t.Any]]:
     among = frozenset(pods)
-    exposing = {(e.service, e.service_port, e.port_name): e for entry in group.targets for e in entry.exposures if e.port == port and e.pod in among}
+    exposing = {
+        (e.service, e.service_port, e.port_name): e
+        for entry in group.targets
+        for e in entry.exposures
+        if e.port == port and e.pod in among
+    }
     return [exposing[which].as_dict() for which in sorted(exposing)]
 
 
@@ -416,19 +481,31 @@ def _notes(group: _Group, seen_in: t.Sequence[_Seen], port: int) -> list[str]:
         notes.insert(0, f"It is so in {len(seen_in)} of the {len(judged)} pods of the workload that were judged.")
     for by in sorted({seen.judged_by for seen in seen_in if seen.judged_by}):
         several = sum(seen.judged_by == by for seen in seen_in)
-        notes.append(f"{several} of its pods {'was' if several == 1 else 'were'} not read but judged by the sockets of pod {by}.")
+        notes.append(
+            f"{several} of its pods {'was' if several == 1 else 'were'} not read but judged by the sockets of pod {by}."
+        )
     return notes
 
 
 def _suppressed_by(group: _Group, pods: t.Sequence[str]) -> str | None:
     """The annotation, if every pod of the finding has one that names the code."""
-    texts = [(entry.pod["metadata"].get("annotations") or {}).get(SUPPRESS_ANNOTATION) for entry in group.targets if entry.pod["metadata"]["name"] in pods]
+    texts = [
+        (entry.pod["metadata"].get("annotations") or {}).get(SUPPRESS_ANNOTATION)
+        for entry in group.targets
+        if entry.pod["metadata"]["name"] in pods
+    ]
     return texts[0] if all(suppresses(text, CODE) for text in texts) else None
 
 
 def _urgency(record: dict[str, t.Any]) -> tuple[t.Any, ...]:
     impact = record.get("impact")
-    return (IMPACTS.index(impact) if impact else 0, record["namespace"], record["workload"]["kind"], record["workload"]["name"], record["port"])
+    return (
+        IMPACTS.index(impact) if impact else 0,
+        record["namespace"],
+        record["workload"]["kind"],
+        record["workload"]["name"],
+        record["port"],
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -444,8 +521,18 @@ def _summary(report: Report, targets: t.Sequence[Target], groups: dict[Workload,
         "workloads": len(groups),
         "pods": len(targets),
         "pods_read": len(targets) - len(unread),
-        "ports": len({(workload, e.port) for workload, group in groups.items() for entry in group.targets for e in entry.exposures}),
+        "ports": len(
+            {
+                (workload, e.port)
+                for workload, group in groups.items()
+                for entry in group.targets
+                for e in entry.exposures
+            }
+        ),
         "findings": len(report["findings"]),
         **impacts,
-        **{name: len(report[name]) for name in ("waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations")},
+        **{
+            name: len(report[name])
+            for name in ("waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations")
+        },
     }

@@ -60,13 +60,17 @@ def can_be_asked(pod: Thing) -> bool:
 
     Kubernetes takes such pods out of every Service: pkg/controller/endpointslice, pod lifecycle.
     """
-    return (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get("deletionTimestamp")
+    return (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed") and not pod["metadata"].get(
+        "deletionTimestamp"
+    )
 
 
 def pod_ips(pod: Thing) -> list[str]:
     """The pod's addresses, at most one a family, the primary one first. Empty for a pod that has none yet."""
     status = pod.get("status") or {}
-    return [ip for ip in (entry["ip"] for entry in status.get("podIPs") or ()) if ip] or ([status["podIP"]] if status.get("podIP") else [])
+    return [ip for ip in (entry["ip"] for entry in status.get("podIPs") or ()) if ip] or (
+        [status["podIP"]] if status.get("podIP") else []
+    )
 
 
 def running_containers(pod: Thing) -> list[Thing]:
@@ -127,7 +131,9 @@ class _Collector:
         by_pod: dict[PodKey, list[Exposure]] = defaultdict(list)
         for exposure in sorted(self._found, key=lambda e: (*e[:6], e.app_protocol or "", *e[7:])):
             by_pod[exposure.namespace, exposure.pod].append(exposure)
-        return Exposures(dict(by_pod), sorted(self._skipped, key=lambda s: (s["namespace"], s["service"], s["port"], s["reason"])))
+        return Exposures(
+            dict(by_pod), sorted(self._skipped, key=lambda s: (s["namespace"], s["service"], s["port"], s["reason"]))
+        )
 
     def add_service(self, service: Thing) -> None:
         """Those with a selector come first: they decide what becomes of the others."""
@@ -139,7 +145,11 @@ class _Collector:
             protocol = (port.get("protocol") or "TCP").upper()
             if spec.get("type") == "ExternalName":
                 where = spec.get("externalName") or "nothing"
-                self._skip(service, port["port"], f"An ExternalName Service is an alias in DNS, here of {where}: no pod stands behind it.")
+                self._skip(
+                    service,
+                    port["port"],
+                    f"An ExternalName Service is an alias in DNS, here of {where}: no pod stands behind it.",
+                )
             elif protocol != "TCP":
                 self._skip(service, port["port"], f"{protocol} is not checked: the rule is about TCP listeners.")
             else:
@@ -166,8 +176,16 @@ class _Collector:
             else:
                 missing += 1
         if missing:
-            several = f"{missing} of the {len(selected)} pods that it selects declare" if len(selected) > 1 else "The pod that it selects declares"
-            self._skip(service, offer.service_port, f"{several} no TCP container port named {target!r}, so the Service sends nothing there.")
+            several = (
+                f"{missing} of the {len(selected)} pods that it selects declare"
+                if len(selected) > 1
+                else "The pod that it selects declares"
+            )
+            self._skip(
+                service,
+                offer.service_port,
+                f"{several} no TCP container port named {target!r}, so the Service sends nothing there.",
+            )
         if not selected:
             self._skip(service, offer.service_port, "Its selector matches no pod that runs or may run.")
 
@@ -180,14 +198,24 @@ class _Collector:
         found = False
         for part in self._slices.get((namespace, name)) or ():
             family = (part["addressType"],) if part.get("addressType") else offer.families
-            named = [p for p in part.get("ports") or () if (p.get("name") or "") == offer.port_name and (p.get("protocol") or "TCP") == "TCP"]
+            named = [
+                p
+                for p in part.get("ports") or ()
+                if (p.get("name") or "") == offer.port_name and (p.get("protocol") or "TCP") == "TCP"
+            ]
             numbers = {p["port"] for p in named if p.get("port")}
-            for pod_key in {pod_key for endpoint in part.get("endpoints") or () for pod_key in self._endpoint(namespace, endpoint)}:
+            for pod_key in {
+                pod_key for endpoint in part.get("endpoints") or () for pod_key in self._endpoint(namespace, endpoint)
+            }:
                 for number in numbers:
                     found = True
                     self._add(pod_key, number, offer._replace(families=family, served=pod_key not in self._selected))
         if not found:
-            why = "EndpointSlices could not be listed, so its pods are not known" if self._slices_hidden else "none of its EndpointSlices leads to a pod"
+            why = (
+                "EndpointSlices could not be listed, so its pods are not known"
+                if self._slices_hidden
+                else "none of its EndpointSlices leads to a pod"
+            )
             self._skip(service, offer.service_port, f"It has no selector, and {why}.")
 
     def _endpoint(self, namespace: str, endpoint: Thing) -> set[PodKey]:
@@ -195,7 +223,11 @@ class _Collector:
         if target.get("kind") == "Pod":
             pod_key = (target.get("namespace") or namespace, target.get("name") or "")
             return {pod_key} if pod_key in self._pods and pod_key[0] == namespace else set()
-        return {pod_key for address in endpoint.get("addresses") or () for pod_key in self._addressed.get((namespace, address)) or ()}
+        return {
+            pod_key
+            for address in endpoint.get("addresses") or ()
+            for pod_key in self._addressed.get((namespace, address)) or ()
+        }
 
     def add_service_entry(self, entry: Thing) -> None:
         """A ServiceEntry with a workloadSelector exposes pods like a Service.
@@ -209,7 +241,9 @@ class _Collector:
             return
         host = min(entry["spec"].get("hosts") or ("",))
         for place, port in enumerate(entry["spec"].get("ports") or ()):
-            protocol = port.get("protocol")  # without one istiod detects it: convertPort, serviceentry/conversion.go@1.20.8
+            protocol = port.get(
+                "protocol"
+            )  # without one istiod detects it: convertPort, serviceentry/conversion.go@1.20.8
             if (protocol or "").upper() == "UDP":
                 self._skip(entry, port["number"], "UDP is not checked: the rule is about TCP listeners.")
                 continue
@@ -223,7 +257,11 @@ class _Collector:
                 self._skip(entry, port["number"], "Its workloadSelector matches no pod that runs or may run.")
 
     def _select(self, namespace: str, selector: t.Mapping[str, str]) -> list[PodKey]:
-        return sorted(set.intersection(*(self._labelled.get((namespace, label, value)) or set() for label, value in selector.items())))
+        return sorted(
+            set.intersection(
+                *(self._labelled.get((namespace, label, value)) or set() for label, value in selector.items())
+            )
+        )
 
     def _add(self, pod_key: PodKey, number: int, offer: _Offer) -> None:
         self._found.add(Exposure(*pod_key, number, **offer._asdict()))

@@ -43,13 +43,30 @@ def step(pod: dict[str, t.Any], outcomes: t.Sequence[Outcome]) -> Step:
     tries = attempts(pod)
     for attempt, outcome in zip(tries, outcomes):
         if outcome.code is not None and answers(attempt, outcome.stdout, outcome.code):
-            return Step(table={"namespace": namespace, "pod": name, "container": attempt.container, "format": attempt.format, "stdout": outcome.stdout})
+            return Step(
+                table={
+                    "namespace": namespace,
+                    "pod": name,
+                    "container": attempt.container,
+                    "format": attempt.format,
+                    "stdout": outcome.stdout,
+                }
+            )
         if outcome.code is None and outcome.reason != CANNOT_RUN:
-            return Step(unread={"namespace": namespace, "pod": name, "reason": outcome.reason, "detail": outcome.detail})
+            return Step(
+                unread={"namespace": namespace, "pod": name, "reason": outcome.reason, "detail": outcome.detail}
+            )
     if len(outcomes) < len(tries):
         return Step(attempt=tries[len(outcomes)])
     tried = ", ".join(f"{attempt.command[0]} in {attempt.container}" for attempt in tries)
-    return Step(unread={"namespace": namespace, "pod": name, "reason": "no_tool", "detail": f"No container could show its sockets; tried {tried}."})
+    return Step(
+        unread={
+            "namespace": namespace,
+            "pod": name,
+            "reason": "no_tool",
+            "detail": f"No container could show its sockets; tried {tried}.",
+        }
+    )
 
 
 def refused(status: int, message: str) -> tuple[str, str]:
@@ -68,13 +85,20 @@ def refused(status: int, message: str) -> tuple[str, str]:
 
 def is_rbac(unread: dict[str, t.Any]) -> bool:
     """Whether a pod was not read for want of a right in its namespace, and not because something is particular about the pod."""
-    return unread["reason"] == "forbidden" and re.search(r'cannot \w+ resource "pods/exec"', unread.get("detail") or "") is not None
+    return (
+        unread["reason"] == "forbidden"
+        and re.search(r'cannot \w+ resource "pods/exec"', unread.get("detail") or "") is not None
+    )
 
 
 def locked_out(snapshot: dict[str, t.Any]) -> str | None:
     """Why no pod at all may be read, if so: then there is nothing to judge, whoever gathered."""
     unread = snapshot["unread"]
-    if snapshot["socketTables"] or not unread or any(entry["reason"] not in ("forbidden", "probe_forbidden") for entry in unread):
+    if (
+        snapshot["socketTables"]
+        or not unread
+        or any(entry["reason"] not in ("forbidden", "probe_forbidden") for entry in unread)
+    ):
         return None
     detail = (unread[0].get("detail") or "forbidden").rstrip(".")
     return f"no pod may be read: {detail}. {'Grant the verbs get and create on pods/exec.' if is_rbac(unread[0]) else ''}".rstrip()

@@ -44,7 +44,9 @@ def sidecar_yaml(remediation: Thing) -> str:
     meta = remediation["manifest"]["metadata"]
     said = [f"Keeps reachable: {finding}" for finding in remediation["findings"]] + list(remediation.get("notes") or ())
     if remediation["action"] == "create":
-        said.append(f"Once the program binds to every address: kubectl delete sidecar --namespace {meta['namespace']} {meta['name']}")
+        said.append(
+            f"Once the program binds to every address: kubectl delete sidecar --namespace {meta['namespace']} {meta['name']}"
+        )
     wrap = textwrap.TextWrapper(118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False).wrap
     header = "".join(f"# {line}\n" for text in said for line in wrap(_line(text)))
 
@@ -56,7 +58,13 @@ def sidecar_yaml(remediation: Thing) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if TEXT.fullmatch(value) else "'")
 
     Dumper.add_representer(str, text)
-    return header + "---\n" + yaml.dump(_ordered(remediation["manifest"]), Dumper=Dumper, sort_keys=False, default_flow_style=False, width=1 << 16)
+    return (
+        header
+        + "---\n"
+        + yaml.dump(
+            _ordered(remediation["manifest"]), Dumper=Dumper, sort_keys=False, default_flow_style=False, width=1 << 16
+        )
+    )
 
 
 FIRST = (
@@ -72,7 +80,10 @@ def _ordered(value: t.Any) -> t.Any:
         return [_ordered(item) for item in value]
     if not isinstance(value, dict):
         return value
-    return {key: _ordered(value[key]) for key in sorted(value, key=lambda k: (FIRST.index(k) if k in FIRST else len(FIRST), k))}
+    return {
+        key: _ordered(value[key])
+        for key in sorted(value, key=lambda k: (FIRST.index(k) if k in FIRST else len(FIRST), k))
+    }
 
 
 def sidecar_files(report: Thing) -> list[Thing]:
@@ -117,7 +128,11 @@ def sidecar_manifests(files: t.Sequence[Thing]) -> list[Thing]:
 
 def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
     """Namespace and name of a Sidecar. Raises ManifestError, naming `where`, if it is none or they are not what Kubernetes takes."""
-    is_sidecar = isinstance(manifest, dict) and manifest.get("kind") == "Sidecar" and str(manifest.get("apiVersion")).startswith("networking.istio.io/")
+    is_sidecar = (
+        isinstance(manifest, dict)
+        and manifest.get("kind") == "Sidecar"
+        and str(manifest.get("apiVersion")).startswith("networking.istio.io/")
+    )
     meta = manifest.get("metadata") if is_sidecar else None
     if not isinstance(meta, dict):
         raise ManifestError(f"{where} holds something other than a Sidecar of networking.istio.io")

@@ -17,7 +17,14 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing, pod_ips, running_containers
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version, as_object, as_version, go_false, go_true, image_tag
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import (
+    Version,
+    as_object,
+    as_version,
+    go_false,
+    go_true,
+    image_tag,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import matches
@@ -54,7 +61,12 @@ class OncePerTemplate:
 
     def __call__(self, pod: Thing, *more: t.Hashable) -> t.Any:
         meta, spec = pod["metadata"], pod["spec"]
-        parts = (id(meta.get("labels")), id(meta.get("annotations")), id(spec["containers"]), id(spec.get("initContainers")))
+        parts = (
+            id(meta.get("labels")),
+            id(meta.get("annotations")),
+            id(spec["containers"]),
+            id(spec.get("initContainers")),
+        )
         which = (meta["namespace"], parts, spec.get("hostNetwork"), more)
         if which not in self._known:
             self._known[which] = self._function(pod, *more)
@@ -142,8 +154,22 @@ def interception(pod: Thing) -> Interception:
         or "REDIRECT"
     )
     # Empty and absent differ: an empty list includes no port.
-    include = next((text for text in (flags.get("-b"), annotations.get("traffic.sidecar.istio.io/includeInboundPorts")) if text is not None), "*")
-    exclude = next((text for text in (flags.get("-d"), annotations.get("traffic.sidecar.istio.io/excludeInboundPorts")) if text is not None), "")
+    include = next(
+        (
+            text
+            for text in (flags.get("-b"), annotations.get("traffic.sidecar.istio.io/includeInboundPorts"))
+            if text is not None
+        ),
+        "*",
+    )
+    exclude = next(
+        (
+            text
+            for text in (flags.get("-d"), annotations.get("traffic.sidecar.istio.io/excludeInboundPorts"))
+            if text is not None
+        ),
+        "",
+    )
     ports = _ports(exclude) | _ports(annotations.get("status.sidecar.istio.io/port") or "")
     version = as_version(image_tag((init or proxy).get("image")))
     if version and version < (1, 13):
@@ -267,9 +293,22 @@ class ControlPlanes:
         self.all: list[ControlPlane] = []
         for plane in istio.get("controlPlanes") or ():
             own = plane.get("meshConfig")
-            config: dict[str, t.Any] = (istio.get("meshConfig") or {}) if own is None else own  # an empty one says something: all defaults
-            self.all.append(ControlPlane(plane.get("revision") or "default", as_version(plane.get("version")), plane.get("env") or {}, config, False, known))
-        self.all.sort(key=lambda p: (p.name, p.version or (), sorted(p.env.items()), p.localhost_policy, self.root_namespace(p)))
+            config: dict[str, t.Any] = (
+                (istio.get("meshConfig") or {}) if own is None else own
+            )  # an empty one says something: all defaults
+            self.all.append(
+                ControlPlane(
+                    plane.get("revision") or "default",
+                    as_version(plane.get("version")),
+                    plane.get("env") or {},
+                    config,
+                    False,
+                    known,
+                )
+            )
+        self.all.sort(
+            key=lambda p: (p.name, p.version or (), sorted(p.env.items()), p.localhost_policy, self.root_namespace(p))
+        )
 
     def today(self, pod: Thing) -> ControlPlane:
         """The control plane that serves the pod, an unknown one if none is found.
@@ -286,13 +325,18 @@ class ControlPlanes:
         Of several, the one that hands least to localhost.
         """
         serving = self._serving(pod) or [UNKNOWN_CONTROL_PLANE]
-        return min(self._ready(target) or [p.upgraded(target) for p in serving], key=lambda p: (p not in serving, _least_local(p)))
+        return min(
+            self._ready(target) or [p.upgraded(target) for p in serving],
+            key=lambda p: (p not in serving, _least_local(p)),
+        )
 
     def spoken_for(self, target: Version | None) -> list[tuple[str, str]]:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
         ready = self._ready(target)
         other = min(ready, key=_least_local, default=UNKNOWN_CONTROL_PLANE)
-        worse = {p.name for p in self.all if p not in ready and p.upgraded(target).default_delivery() == "pod_ip"} - {p.name for p in ready}
+        worse = {p.name for p in self.all if p not in ready and p.upgraded(target).default_delivery() == "pod_ip"} - {
+            p.name for p in ready
+        }
         return [(name, other.name) for name in sorted(worse)] if other.default_delivery() == "localhost" else []
 
     def _ready(self, target: Version | None) -> list[ControlPlane]:
@@ -339,11 +383,17 @@ class Sidecars:
             return None
         name = plane.name or revision(pod).name
         local, root = (
-            [s for s in self._in.get(namespace) or () if (s["metadata"].get("labels") or {}).get("istio.io/rev", name) == name]
+            [
+                s
+                for s in self._in.get(namespace) or ()
+                if (s["metadata"].get("labels") or {}).get("istio.io/rev", name) == name
+            ]
             for namespace in (pod["metadata"]["namespace"], self._planes.root_namespace(plane))
         )
         for sidecar in local:
-            if has_selector(sidecar) and matches(sidecar["spec"]["workloadSelector"].get("labels") or {}, pod["metadata"].get("labels")):
+            if has_selector(sidecar) and matches(
+                sidecar["spec"]["workloadSelector"].get("labels") or {}, pod["metadata"].get("labels")
+            ):
                 return sidecar
         return next((s for s in local + root if not has_selector(s)), None)
 
@@ -399,22 +449,41 @@ def delivery(pod: Thing, port: int, sidecar: Thing | None, plane: ControlPlane, 
     entry = ingress_entry(sidecar, port)
     capture = interception(pod)
     if not capture.takes(port) and not (capture.mode == "NONE" and entry):
-        why = "interception mode NONE gives it no inbound listener" if capture.mode == "NONE" else "inbound interception leaves the port out"
+        why = (
+            "interception mode NONE gives it no inbound listener"
+            if capture.mode == "NONE"
+            else "inbound interception leaves the port out"
+        )
         return Delivery("kernel", None, port, f"{why}, so the kernel delivers to the pod IP")
     if entry:
         return _endpoint(entry, port, ips, plane, _name(sidecar))
     if sidecar and sidecar["spec"].get("ingress") and not plane.merges_ingress:
-        return Delivery("pod_ip", None, port, f"Sidecar {_name(sidecar)} does not list the port, so it is passed through to the pod IP")
+        return Delivery(
+            "pod_ip",
+            None,
+            port,
+            f"Sidecar {_name(sidecar)} does not list the port, so it is passed through to the pod IP",
+        )
     kind = plane.default_delivery()
     if kind == "localhost" and not served:
         # controller.go (GetProxyServiceInstances)@1.20.8
-        return Delivery("pod_ip", None, port, f"{plane} passes it through to the pod IP, because other Services select the pod and this one does not")
+        return Delivery(
+            "pod_ip",
+            None,
+            port,
+            f"{plane} passes it through to the pod IP, because other Services select the pod and this one does not",
+        )
     if kind == "localhost":
         address = localhost_of(ips)
         return Delivery(kind, address, port, f"{plane} delivers to {address}{_because(plane)}")
     if kind == "pod_ip":
         return Delivery(kind, None, port, f"{plane} delivers to the pod IP")
-    return Delivery(kind, localhost_of(ips), port, "the mesh configuration could not be read" if plane.version else _unknown_version(plane))
+    return Delivery(
+        kind,
+        localhost_of(ips),
+        port,
+        "the mesh configuration could not be read" if plane.version else _unknown_version(plane),
+    )
 
 
 def _unknown_version(plane: ControlPlane) -> str:
@@ -465,10 +534,17 @@ def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane
         either = f"which means localhost up to istiod 1.9 and the pod IP after, and {_unknown_version(plane)}"
         return Delivery("unknown", localhost_of(ips), int(number), f"{why}, {either}")
     else:
-        return Delivery("pod_ip", None, port, f"Sidecar {name} delivers it to the pod IP, because {endpoint} is no endpoint that istiod knows")
+        return Delivery(
+            "pod_ip",
+            None,
+            port,
+            f"Sidecar {name} delivers it to the pod IP, because {endpoint} is no endpoint that istiod knows",
+        )
     return Delivery("localhost" if is_loopback(address) else "pod_ip", address, int(number), why)
 
 
 def dials_ipv6_localhost(version: Version | None) -> bool:
     """Whether the defaultEndpoint `[::1]` means ::1 in a pod with both families; it was 127.0.0.1 until release note 47412 (1.18.6, 1.19.4, 1.20.0)."""
-    return version is not None and (version >= (1, 20) or (1, 19, 4) <= version < (1, 20) or (1, 18, 6) <= version < (1, 19))
+    return version is not None and (
+        version >= (1, 20) or (1, 19, 4) <= version < (1, 20) or (1, 18, 6) <= version < (1, 19)
+    )

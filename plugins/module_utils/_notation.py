@@ -22,7 +22,9 @@ def as_version(text: str | None) -> Version | None:
 
     As TagToVersionString, operator/pkg/version/version.go@1.20.8.
     """
-    found = re.fullmatch(r"(?:release-)?v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,9}))?(?:\.\d+)*(?:[-+.].*)?", text or "", re.ASCII)
+    found = re.fullmatch(
+        r"(?:release-)?v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,9}))?(?:\.\d+)*(?:[-+.].*)?", text or "", re.ASCII
+    )
     return tuple(int(part) for part in found.groups() if part) if found else None
 
 

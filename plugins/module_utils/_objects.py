@@ -18,7 +18,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils import _sha
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIOD_ENV, MESH_CONFIG_FIELDS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version, image_tag
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Required, trim
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, Snapshot, SnapshotError, check_shape
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import (
+    API_VERSION,
+    KIND,
+    Snapshot,
+    SnapshotError,
+    check_shape,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import template_key
 
 ISTIO = tuple(f"networking.istio.io/{version}" for version in ("v1beta1", "v1", "v1alpha3"))
@@ -51,7 +57,13 @@ SELECTED = (
     PODS,
     SIDECARS,
     Listing("serviceEntries", "ServiceEntry", "serviceentries", ISTIO, shapes.SERVICE_ENTRY, True),
-    Listing("endpointSlices", "EndpointSlice", "endpointslices", ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"), shapes.ENDPOINT_SLICE),
+    Listing(
+        "endpointSlices",
+        "EndpointSlice",
+        "endpointslices",
+        ("discovery.k8s.io/v1", "discovery.k8s.io/v1beta1"),
+        shapes.ENDPOINT_SLICE,
+    ),
     Listing("controllers", "ReplicaSet", "replicasets", ("apps/v1",), shapes.LISTED_CONTROLLER),
     Listing("controllers", "StatefulSet", "statefulsets", ("apps/v1",), shapes.LISTED_CONTROLLER),
     Listing("controllers", "DaemonSet", "daemonsets", ("apps/v1",), shapes.LISTED_CONTROLLER),
@@ -61,7 +73,9 @@ SELECTED = (
 
 ISTIOD = {
     "metadata": Required({"name": Required(str), "namespace": str, "labels": shapes.LABELS}),
-    "spec": Required({"containers": Required([{"name": Required(str), "image": str, "env": [{"name": str, "value": str}]}])}),
+    "spec": Required(
+        {"containers": Required([{"name": Required(str), "image": str, "env": [{"name": str, "value": str}]}])}
+    ),
     "status": {"phase": str},
 }
 MESH_CONFIG = {"metadata": Required({"name": Required(str)}), "data": {"mesh": str}}
@@ -96,14 +110,18 @@ def requests(namespaces: t.Sequence[str], root_namespace: str, container_ids: bo
 
     `container_ids` are for who reads sockets from outside of the containers.
     """
-    selected = [listing._replace(shape=shapes.POD) if container_ids and listing is PODS else listing for listing in SELECTED]
+    selected = [
+        listing._replace(shape=shapes.POD) if container_ids and listing is PODS else listing for listing in SELECTED
+    ]
     asked = [Request(listing, namespace) for listing in selected for namespace in namespaces or ("",)]
     if namespaces and root_namespace not in namespaces:
         asked.append(Request(SIDECARS, root_namespace))
     return asked
 
 
-def reduced(listing: Listing, item: dict[str, t.Any], version: str, trimmed: t.Callable[[t.Any, t.Any], t.Any] = trim) -> dict[str, t.Any]:
+def reduced(
+    listing: Listing, item: dict[str, t.Any], version: str, trimmed: t.Callable[[t.Any, t.Any], t.Any] = trim
+) -> dict[str, t.Any]:
     """An item of a list of `version` as the snapshot keeps it. A raw list's items do not say what they are.
 
     Raises SnapshotError, which says what is wrong with it, for one that no Kubernetes has.
@@ -131,7 +149,11 @@ def reduced(listing: Listing, item: dict[str, t.Any], version: str, trimmed: t.C
 
 def _specification(pod: dict[str, t.Any]) -> str:
     """A digest of what its template says of the pod. It is of values that no snapshot may hold, so assemble() puts a name in its place."""
-    spec = {field: value for field, value in (pod.get("spec") or {}).items() if field not in ("nodeName", "hostname", "ephemeralContainers")}
+    spec = {
+        field: value
+        for field, value in (pod.get("spec") or {}).items()
+        if field not in ("nodeName", "hostname", "ephemeralContainers")
+    }
     text = json.dumps(spec, sort_keys=True)
     for volume in spec.get("volumes") or ():  # the ServiceAccount admission plugin names this one at random
         if isinstance(volume, dict) and str(volume.get("name")).startswith("kube-api-access-"):
@@ -153,7 +175,10 @@ def without_selector(services: t.Iterable[dict[str, t.Any]]) -> set[tuple[str, s
 
 def leads(part: dict[str, t.Any], without: t.Container[tuple[str, str]]) -> bool:
     """Whether an EndpointSlice is needed: it is one of a Service without a selector, and of all others the selector says more."""
-    return (part["metadata"]["namespace"], (part["metadata"].get("labels") or {}).get("kubernetes.io/service-name") or "") in without
+    return (
+        part["metadata"]["namespace"],
+        (part["metadata"].get("labels") or {}).get("kubernetes.io/service-name") or "",
+    ) in without
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -162,21 +187,35 @@ def leads(part: dict[str, t.Any], without: t.Container[tuple[str, str]]) -> bool
 
 def assemble(objects: dict[str, list[t.Any]], metadata: dict[str, t.Any], istio: dict[str, t.Any]) -> Snapshot:
     """A snapshot of `objects` by key, without socket tables yet. Objects are sorted, so that the same cluster gives the same file."""
-    snapshot: Snapshot = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "istio": istio, "socketTables": [], "unread": []}
+    snapshot: Snapshot = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": metadata,
+        "istio": istio,
+        "socketTables": [],
+        "unread": [],
+    }
     for listing in SELECTED:
-        snapshot[listing.key] = sorted(objects.get(listing.key) or (), key=lambda o: (o.get("kind") or "", o["metadata"]["namespace"], o["metadata"]["name"]))
+        snapshot[listing.key] = sorted(
+            objects.get(listing.key) or (),
+            key=lambda o: (o.get("kind") or "", o["metadata"]["namespace"], o["metadata"]["name"]),
+        )
     _name_specifications(snapshot["pods"])
     without = without_selector(snapshot["services"])
     snapshot["endpointSlices"] = [part for part in snapshot["endpointSlices"] if leads(part, without)]
     snapshot["emptyNamespaces"] = sorted(objects.get("emptyNamespaces") or ())
     snapshot["unlisted"] = objects.get("unlisted") or []
-    snapshot["sidecarVersions"] = sorted({api.split("/")[1] for api in objects.get("served") or () if api.endswith("/Sidecar")})
+    snapshot["sidecarVersions"] = sorted(
+        {api.split("/")[1] for api in objects.get("served") or () if api.endswith("/Sidecar")}
+    )
     return snapshot
 
 
 def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dict[str, t.Any]:
     """The snapshot's `istio`, from istiod's pods and their mesh configurations."""
-    configs = {c["metadata"]["name"]: mesh_config((c.get("data") or {}).get("mesh")) for c in objects.get("configMaps") or ()}
+    configs = {
+        c["metadata"]["name"]: mesh_config((c.get("data") or {}).get("mesh")) for c in objects.get("configMaps") or ()
+    }
     planes = {}
     for pod in objects.get("istiods") or ():
         if (pod.get("status") or {}).get("phase") not in (None, "Running"):
@@ -186,8 +225,16 @@ def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dic
         containers = pod["spec"]["containers"]
         discovery = next((c for c in containers if c["name"] == "discovery"), containers[0] if containers else {})
         tag = image_tag(discovery.get("image"))
-        version = tag if as_version(tag) else labels.get("app.kubernetes.io/version") or labels.get("operator.istio.io/version") or tag or ""
-        env = {e["name"]: e["value"] for e in discovery.get("env") or () if e.get("name") in ISTIOD_ENV and isinstance(e.get("value"), str)}
+        version = (
+            tag
+            if as_version(tag)
+            else labels.get("app.kubernetes.io/version") or labels.get("operator.istio.io/version") or tag or ""
+        )
+        env = {
+            e["name"]: e["value"]
+            for e in discovery.get("env") or ()
+            if e.get("name") in ISTIOD_ENV and isinstance(e.get("value"), str)
+        }
         config = configs.get("istio" if revision == "default" else f"istio-{revision}") or {}
         planes[revision, version, tuple(sorted(env.items()))] = {
             "namespace": istio_namespace,

@@ -16,8 +16,18 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing, running_containers
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlane, has_sidecar, proxy_container
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_object, as_version, go_false, go_true, image_tag
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import (
+    ControlPlane,
+    has_sidecar,
+    proxy_container,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import (
+    as_object,
+    as_version,
+    go_false,
+    go_true,
+    image_tag,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
 
 REWRITTEN_SINCE = {"httpGet": (1, 0), "tcpSocket": (1, 12), "grpc": (1, 13)}
@@ -53,7 +63,9 @@ def probe_notes(pod: Thing, port: int, after: ControlPlane, cured: bool) -> list
     env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
     fails_already = agent is not None and agent >= (1, 10) and not go_true(env.get(LEGACY_ENV))
     next_agent = None if after.probes_localhost else after.version
-    refused = go_false(((pod["metadata"].get("annotations") or {}).get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip())
+    refused = go_false(
+        ((pod["metadata"].get("annotations") or {}).get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip()
+    )
     notes = []
     for probe in _probes(pod, as_object(env.get(PROBERS_ENV))):
         if probe.port != port:
@@ -68,8 +80,12 @@ def probe_notes(pod: Thing, port: int, after: ControlPlane, cured: bool) -> list
         elif not left_alone:
             if next_agent is not None and next_agent >= since:
                 notes.append(f"{what} and will fail once the pod is injected again, {agent_asks}.")
-        elif probe.kind != "tcpSocket" and not cured:  # the proxy accepts every TCP connection, so that kind never fails
-            notes.append(f"{what} through the proxy: it fails with the port, and a Sidecar that cures the port cures it.")
+        elif (
+            probe.kind != "tcpSocket" and not cured
+        ):  # the proxy accepts every TCP connection, so that kind never fails
+            notes.append(
+                f"{what} through the proxy: it fails with the port, and a Sidecar that cures the port cures it."
+            )
     return notes
 
 
@@ -88,7 +104,9 @@ def _probes(pod: Thing, kept: dict[str, t.Any]) -> t.Iterator[Probe]:
             handler = rewritten or container.get(name)
             for kind in REWRITTEN_SINCE:
                 asked = handler.get(kind) if isinstance(handler, dict) else None
-                if isinstance(asked, dict) and (rewritten or not asked.get("host")):  # another host is not this pod; the agent reads none
+                if isinstance(asked, dict) and (
+                    rewritten or not asked.get("host")
+                ):  # another host is not this pod; the agent reads none
                     yield Probe(container["name"], name, kind, _port(container, asked.get("port")), bool(rewritten))
 
 

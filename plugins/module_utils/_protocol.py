@@ -13,7 +13,10 @@ from __future__ import annotations
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version
 
-PROTOCOLS = {p.lower(): p for p in ("HTTP", "HTTPS", "GRPC", "GRPC-Web", "HTTP2", "TCP", "TLS", "Mongo", "Redis", "MySQL", "HTTP_PROXY")}
+PROTOCOLS = {
+    p.lower(): p
+    for p in ("HTTP", "HTTPS", "GRPC", "GRPC-Web", "HTTP2", "TCP", "TLS", "Mongo", "Redis", "MySQL", "HTTP_PROXY")
+}
 """Those that every istiod from 1.3 on parses and that have a TCP listener: protocol.Parse, pkg/config/protocol/instance.go@1.10.0, 1.20.8."""
 
 APP_PROTOCOLS: dict[str, tuple[str, Version]] = {

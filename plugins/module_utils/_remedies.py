@@ -16,7 +16,14 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing, can_be_asked, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlane, has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import in_spite_of_sidecar
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import Case, Labels, Neighbour, Plan, api_version, plan
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import (
+    Case,
+    Labels,
+    Neighbour,
+    Plan,
+    api_version,
+    plan,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload, lasting
 
@@ -35,7 +42,9 @@ class Looked(t.NamedTuple):
 class Remedies:
     """The remedies of a snapshot's findings. `planes` are all control planes that it knows."""
 
-    def __init__(self, snapshot: Snapshot, controllers: Controllers, planes: t.Sequence[ControlPlane], asked_for: str | None) -> None:
+    def __init__(
+        self, snapshot: Snapshot, controllers: Controllers, planes: t.Sequence[ControlPlane], asked_for: str | None
+    ) -> None:
         self._controllers = controllers
         self._versions = [plane.version for plane in planes]
         self._services = {key(service): service for service in snapshot["services"]}
@@ -47,11 +56,19 @@ class Remedies:
         for pod in snapshot["pods"]:
             if has_sidecar(pod) and can_be_asked(pod):
                 namespace, name = key(pod)
-                self._neighbours[namespace].append(Neighbour(controllers.workload(pod), name, pod["metadata"].get("labels") or {}))
+                self._neighbours[namespace].append(
+                    Neighbour(controllers.workload(pod), name, pod["metadata"].get("labels") or {})
+                )
         self._dormant: dict[str, list[tuple[Workload, Labels]]] = defaultdict(list)
         for controller in snapshot.get("controllers") or ():
             namespace, name = key(controller)
-            owned = {"metadata": {"namespace": namespace, "name": "", "ownerReferences": [{"kind": controller["kind"], "name": name, "controller": True}]}}
+            owned = {
+                "metadata": {
+                    "namespace": namespace,
+                    "name": "",
+                    "ownerReferences": [{"kind": controller["kind"], "name": name, "controller": True}],
+                }
+            }
             labels = controllers.match_labels(owned)
             if labels and controllers.workload(owned) not in {n.workload for n in self._neighbours[namespace]}:
                 self._dormant[namespace].append((controllers.workload(owned), labels))
@@ -62,8 +79,14 @@ class Remedies:
         for finding in findings:
             by_workload[Workload(finding["namespace"], **finding["workload"])][finding["port"]] = finding
         plans = {workload: plan(self._case(workload, look(workload), ports)) for workload, ports in by_workload.items()}
-        remediations = [_remediation(plans[workload], by_workload[workload]) for workload in sorted(plans) if plans[workload].manifest]
-        return [_with_remedy(finding, plans[Workload(finding["namespace"], **finding["workload"])]) for finding in findings], remediations
+        remediations = [
+            _remediation(plans[workload], by_workload[workload])
+            for workload in sorted(plans)
+            if plans[workload].manifest
+        ]
+        return [
+            _with_remedy(finding, plans[Workload(finding["namespace"], **finding["workload"])]) for finding in findings
+        ], remediations
 
     def _case(self, workload: Workload, looked: t.Sequence[Looked], findings: t.Mapping[int, Thing]) -> Case:
         ports: dict[int, list[Seen]] = defaultdict(list)
@@ -74,7 +97,10 @@ class Remedies:
         return Case(
             workload=workload,
             istios=[seen for each in looked for seen in each.istios.values()],
-            ports=[Port(number, tuple(seens), findings.get(number, {}).get("id")) for number, seens in sorted(ports.items())],
+            ports=[
+                Port(number, tuple(seens), findings.get(number, {}).get("id"))
+                for number, seens in sorted(ports.items())
+            ],
             effective=_different([sidecar for each in looked for sidecar in each.sidecars]),
             selectors=self._selectors(workload, looked),
             neighbours=self._neighbours[workload.namespace],
@@ -88,9 +114,17 @@ class Remedies:
     def _selectors(self, workload: Workload, looked: t.Sequence[Looked]) -> list[Labels]:
         """The controller's matchLabels; then, as for a bare pod, the labels by which its Services find it, of the oldest first, and all of these."""
         candidates = [self._controllers.match_labels(each.pod) or {} for each in looked[:1]]
-        exposures = {(e.rank[:2], e.service) for each in looked for seen in each.ports.values() for e in seen.exposures if e.kind == "Service"}
+        exposures = {
+            (e.rank[:2], e.service)
+            for each in looked
+            for seen in each.ports.values()
+            for e in seen.exposures
+            if e.kind == "Service"
+        }
         for _rank, name in sorted(exposures):
-            candidates.append(lasting(self._services[workload.namespace, name]["spec"].get("selector") or {}, workload.kind))
+            candidates.append(
+                lasting(self._services[workload.namespace, name]["spec"].get("selector") or {}, workload.kind)
+            )
         together = {k: v for candidate in candidates[1:] for k, v in candidate.items()}
         unique: list[Labels] = []
         for candidate in [*candidates, together]:
@@ -100,18 +134,33 @@ class Remedies:
 
 
 def _different(sidecars: t.Sequence[Thing | None]) -> list[Thing | None]:
-    return [sidecar for number, sidecar in enumerate(sidecars) if not any(sidecar is other for other in sidecars[:number])]
+    return [
+        sidecar for number, sidecar in enumerate(sidecars) if not any(sidecar is other for other in sidecars[:number])
+    ]
 
 
 def _remediation(made: Plan, findings: t.Mapping[int, Thing]) -> Thing:
     cured = [findings[port] for port in sorted(made.cures)]
     probes = [f"Not cured by it: {note}" for finding in cured for note in finding["notes"] if in_spite_of_sidecar(note)]
-    record = {"action": made.action, "manifest": made.manifest, "findings": [finding["id"] for finding in cured], "notes": made.notes + probes}
+    record = {
+        "action": made.action,
+        "manifest": made.manifest,
+        "findings": [finding["id"] for finding in cured],
+        "notes": made.notes + probes,
+    }
     return {**record, "made_from": made.made_from} if made.made_from else record
 
 
 def _with_remedy(finding: Thing, made: Plan) -> Thing:
     if finding["port"] in made.cures:
-        lasting_cure = [advice(finding["port"], finding["listeners"])] if any(in_spite_of_sidecar(note) for note in finding["notes"]) else []
+        lasting_cure = (
+            [advice(finding["port"], finding["listeners"])]
+            if any(in_spite_of_sidecar(note) for note in finding["notes"])
+            else []
+        )
         return {**finding, "remedy": f"{made.action}_sidecar", "notes": [*finding["notes"], *lasting_cure]}
-    return {**finding, "remedy": "change_bind", "notes": [*finding["notes"], made.refused[finding["port"]], advice(finding["port"], finding["listeners"])]}
+    return {
+        **finding,
+        "remedy": "change_bind",
+        "notes": [*finding["notes"], made.refused[finding["port"]], advice(finding["port"], finding["listeners"])],
+    }

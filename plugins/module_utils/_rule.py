@@ -32,20 +32,26 @@ class Verdict(t.NamedTuple):
     listeners: tuple[str, ...]
 
 
-def judge(listeners: t.Sequence[Listener], port: int, ips: t.Sequence[str], today: Delivery, after: Delivery) -> Verdict:
+def judge(
+    listeners: t.Sequence[Listener], port: int, ips: t.Sequence[str], today: Delivery, after: Delivery
+) -> Verdict:
     """The verdict for `port` of a pod with these listeners.
 
     `ips` are the pod's addresses that clients of the port use, `today` and `after` the port's delivery before and after the upgrade.
     A pod with several is as bad as its worst address: its clients do not choose. Without any it cannot be asked for.
     """
     if after.kind == "unknown":
-        after = after._replace(kind="pod_ip", address=None, port=port, why=f"it may be delivered to the pod IP, because {after.why}")
+        after = after._replace(
+            kind="pod_ip", address=None, port=port, why=f"it may be delivered to the pod IP, because {after.why}"
+        )
     here = [listener for listener in listeners if listener.port in (port, today.port, after.port)]
     verdicts = [_judge_address(here, port, ip, today, after, len(ips) > 1) for ip in ips]
     return min(verdicts, key=_rank, default=Verdict("not_listening", None, "The pod has no address.", ()))
 
 
-def _judge_address(listeners: t.Sequence[Listener], port: int, ip: str, today: Delivery, after: Delivery, several: bool) -> Verdict:
+def _judge_address(
+    listeners: t.Sequence[Listener], port: int, ip: str, today: Delivery, after: Delivery, several: bool
+) -> Verdict:
     family = f" over {'IPv6' if is_ipv6(ip) else 'IPv4'}" if several else ""
     asked = [listener for listener in listeners if listener.port == port]
     dialled = [listener for listener in listeners if listener.port == after.port]
@@ -57,11 +63,16 @@ def _judge_address(listeners: t.Sequence[Listener], port: int, ip: str, today: D
         if _arrives(listeners, port, ip, today):
             return Verdict("remediated", None, f"It listens on {on} only, and {after.why}{family}.", _texts(shown))
         return Verdict(
-            "remediated", None, f"It listens on {on} only: today {today.why}, which does not reach it, but after the upgrade {after.why}.", _texts(shown)
+            "remediated",
+            None,
+            f"It listens on {on} only: today {today.why}, which does not reach it, but after the upgrade {after.why}.",
+            _texts(shown),
         )
     on, texts = _names(asked), _texts(asked)
     reached = _arrives(listeners, port, ip, today)
-    found = [listener for listener in listeners if listener.port == today.port] if reached and today.kind != "unix" else []
+    found = (
+        [listener for listener in listeners if listener.port == today.port] if reached and today.kind != "unix" else []
+    )
     if reached and today.port != port:
         texts = _texts([*found, *asked])
     if not _is_local(asked):
@@ -70,17 +81,31 @@ def _judge_address(listeners: t.Sequence[Listener], port: int, ip: str, today: D
         if not asked:
             where = "the port" if after.port == port else f"port {after.port}, where {after.why}"
             return Verdict("not_listening", None, f"Nothing listens on {where}.", ())
-        return Verdict("not_listening", None, f"It listens on {on}, but {after.why}{family}, where nothing accepts.", texts)
+        return Verdict(
+            "not_listening", None, f"It listens on {on}, but {after.why}{family}, where nothing accepts.", texts
+        )
     if not reached:
         if today.why == after.why:
-            return Verdict("finding", "unreachable", f"It listens on {on} only, and {after.why}{family}: other pods cannot reach it today either.", texts)
+            return Verdict(
+                "finding",
+                "unreachable",
+                f"It listens on {on} only, and {after.why}{family}: other pods cannot reach it today either.",
+                texts,
+            )
         neither = f"today {today.why}, after the upgrade {after.why}{family}, and neither reaches it"
         return Verdict("finding", "unreachable", f"It listens on {on} only: {neither}.", texts)
     if today.kind == "unknown":
-        unknown = f"after the upgrade {after.why}{family}, and how it is delivered today is not known, because {today.why}"
+        unknown = (
+            f"after the upgrade {after.why}{family}, and how it is delivered today is not known, because {today.why}"
+        )
         return Verdict("finding", "unknown", f"It listens on {on} only: {unknown}.", texts)
     elsewhere = f", where {_names(found)} accepts" if found and today.port != port else ""
-    return Verdict("finding", "breaks_on_upgrade", f"It listens on {on} only: today {today.why}{elsewhere}, after the upgrade {after.why}{family}.", texts)
+    return Verdict(
+        "finding",
+        "breaks_on_upgrade",
+        f"It listens on {on} only: today {today.why}{elsewhere}, after the upgrade {after.why}{family}.",
+        texts,
+    )
 
 
 def _lost(on: str, texts: tuple[str, ...], today: Delivery, after: str) -> Verdict:
@@ -89,7 +114,12 @@ def _lost(on: str, texts: tuple[str, ...], today: Delivery, after: str) -> Verdi
         unknown = f"today {on} may, but how it is delivered is not known, because {today.why}"
         return Verdict("finding", "unknown", f"After the upgrade {after}, where nothing accepts; {unknown}.", texts)
     where, nothing = (f", where {on} accepts", "does") if on else ("", "accepts")
-    return Verdict("finding", "breaks_on_upgrade", f"Today {today.why}{where}, but after the upgrade {after}, where nothing {nothing}.", texts)
+    return Verdict(
+        "finding",
+        "breaks_on_upgrade",
+        f"Today {today.why}{where}, but after the upgrade {after}, where nothing {nothing}.",
+        texts,
+    )
 
 
 def _crosses(ip: str, delivery: Delivery) -> bool:
@@ -109,7 +139,11 @@ def _arrives(listeners: t.Sequence[Listener], port: int, ip: str, delivery: Deli
     found = accepts(listeners, delivery.port, delivery.destination(ip))
     if not found and delivery.kind == "unknown":
         found = accepts(listeners, port, ip) or found
-    return not _is_local([listener for listener in listeners if listener.port == delivery.port]) if found is None else found
+    return (
+        not _is_local([listener for listener in listeners if listener.port == delivery.port])
+        if found is None
+        else found
+    )
 
 
 def _is_local(listeners: t.Sequence[Listener]) -> bool:

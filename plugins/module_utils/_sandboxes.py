@@ -184,16 +184,28 @@ class Node:
             fitting = networks & {own}
         else:
             addresses = {str(ipaddress.ip_address(ip)) for ip in pod_ips(pod)}
-            fitting = {network for network in networks - {own} if network in self._networks and self._networks[network].addresses & addresses}
+            fitting = {
+                network
+                for network in networks - {own}
+                if network in self._networks and self._networks[network].addresses & addresses
+            }
         if not processes:
-            return "", f"No process of it was seen on node {where}: it was replaced or has ended since, or its runtime is a virtual machine."
+            return (
+                "",
+                f"No process of it was seen on node {where}: it was replaced or has ended since, or its runtime is a virtual machine.",
+            )
         if len(fitting) != 1:
             return "", f"{len(fitting) or 'None'} of the networks that its processes are in has its address."
         network = fitting.pop()
         if network not in self._networks:
             return "", f"The socket table of node {where} could not be read."
-        if not any(container in containers and self._network_of.get(pid) == network for pid, container in processes.items()):
-            return "", f"No process of its containers was seen on node {where}: they do not run or were restarted, or its runtime is a virtual machine."
+        if not any(
+            container in containers and self._network_of.get(pid) == network for pid, container in processes.items()
+        ):
+            return (
+                "",
+                f"No process of its containers was seen on node {where}: they do not run or were restarted, or its runtime is a virtual machine.",
+            )
         return network, ""
 
     def _held(self, network: str, table: str, own: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
@@ -207,7 +219,10 @@ class Node:
                 if self._network_of.get(pid) == network and pid in self._names:
                     container = own.get(pid) or next((identity for _uid, identity in self._containers.get(pid, ())), "")
                     held.add((int(fields[9]), self._names[pid], container))
-        return [{"inode": inode, "process": process, **({"containerID": container} if container else {})} for inode, process, container in sorted(held)]
+        return [
+            {"inode": inode, "process": process, **({"containerID": container} if container else {})}
+            for inode, process, container in sorted(held)
+        ]
 
 
 def _network(body: str) -> _Network:
@@ -242,4 +257,8 @@ def _holders(listing: str) -> dict[str, list[str]]:
             pid = header
         else:
             holders[inode].append(pid)
-    return {inode: [pid for pid in dict.fromkeys(pids) if pid not in twice] for inode, pids in holders.items()} if twice else holders
+    return (
+        {inode: [pid for pid in dict.fromkeys(pids) if pid not in twice] for inode, pids in holders.items()}
+        if twice
+        else holders
+    )

@@ -156,7 +156,10 @@ def _interception_mode(loader: t.Any) -> str | None:
             if is_key:
                 key = value
             elif key == "interceptionMode":
-                is_text = value is not None and loader.resolve(yaml.ScalarNode, value, event.implicit) == "tag:yaml.org,2002:str"
+                is_text = (
+                    value is not None
+                    and loader.resolve(yaml.ScalarNode, value, event.implicit) == "tag:yaml.org,2002:str"
+                )
                 mode = value if is_text else None
             is_key = not is_key
         if isinstance(event, yaml.CollectionStartEvent):
@@ -227,7 +230,9 @@ def _read_of(container: t.Any) -> t.Any:
     if not isinstance(container, dict):
         return container
     ours = container.get("name") in ISTIO_CONTAINERS
-    return {field: container[field] for field in CONTAINER if field in container and (ours or field not in ("args", "env"))}
+    return {
+        field: container[field] for field in CONTAINER if field in container and (ours or field not in ("args", "env"))
+    }
 
 
 def _addresses_once(status: t.Any) -> t.Any:
@@ -429,8 +434,12 @@ class Trimmer:
         fields = []
         for key, inner in shape.items():
             plain = inner.shape if isinstance(inner, Required) else inner
-            word = plain if isinstance(plain, type) and plain in WORDS else None  # its class is looked at here: a call for each text costs more
-            fields.append((key, None if word else self._function(inner), word, isinstance(inner, Required), inner == {}))
+            word = (
+                plain if isinstance(plain, type) and plain in WORDS else None
+            )  # its class is looked at here: a call for each text costs more
+            fields.append(
+                (key, None if word else self._function(inner), word, isinstance(inner, Required), inner == {})
+            )
 
         def mapping(value: t.Any) -> t.Any:
             if not isinstance(value, dict):
@@ -555,7 +564,12 @@ def check_free(value: t.Any) -> t.Any:
         for item in level:
             if isinstance(item, float) and not math.isfinite(item):
                 raise Misshapen("a number that JSON has", item)
-        level = [inner for item in level if isinstance(item, (dict, list)) for inner in (item.values() if isinstance(item, dict) else item)]
+        level = [
+            inner
+            for item in level
+            if isinstance(item, (dict, list))
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
         if not level:
             return value
     raise Misshapen(f"at most {MAX_DEPTH} levels", value)

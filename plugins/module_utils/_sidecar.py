@@ -19,7 +19,15 @@ import hashlib
 import re
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Port, Seen, as_field, cure, keep, switched_off, why_not
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import (
+    Port,
+    Seen,
+    as_field,
+    cure,
+    keep,
+    switched_off,
+    why_not,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import has_selector
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version
@@ -89,15 +97,28 @@ def plan(case: Case) -> Plan:
     effective = case.effective[0] if case.effective else None
     action = "update" if effective and has_selector(effective) else "create"
     endpoints = {port.number: cure(port, case.versions) for port in case.ports if port.finding}
-    refused = {port.number: why_not(port, case.versions) for port in case.ports if port.finding and endpoints[port.number] is None}
+    refused = {
+        port.number: why_not(port, case.versions)
+        for port in case.ports
+        if port.finding and endpoints[port.number] is None
+    }
     cures = {number: endpoint for number, endpoint in endpoints.items() if endpoint is not None}
     if not cures:
         return Plan(action, None, frozenset(), refused, [])
     try:
-        manifest, notes = _update(case, effective, cures) if effective and action == "update" else _create(case, effective, cures)
+        manifest, notes = (
+            _update(case, effective, cures) if effective and action == "update" else _create(case, effective, cures)
+        )
     except _Obstacle as obstacle:
         return Plan(action, None, frozenset(), {**refused, **dict.fromkeys(cures, str(obstacle))}, [])
-    return Plan(action, manifest, frozenset(cures), refused, [*notes, *_listed(case, effective, cures)], _reference(effective) if effective else None)
+    return Plan(
+        action,
+        manifest,
+        frozenset(cures),
+        refused,
+        [*notes, *_listed(case, effective, cures)],
+        _reference(effective) if effective else None,
+    )
 
 
 def api_version(served: t.Sequence[str], asked_for: str | None) -> str:
@@ -116,7 +137,11 @@ def name_of(workload: Workload) -> str:
 
 
 def _reference(sidecar: Thing) -> dict[str, str]:
-    return {key: sidecar["metadata"][key] for key in ("namespace", "name", "resourceVersion") if sidecar["metadata"].get(key)}
+    return {
+        key: sidecar["metadata"][key]
+        for key in ("namespace", "name", "resourceVersion")
+        if sidecar["metadata"].get(key)
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -134,11 +159,17 @@ def _update(case: Case, sidecar: Thing, cures: dict[int, str]) -> tuple[Thing, l
         raise _Obstacle(misfit)
     meta: Thing = {"name": sidecar["metadata"]["name"], "namespace": case.workload.namespace}
     if sidecar["metadata"].get("resourceVersion"):
-        meta["resourceVersion"] = sidecar["metadata"]["resourceVersion"]  # the API server then refuses to edit any other version
-    if sidecar["metadata"].get("labels"):  # where the file is applied with kubectl, a label that it lacks is taken away, istio.io/rev for one
+        meta["resourceVersion"] = sidecar["metadata"][
+            "resourceVersion"
+        ]  # the API server then refuses to edit any other version
+    if sidecar["metadata"].get(
+        "labels"
+    ):  # where the file is applied with kubectl, a label that it lacks is taken away, istio.io/rev for one
         meta["labels"] = dict(sorted(sidecar["metadata"]["labels"].items()))
     spec = {**copy.deepcopy(sidecar["spec"]), "ingress": _ingress(case, sidecar, cures)}
-    notes = [f"It edits Sidecar {where}, which selects these pods: a second one for them would have no effect. Only its ingress changes."]
+    notes = [
+        f"It edits Sidecar {where}, which selects these pods: a second one for them would have no effect. Only its ingress changes."
+    ]
     return _manifest(case, meta, spec), notes + _rivals(case, sidecar) + _dormant(case, selector)
 
 
@@ -148,19 +179,34 @@ def _create(case: Case, default: Thing | None, cures: dict[int, str]) -> tuple[T
     _check_ports(case)
     meta: dict[str, t.Any] = {"name": name_of(case.workload), "namespace": case.workload.namespace}
     if any(s["metadata"]["name"] == meta["name"] for s in case.sidecars):
-        raise _Obstacle(f"A Sidecar named {meta['name']} exists and is not the one in effect: remove or rename it first.")
+        raise _Obstacle(
+            f"A Sidecar named {meta['name']} exists and is not the one in effect: remove or rename it first."
+        )
     misfits = [_misfit(case, labels, f"The selector {_labels(labels)}") for labels in case.selectors]
     if all(misfits):
         raise _Obstacle(misfits[0] or "" if misfits else "No labels are known that select this workload's pods alone.")
     selector = case.selectors[misfits.index(None)]
-    carried = {field: copy.deepcopy(value) for field, value in ((default or {}).get("spec") or {}).items() if field not in ("workloadSelector", "ingress")}
+    carried = {
+        field: copy.deepcopy(value)
+        for field, value in ((default or {}).get("spec") or {}).items()
+        if field not in ("workloadSelector", "ingress")
+    }
     notes = []
     if default:
-        what = _and([*sorted(carried), *(["ingress"] if default["spec"].get("ingress") else [])]) or "nothing, as that says nothing else,"
-        notes = [f"For these pods it replaces Sidecar {_name(default)} and carries over {what} from it; later changes there do not reach them."]
+        what = (
+            _and([*sorted(carried), *(["ingress"] if default["spec"].get("ingress") else [])])
+            or "nothing, as that says nothing else,"
+        )
+        notes = [
+            f"For these pods it replaces Sidecar {_name(default)} and carries over {what} from it; later changes there do not reach them."
+        ]
         if default["metadata"].get("resourceVersion"):
             meta["annotations"] = {CARRIES_OVER: f"{_name(default)}@{default['metadata']['resourceVersion']}"}
-    spec = {"workloadSelector": {"labels": dict(sorted(selector.items()))}, **carried, "ingress": _ingress(case, default, cures)}
+    spec = {
+        "workloadSelector": {"labels": dict(sorted(selector.items()))},
+        **carried,
+        "ingress": _ingress(case, default, cures),
+    }
     return _manifest(case, meta, spec), notes + _rivals(case, None) + _dormant(case, selector)
 
 
@@ -175,7 +221,9 @@ def _manifest(case: Case, metadata: Thing, spec: Thing) -> Thing:
 def _one_effective(case: Case) -> None:
     names = sorted({_name(sidecar) if sidecar else "none" for sidecar in case.effective})
     if len(names) > 1:
-        raise _Obstacle(f"Not the same Sidecar is in effect for all pods of the workload, before and after the upgrade: {_some(names)}.")
+        raise _Obstacle(
+            f"Not the same Sidecar is in effect for all pods of the workload, before and after the upgrade: {_some(names)}."
+        )
 
 
 def _check_ports(case: Case) -> None:
@@ -195,13 +243,19 @@ def _check_ports(case: Case) -> None:
         having = sorted(seen.name for seen in port.seen)
         if set(having) != exposed:
             services = sorted({e.service for seen in port.seen for e in seen.exposures})
-            raise _Obstacle(f"Service {_some(services)} exposes port {port.number} on {_some(having)} only: one Sidecar for all pods would change the others.")
+            raise _Obstacle(
+                f"Service {_some(services)} exposes port {port.number} on {_some(having)} only: one Sidecar for all pods would change the others."
+            )
 
 
 def _misfit(case: Case, selector: Labels, what: str) -> str | None:
     """Why the selector does not fit the workload, by the pods it would really match."""
     own = {seen.name for port in case.ports for seen in port.seen}
-    others = sorted(f"{n.workload.kind} {n.workload.name}" for n in case.neighbours if n.workload != case.workload and matches(selector, n.labels))
+    others = sorted(
+        f"{n.workload.kind} {n.workload.name}"
+        for n in case.neighbours
+        if n.workload != case.workload and matches(selector, n.labels)
+    )
     if others:
         return f"{what} also selects pods of other workloads: {_some(list(dict.fromkeys(others)))}."
     missed = sorted(n.name for n in case.neighbours if n.name in own and not matches(selector, n.labels))
@@ -232,7 +286,9 @@ def _ingress(case: Case, effective: Thing | None, cures: dict[int, str]) -> list
             endpoint = keep(port, case.versions)
             if endpoint is None:
                 on = sorted({text for seen in port.listening() for text in port.texts(seen)})
-                raise _Obstacle(f"Port {port.number}, which a Sidecar would have to list too, listens on {_some(on)}: no defaultEndpoint leaves it as it is.")
+                raise _Obstacle(
+                    f"Port {port.number}, which a Sidecar would have to list too, listens on {_some(on)}: no defaultEndpoint leaves it as it is."
+                )
             listed[port.number] = {"port": _port(case, port), **as_field(endpoint)}
     return list(listed.values())
 
@@ -263,9 +319,13 @@ def _listed(case: Case, effective: Thing | None, cures: dict[int, str]) -> list[
     if others:
         many = len(others) > 1
         what, are, they = ("Ports", "are", "they are") if many else ("Port", "is", "it is")
-        notes.append(f"{what} {_and(others)} {are} listed as {they} delivered today, because a Sidecar switches off what it does not list.")
+        notes.append(
+            f"{what} {_and(others)} {are} listed as {they} delivered today, because a Sidecar switches off what it does not list."
+        )
     notes += [f"Nothing was seen to listen on port {port.number}." for port in case.ports if not port.listening()]
-    for number, service in sorted({(e.port, f"{e.kind} {e.service}") for seen in case.istios if switched_off(seen) for e in seen.exposures}):
+    for number, service in sorted(
+        {(e.port, f"{e.kind} {e.service}") for seen in case.istios if switched_off(seen) for e in seen.exposures}
+    ):
         if number not in there:
             notes.append(
                 f"Port {number}, which {service} exposes, is Istio's own and not listed: "
@@ -282,10 +342,18 @@ def _rivals(case: Case, chosen: Thing | None) -> list[str]:
     notes = []
     for sidecar in case.sidecars:
         selector = sidecar["spec"]["workloadSelector"].get("labels") or {} if has_selector(sidecar) else None
-        if sidecar is chosen or selector is None or not any(n.workload == case.workload and matches(selector, n.labels) for n in case.neighbours):
+        if (
+            sidecar is chosen
+            or selector is None
+            or not any(n.workload == case.workload and matches(selector, n.labels) for n in case.neighbours)
+        ):
             continue
         revision = (sidecar["metadata"].get("labels") or {}).get("istio.io/rev")
-        why = f"for revision {revision} only" if revision else "but is younger and so without effect (Istio's message IST0110)"
+        why = (
+            f"for revision {revision} only"
+            if revision
+            else "but is younger and so without effect (Istio's message IST0110)"
+        )
         notes.append(f"Sidecar {_name(sidecar)} selects pods of the workload too, {why}.")
     return sorted(notes)
 

@@ -66,7 +66,9 @@ def check(document: t.Any) -> Snapshot:
     check_shape(document, SNAPSHOT, "")
     for number, table in enumerate(document["socketTables"]):
         if table["format"] not in TABLE_FORMATS:
-            raise SnapshotError(f"socketTables[{number}].format: wanted one of {', '.join(TABLE_FORMATS)}, found {_excerpt(table['format'])}")
+            raise SnapshotError(
+                f"socketTables[{number}].format: wanted one of {', '.join(TABLE_FORMATS)}, found {_excerpt(table['format'])}"
+            )
     return document
 
 
@@ -113,7 +115,13 @@ def _expect(fits: bool, wanted: str, value: t.Any, path: str) -> None:
 
 
 def _type_name(value: t.Any) -> str:
-    for kind, name in ((dict, "a mapping"), (list, "a list"), (str, "text"), (bool, "true or false"), (type(None), "nothing")):
+    for kind, name in (
+        (dict, "a mapping"),
+        (list, "a list"),
+        (str, "text"),
+        (bool, "true or false"),
+        (type(None), "nothing"),
+    ):
         if isinstance(value, kind):
             return name
     return "a number"

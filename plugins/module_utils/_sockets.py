@@ -199,9 +199,15 @@ def _port(text: str) -> int | None:
 # --- ss -----------------------------------------------------------------------------------------------------------------------------------
 
 # sctp, dccp, mptcp and the rest can be in a table that was taken without -t. They are not TCP listeners, and saying so is understanding them.
-_SS_OTHER_NETIDS = frozenset("udp raw icmp6 sctp dccp mptcp tipc nl p_raw p_dgr u_str u_dgr u_seq v_str v_dgr ti_rd ti_sq ti_st ti_dg xdp ???".split())
-_SS_OTHER_STATES = frozenset("ESTAB SYN-SENT SYN-RECV FIN-WAIT-1 FIN-WAIT-2 TIME-WAIT UNCONN CLOSE-WAIT LAST-ACK CLOSING NEW-SYN-RECV BOUND-INACTIVE".split())
-_SS_HEADER = re.compile(r"(?:Netid\s+)?(?:State\s+)?Recv-Q\s+Send-Q\s+Local Address:Port\s+Peer Address:Port(?:\s*Process)?(?:\s.*)?\Z")
+_SS_OTHER_NETIDS = frozenset(
+    "udp raw icmp6 sctp dccp mptcp tipc nl p_raw p_dgr u_str u_dgr u_seq v_str v_dgr ti_rd ti_sq ti_st ti_dg xdp ???".split()
+)
+_SS_OTHER_STATES = frozenset(
+    "ESTAB SYN-SENT SYN-RECV FIN-WAIT-1 FIN-WAIT-2 TIME-WAIT UNCONN CLOSE-WAIT LAST-ACK CLOSING NEW-SYN-RECV BOUND-INACTIVE".split()
+)
+_SS_HEADER = re.compile(
+    r"(?:Netid\s+)?(?:State\s+)?Recv-Q\s+Send-Q\s+Local Address:Port\s+Peer Address:Port(?:\s*Process)?(?:\s.*)?\Z"
+)
 _SS_ADDRESS = re.compile(
     r"""
     (?: \[ (?P<bracketed> [0-9A-Fa-f:.]+ ) (?: % (?P<zone_in> [^\s/:\[\]%]+ ) )? \]
@@ -373,7 +379,9 @@ def _parse_procnet(stdout: str, byte_order: str | None, out: _Collected) -> None
     elif "remote_address" not in headers:
         out.suspect.append("The IPv6 half of the table, /proc/net/tcp6, is missing.")
 
-    order = byte_order or _byte_order((address for address, _port, _inode in sockets), lambda: set(_PROC_ANY_ADDRESS.findall(stdout)))
+    order = byte_order or _byte_order(
+        (address for address, _port, _inode in sockets), lambda: set(_PROC_ANY_ADDRESS.findall(stdout))
+    )
     for address, port, inode in sockets:
         version, number = _hex_address(address, order)
         listener = Listener(_text_of(version, number), port)
@@ -401,7 +409,9 @@ def _byte_order(listening: Iterable[str], every: Callable[[], Iterable[str]]) ->
 
 
 def _lead_of_big(addresses: Iterable[str]) -> int:
-    return sum(_plausible(*_hex_address(text, "big")) - _plausible(*_hex_address(text, "little")) for text in set(addresses))
+    return sum(
+        _plausible(*_hex_address(text, "big")) - _plausible(*_hex_address(text, "little")) for text in set(addresses)
+    )
 
 
 # One near proof, or two weak hints. One weak hint is not enough: 30.1.2.10, read backwards, is in 10.0.0.0/8 as well.
@@ -450,11 +460,19 @@ def _plausible(version: int, number: int) -> int:
 
 # --- netstat ------------------------------------------------------------------------------------------------------------------------------
 
-_NETSTAT_ROW = re.compile(r"(?P<proto>tcp6?)\s+[0-9]+\s+[0-9]+\s+(?P<local>\S+)\s+(?P<peer>\S+)\s+(?P<state>[A-Z][A-Z0-9_]+)(?:\s|\Z)")
-_NETSTAT_HEADER = re.compile(r"(?:Active Internet connections\b|Proto\s+Recv-Q\s+Send-Q\s+Local Address\s+Foreign Address\s+State\b)")
+_NETSTAT_ROW = re.compile(
+    r"(?P<proto>tcp6?)\s+[0-9]+\s+[0-9]+\s+(?P<local>\S+)\s+(?P<peer>\S+)\s+(?P<state>[A-Z][A-Z0-9_]+)(?:\s|\Z)"
+)
+_NETSTAT_HEADER = re.compile(
+    r"(?:Active Internet connections\b|Proto\s+Recv-Q\s+Send-Q\s+Local Address\s+Foreign Address\s+State\b)"
+)
 _NETSTAT_OTHER_PROTO = re.compile(r"(?:udp|udp6|udplite|udplite6|raw|raw6|sctp|unix)\s")
-_NETSTAT_OTHER_STATES = frozenset("ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK CLOSING UNKNOWN".split())
-_NETSTAT_COLUMN = 23  # Both print an address in 23 characters and cut the rest: net-tools before the port, busybox through it.
+_NETSTAT_OTHER_STATES = frozenset(
+    "ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK CLOSING UNKNOWN".split()
+)
+_NETSTAT_COLUMN = (
+    23  # Both print an address in 23 characters and cut the rest: net-tools before the port, busybox through it.
+)
 
 
 def _parse_netstat(stdout: str, out: _Collected) -> None:

@@ -13,7 +13,12 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import is_loopback
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable, parse, parse_procnet
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import (
+    Listener,
+    SocketTable,
+    parse,
+    parse_procnet,
+)
 
 
 class Holder(t.NamedTuple):
@@ -50,13 +55,23 @@ class Tables:
         listeners, suspect = table.listeners, table.suspect
         if before:
             listeners, suspect = tuple(sorted({*listeners, *before.listeners})), suspect + before.suspect
-        table = SocketTable(tuple(self._listeners.setdefault(listener, listener) for listener in listeners), tuple(sorted(set(suspect))))
+        table = SocketTable(
+            tuple(self._listeners.setdefault(listener, listener) for listener in listeners), tuple(sorted(set(suspect)))
+        )
         self._by_pod[pod_key] = self._tables.setdefault(table, table)
 
-    def _hold(self, pod_key: PodKey, holders: t.Iterable[t.Mapping[str, t.Any]], inodes: t.Mapping[int, Listener]) -> None:
+    def _hold(
+        self, pod_key: PodKey, holders: t.Iterable[t.Mapping[str, t.Any]], inodes: t.Mapping[int, Listener]
+    ) -> None:
         """Keeps who listens on localhost: of nobody else is anything said."""
-        local = {inode: self._listeners.setdefault(listener, listener) for inode, listener in inodes.items() if is_loopback(listener.address)}
-        found = {Holder(local[h["inode"]], h.get("containerID") or "", h["process"]) for h in holders if h["inode"] in local}
+        local = {
+            inode: self._listeners.setdefault(listener, listener)
+            for inode, listener in inodes.items()
+            if is_loopback(listener.address)
+        }
+        found = {
+            Holder(local[h["inode"]], h.get("containerID") or "", h["process"]) for h in holders if h["inode"] in local
+        }
         if found:
             self._holders[pod_key] = tuple(sorted(found | set(self.holders(pod_key))))
 

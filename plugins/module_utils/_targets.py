@@ -12,8 +12,20 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure, PodKey, Thing, expose, key, running_containers
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIO_PORTS, OncePerTemplate, has_sidecar, proxy_container
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import (
+    Exposure,
+    PodKey,
+    Thing,
+    expose,
+    key,
+    running_containers,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import (
+    ISTIO_PORTS,
+    OncePerTemplate,
+    has_sidecar,
+    proxy_container,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import template_key
 
@@ -74,7 +86,9 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
         for e in ports if len(own) < len(ports) else ():
             if e not in own:
                 reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
-                skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})
+                skipped.append(
+                    {"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason}
+                )
         if own:
             istios = tuple(e for e in ports if e not in own) if len(own) < len(ports) else ()
             targets.append(Target(pod, tuple(own), readers.get(_shared_table(pod, selection), pod_key), istios))
@@ -88,7 +102,11 @@ def unseen(snapshot: Snapshot, selection: Selection) -> str | None:
     there = {key(thing)[0] for kind in ("pods", "services") for thing in snapshot[kind]}
     for namespace in selection.namespaces:
         if namespace not in there and namespace not in (snapshot.get("emptyNamespaces") or ()):
-            why = f", and it could not be asked whether it exists: {hidden['namespaces']}" if "namespaces" in hidden else ""
+            why = (
+                f", and it could not be asked whether it exists: {hidden['namespaces']}"
+                if "namespaces" in hidden
+                else ""
+            )
             return f"namespaces: there is no Pod and no Service in a namespace {namespace!r}{why}"
     selected = [thing for thing in snapshot["pods"] if in_namespaces(key(thing)[0], selection)]
     wanted = label_matcher(selection.label_selectors)
@@ -99,7 +117,11 @@ def unseen(snapshot: Snapshot, selection: Selection) -> str | None:
             namespace, name = key(service)
             spec = service["spec"]
             sliced = not spec.get("selector") and spec.get("type") != "ExternalName" and key(service) != API_SERVER
-            if sliced and in_namespaces(namespace, selection) and any((port.get("protocol") or "TCP") == "TCP" for port in spec.get("ports") or ()):
+            if (
+                sliced
+                and in_namespaces(namespace, selection)
+                and any((port.get("protocol") or "TCP") == "TCP" for port in spec.get("ports") or ())
+            ):
                 return f"the pods of Service {namespace}/{name}, which has no selector, are not known: {hidden['endpointslices']}"
     return None
 
@@ -118,7 +140,9 @@ def _shared_table(pod: Thing, selection: Selection) -> t.Any:
 
 
 def in_namespaces(namespace: str, selection: Selection) -> bool:
-    return (not selection.namespaces or namespace in selection.namespaces) and namespace not in selection.exclude_namespaces
+    return (
+        not selection.namespaces or namespace in selection.namespaces
+    ) and namespace not in selection.exclude_namespaces
 
 
 def is_running(pod: Thing) -> bool:
@@ -201,7 +225,11 @@ def attempts(pod: Thing) -> list[Attempt]:
     names = [c["name"] for c in running_containers(pod)]
     others = [name for name in names if not proxy or name != proxy["name"]]
     first = [Attempt(proxy["name"], SS, "ss"), Attempt(proxy["name"], PROCNET, "procnet")] if proxy else []
-    return first + [Attempt(name, PROCNET, "procnet") for name in others] + [Attempt(name, NETSTAT, "netstat") for name in names]
+    return (
+        first
+        + [Attempt(name, PROCNET, "procnet") for name in others]
+        + [Attempt(name, NETSTAT, "netstat") for name in names]
+    )
 
 
 def answers(attempt: Attempt, stdout: str, code: int) -> bool:
@@ -212,4 +240,8 @@ def answers(attempt: Attempt, stdout: str, code: int) -> bool:
     """
     if attempt.format == "ss":
         return code == 0 and stdout.strip() != ""
-    return code in (0, 1) and "local_address" in stdout if attempt.format == "procnet" else code == 0 and "Local Address" in stdout
+    return (
+        code in (0, 1) and "local_address" in stdout
+        if attempt.format == "procnet"
+        else code == 0 and "Local Address" in stdout
+    )

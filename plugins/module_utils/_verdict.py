@@ -104,7 +104,12 @@ def verdict(
         *(_under_quotes(said.split("\n")) if "\n" in said else _wrapped("", said, columns, 2)),
     ]
     room = (FREE if verbose else height) - _height(last, columns)
-    rest = [*_unlistened(report, fail_on, columns), *_probes(report, columns), *_unchecked(report, columns, verbose), *_hints(report, columns)]
+    rest = [
+        *_unlistened(report, fail_on, columns),
+        *_probes(report, columns),
+        *_unchecked(report, columns, verbose),
+        *_hints(report, columns),
+    ]
     advice = [line for text in _on_unchecked(report, fail_on, recorded) for line in _wrapped("", text, columns, 2)]
     for brief in (False, True):
         found = list(_findings(report, columns, verbose, brief))
@@ -113,7 +118,17 @@ def verdict(
             needed = _height([*_all(rest), *advice], columns)
             shown = _shown(found, max(room - needed, min(room // 2, room - least)), "findings", reports, columns)
             room -= _height(advice, columns)
-            return [*map(printable, (*shown, *_shown(rest, room - _height(shown, columns), "entries", reports, columns), *advice, *last))]
+            return [
+                *map(
+                    printable,
+                    (
+                        *shown,
+                        *_shown(rest, room - _height(shown, columns), "entries", reports, columns),
+                        *advice,
+                        *last,
+                    ),
+                )
+            ]
     return [*map(printable, (*_shown([*found, *rest], room, "entries", reports, columns), *last))]
 
 
@@ -123,12 +138,18 @@ def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None
         return "\n".join(map(printable, f"The check could not be made: {failure}".split("\n")))
     summary = report.get("summary") or {}
     count = {name: summary.get(name, 0) for name in ("ports", "workloads", "pods_read", "pods")}
-    looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count) + (f" on {server}" if server else "")
+    looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count) + (
+        f" on {server}" if server else ""
+    )
     stop = [*blocking(report, fail_on), *([failure] if failure else [])]
     if stop:
         said = f"Do not upgrade yet: {', '.join(stop)} ({looked})."
     else:
-        rest = [f"{summary[name]} {name}" for name in ("findings", "waived", "remediated", "unchecked", "not_listening") if summary.get(name)]
+        rest = [
+            f"{summary[name]} {name}"
+            for name in ("findings", "waived", "remediated", "unchecked", "not_listening")
+            if summary.get(name)
+        ]
         said = f"Nothing stands in the way of the upgrade ({looked}{'; ' if rest else ''}{', '.join(rest)})."
     probes = len(list(failing_probes(report)))
     return printable(f"{said} Probes that fail in spite of a remedy: {probes}." if probes else said)
@@ -139,7 +160,9 @@ def was_made(report: Report) -> bool:
     return bool((report.get("summary") or {}).get("pods_read"))
 
 
-def clusters(hosts: t.Sequence[str], outcomes: t.Sequence[t.Mapping[str, t.Any]], screen: Screen | None = None) -> list[str]:
+def clusters(
+    hosts: t.Sequence[str], outcomes: t.Sequence[t.Mapping[str, t.Any]], screen: Screen | None = None
+) -> list[str]:
     """What each host's cluster comes to, and a count. An outcome is `{passed, verdict}`, empty for a host that has not been checked."""
     wide = max(map(len, hosts), default=0)
     lines = []
@@ -156,16 +179,22 @@ def clusters(hosts: t.Sequence[str], outcomes: t.Sequence[t.Mapping[str, t.Any]]
 
 def _findings(report: Report, columns: int, verbose: bool = False, brief: bool = False) -> t.Iterator[Block]:
     """One block for each finding, by workload; the workload with the most urgent one first."""
-    remedies = {finding: r["manifest"]["metadata"] for r in report.get("remediations") or () for finding in r["findings"]}
+    remedies = {
+        finding: r["manifest"]["metadata"] for r in report.get("remediations") or () for finding in r["findings"]
+    }
     workloads: dict[tuple[str, str, str], list[dict[str, t.Any]]] = {}
     for finding in report.get("findings") or ():
-        workloads.setdefault((finding["namespace"], finding["workload"]["kind"], finding["workload"]["name"]), []).append(finding)
+        workloads.setdefault(
+            (finding["namespace"], finding["workload"]["kind"], finding["workload"]["name"]), []
+        ).append(finding)
     for this, findings in workloads.items():
         for number, finding in enumerate(findings):
             lines = [] if number else [_place(finding)]
             services = ", ".join(f"{s['name']}:{s['port']}" for s in finding["services"])
             pods = f"{len(finding['pods'])} pods" if brief else f"pods {_some(finding['pods'])}"
-            lines.extend(_wrapped("  ", f"port {finding['port']}: {finding['impact']}; Service {services}; {pods}", columns, 2))
+            lines.extend(
+                _wrapped("  ", f"port {finding['port']}: {finding['impact']}; Service {services}; {pods}", columns, 2)
+            )
             facts = [
                 ("listens", ", ".join(_held(finding, listener) for listener in finding["listeners"])),
                 ("why", finding["reason"]),
@@ -181,7 +210,10 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
 
 def as_istioctl(finding: dict[str, t.Any]) -> list[str]:
     """The finding as `istioctl` logs it, a line for each pod: pkg/config/analysis/diag/message.go@1.20.8."""
-    return [f"{finding['level']} [{finding['code']}] (Pod {finding['namespace']}/{pod}) {finding['message']}" for pod in finding["pods"]]
+    return [
+        f"{finding['level']} [{finding['code']}] (Pod {finding['namespace']}/{pod}) {finding['message']}"
+        for pod in finding["pods"]
+    ]
 
 
 def _cure(finding: dict[str, t.Any], sidecar: dict[str, t.Any] | None) -> str:
@@ -199,7 +231,11 @@ def _unchecked(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]
     for reason, entries in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
         pods = _some([f"{entry['namespace']}/{entry['pod']}" for entry in entries])
         details = list(dict.fromkeys(entry["detail"] for entry in entries if entry["detail"]))
-        facts = [("why", details[0] + (f" (and {len(details) - 1} other answers)" if len(details) > 1 else ""))] if details else []
+        facts = (
+            [("why", details[0] + (f" (and {len(details) - 1} other answers)" if len(details) > 1 else ""))]
+            if details
+            else []
+        )
         facts += [("do", ADVICE[reason])] if reason in ADVICE else []
         lines = _wrapped("", f"Not checked, {reason}: {pods}", columns, 2)
         yield Block([*lines, *_facts(facts, columns, verbose)], reason)
@@ -215,17 +251,30 @@ def _on_unchecked(report: Report, fail_on: t.Sequence[str], recorded: bool) -> t
 def _unlistened(report: Report, fail_on: t.Sequence[str], columns: int) -> t.Iterator[Block]:
     if "not_listening" in fail_on:
         for record in report.get("not_listening") or ():
-            yield Block(_wrapped("", f"Nothing listens: {_place(record)} port {record['port']}: {record['reason']}", columns, 2), "not_listening")
+            yield Block(
+                _wrapped(
+                    "", f"Nothing listens: {_place(record)} port {record['port']}: {record['reason']}", columns, 2
+                ),
+                "not_listening",
+            )
 
 
 def _probes(report: Report, columns: int) -> t.Iterator[Block]:
     for record, note in failing_probes(report):
-        yield Block(_wrapped("", f"Remediated, but for a probe: {_place(record)} port {record['port']}: {note}", columns, 2), "probe")
+        yield Block(
+            _wrapped("", f"Remediated, but for a probe: {_place(record)} port {record['port']}: {note}", columns, 2),
+            "probe",
+        )
 
 
 def failing_probes(report: Report) -> t.Iterator[tuple[dict[str, t.Any], str]]:
     """The remediated ports with a probe that fails all the same, and the note that says so. Their other notes ask nothing of anybody."""
-    return ((record, note) for record in report.get("remediated") or () for note in record.get("notes") or () if in_spite_of_sidecar(note))
+    return (
+        (record, note)
+        for record in report.get("remediated") or ()
+        for note in record.get("notes") or ()
+        if in_spite_of_sidecar(note)
+    )
 
 
 def _place(record: dict[str, t.Any]) -> str:
@@ -270,7 +319,9 @@ def _height(lines: t.Iterable[str], columns: int) -> int:
 def _facts(facts: t.Iterable[tuple[str, str]], columns: int, verbose: bool, brief: bool = False) -> list[str]:
     """Names and texts in two columns, in one if `brief`; what is long is cut unless `verbose`, but never what is there to be copied."""
     if brief:
-        return [line for name, text in facts if name in IN_BRIEF for line in _wrapped("    ", f"{name}: {text}", columns, 2)]
+        return [
+            line for name, text in facts if name in IN_BRIEF for line in _wrapped("    ", f"{name}: {text}", columns, 2)
+        ]
     lines = []
     for name, text in facts:
         wrapped = _wrapped("    ", f"{name:{LABEL}}{text}", columns, LABEL)

@@ -34,8 +34,13 @@ class Waiver(t.NamedTuple):
         """
         try:
             found = self.expression.search(finding)
-        except (ValueError, TypeError) as error:  # JMESPath's own errors are ValueErrors; a step of 0 in a slice is Python's
-            raise WaiverError(f"waivers: {self.match!r} cannot be evaluated over finding {finding['id']}: {error}") from error
+        except (
+            ValueError,
+            TypeError,
+        ) as error:  # JMESPath's own errors are ValueErrors; a step of 0 in a slice is Python's
+            raise WaiverError(
+                f"waivers: {self.match!r} cannot be evaluated over finding {finding['id']}: {error}"
+            ) from error
         return found is not None and found is not False and found not in ("", [], {})
 
     def expired(self, today: datetime.date) -> bool:
@@ -57,7 +62,9 @@ def compile_waivers(entries: t.Sequence[t.Mapping[str, t.Any]] | None) -> list[W
         match = str(entry.get("match") or "")
         reason = str(entry.get("reason") or "").strip()
         if not re.search(r"\w", reason):  # the `...` of the line that the verdict gives to copy is none
-            raise WaiverError(f"{where}.reason: a waiver says why; write it in words" + (f" in place of {reason}" if reason else ""))
+            raise WaiverError(
+                f"{where}.reason: a waiver says why; write it in words" + (f" in place of {reason}" if reason else "")
+            )
         try:
             expression = jmespath.compile(match)
         except jmespath.exceptions.JMESPathError as error:
@@ -82,8 +89,13 @@ def _mistakes(node: t.Any, functions: t.Mapping[str, t.Any]) -> t.Iterator[tuple
             parameters = known["signature"] if known else ()
             if known is None:
                 yield f"unknown JMESPath function {name}()", rf"\b{re.escape(name)}\s*\("
-            elif len(children) < len(parameters) or (len(children) > len(parameters) and not parameters[-1].get("variadic")):
-                yield f"{name}() takes {len(parameters)} argument{'s' if len(parameters) > 1 else ''}, not {len(children)},", rf"\b{re.escape(name)}\s*\("
+            elif len(children) < len(parameters) or (
+                len(children) > len(parameters) and not parameters[-1].get("variadic")
+            ):
+                yield (
+                    f"{name}() takes {len(parameters)} argument{'s' if len(parameters) > 1 else ''}, not {len(children)},",
+                    rf"\b{re.escape(name)}\s*\(",
+                )
         elif node.get("type") == "slice" and children[2] == 0:
             yield "a slice with a step of 0", r":\s*-?0+\s*\]"
         yield from _mistakes(children, functions)
@@ -127,8 +139,13 @@ def _type_mistakes(expression: t.Any) -> t.Iterator[tuple[str, str]]:
             part.search(finding)
         except jmespath.exceptions.JMESPathTypeError as error:
             if part is expression or error.actual_type != "null":
-                found = "nothing" if error.current_value is None else f"{error.actual_type} {str(error.current_value)[:60]}"
-                yield f"{error.function_name}() wants {' or '.join(error.expected_types)}, found {found},", rf"\b{error.function_name}\s*\("
+                found = (
+                    "nothing" if error.current_value is None else f"{error.actual_type} {str(error.current_value)[:60]}"
+                )
+                yield (
+                    f"{error.function_name}() wants {' or '.join(error.expected_types)}, found {found},",
+                    rf"\b{error.function_name}\s*\(",
+                )
         except TypeError as error:  # Python's own, of a comparison: "'>' not supported between ..."
             operator = str(error).split("'")[1]
             yield f"{operator} compares a number with text", rf"{operator}(?!=)"
@@ -165,7 +182,12 @@ class Judged(t.NamedTuple):
     """By id of the finding that counts: of which waivers it is no more waived."""
 
 
-def apply(findings: t.Sequence[dict[str, t.Any]], waivers: t.Sequence[Waiver], suppressed: t.Mapping[str, str], today: datetime.date) -> Judged:
+def apply(
+    findings: t.Sequence[dict[str, t.Any]],
+    waivers: t.Sequence[Waiver],
+    suppressed: t.Mapping[str, str],
+    today: datetime.date,
+) -> Judged:
     """Parts `findings` into those that count and those waived; the first waiver that matches gives its reason.
 
     `suppressed` maps ids of findings whose pods all carry Istio's annotation to its text. An expired waiver waives nothing: the finding
@@ -182,11 +204,16 @@ def apply(findings: t.Sequence[dict[str, t.Any]], waivers: t.Sequence[Waiver], s
                 continue
             used.add(number)
             if waiver.expired(today):
-                notes.append(f"waivers[{number}] ({waiver.reason}) expired on {t.cast(datetime.date, waiver.until).isoformat()} and waives nothing.")
+                notes.append(
+                    f"waivers[{number}] ({waiver.reason}) expired on {t.cast(datetime.date, waiver.until).isoformat()} and waives nothing."
+                )
             elif by is None:
                 by = waiver.as_dict()
         if by is None and finding["id"] in suppressed:
-            by = {"annotation": SUPPRESS_ANNOTATION, "reason": f"the pod template says {SUPPRESS_ANNOTATION}: {suppressed[finding['id']]!r}"}
+            by = {
+                "annotation": SUPPRESS_ANNOTATION,
+                "reason": f"the pod template says {SUPPRESS_ANNOTATION}: {suppressed[finding['id']]!r}",
+            }
         if by:
             waived.append({**finding, "waived_by": by})
         else:
@@ -196,7 +223,9 @@ def apply(findings: t.Sequence[dict[str, t.Any]], waivers: t.Sequence[Waiver], s
         if number not in used:
             warnings.append(f"waivers[{number}] matches no finding: {waiver.match}")
         elif waiver.expired(today):
-            warnings.append(f"waivers[{number}] expired on {t.cast(datetime.date, waiver.until).isoformat()}: {waiver.match}")
+            warnings.append(
+                f"waivers[{number}] expired on {t.cast(datetime.date, waiver.until).isoformat()}: {waiver.match}"
+            )
     return Judged(counted, waived, warnings, expired)
 
 

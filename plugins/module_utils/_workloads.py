@@ -56,7 +56,10 @@ class Controllers:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._found: dict[Workload, Workload] = {}
-        self._known = {Workload(c["metadata"]["namespace"], c["kind"], c["metadata"]["name"]): c for c in snapshot.get("controllers") or ()}
+        self._known = {
+            Workload(c["metadata"]["namespace"], c["kind"], c["metadata"]["name"]): c
+            for c in snapshot.get("controllers") or ()
+        }
 
     def workload(self, pod: dict[str, t.Any]) -> Workload:
         """The workload a user would name: the topmost controller, or the pod itself if it has none. One object for all pods of one."""
@@ -83,7 +86,9 @@ class Controllers:
                 if labels.get(label) and name.endswith("-" + labels[label]):
                     return Workload(namespace, parent, name[: -len(labels[label]) - 1])
         if kind == "ReplicationController":
-            config = (pod["metadata"].get("annotations") or {}).get("openshift.io/deployment-config.name") or labels.get("deploymentconfig")
+            config = (pod["metadata"].get("annotations") or {}).get(
+                "openshift.io/deployment-config.name"
+            ) or labels.get("deploymentconfig")
             if config:
                 return Workload(namespace, "DeploymentConfig", config)
         if kind == "Job" and re.search(r"-\d{8,10}$", name):
@@ -110,7 +115,11 @@ class Controllers:
 
 def lasting(labels: t.Mapping[str, str], kind: str) -> dict[str, str]:
     """The labels that pods of a controller of this kind share from one revision to the next."""
-    return {key: value for key, value in labels.items() if key not in REVISION_LABELS and (key != "deployment" or kind not in OPENSHIFT)}
+    return {
+        key: value
+        for key, value in labels.items()
+        if key not in REVISION_LABELS and (key != "deployment" or kind not in OPENSHIFT)
+    }
 
 
 def _controller_of(thing: dict[str, t.Any]) -> tuple[str, str] | None:

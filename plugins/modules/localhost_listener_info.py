@@ -422,16 +422,31 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import OptionError, Options, evaluate, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import (
+    OptionError,
+    Options,
+    evaluate,
+    target,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError, without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._node import by_node, exec_then_node, probe_settings, without_probes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._node import (
+    by_node,
+    exec_then_node,
+    probe_settings,
+    without_probes,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import no_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError, label_matcher, unseen
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import (
+    Selection,
+    SelectionError,
+    label_matcher,
+    unseen,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import WaiverError, compile_waivers
 
 
@@ -478,7 +493,9 @@ def read_options(module):
             module.fail_json(msg=f"{name}: wanted a number above 0, found {params[name]:g}")
     for name in ("namespaces", "exclude_namespaces", "istio_namespace", "node_probe_namespace"):
         given = params[name] if isinstance(params[name], list) else [params[name]]
-        if not all(namespace.strip() for namespace in given):  # an empty one selects nothing, and nothing is easily found to be in order
+        if not all(
+            namespace.strip() for namespace in given
+        ):  # an empty one selects nothing, and nothing is easily found to be in order
             module.fail_json(msg=f"{name}: a namespace has a name, found an empty one")
     try:
         label_matcher(params["label_selectors"])
@@ -498,7 +515,9 @@ def read_options(module):
         target(options)
         return options
     except ImportError:
-        module.fail_json(msg=missing_required_lib("jmespath", reason="when O(waivers) is used"), exception=traceback.format_exc())
+        module.fail_json(
+            msg=missing_required_lib("jmespath", reason="when O(waivers) is used"), exception=traceback.format_exc()
+        )
     except (OptionError, SelectionError, WaiverError) as error:
         module.fail_json(msg=str(error))
 
@@ -513,7 +532,11 @@ def load(module, keep):
         if not source:
             _snapshot.check(snapshot)
     except _snapshot.SnapshotError as error:
-        module.fail_json(msg=f"snapshot_src: {source} is no ClusterSnapshot: {error}" if source else f"snapshot: this is no ClusterSnapshot: {error}")
+        module.fail_json(
+            msg=f"snapshot_src: {source} is no ClusterSnapshot: {error}"
+            if source
+            else f"snapshot: this is no ClusterSnapshot: {error}"
+        )
     except (OSError, ValueError) as error:
         module.fail_json(msg=f"snapshot_src: {source} cannot be read: {getattr(error, 'strerror', None) or error}")
     for table in snapshot["socketTables"]:
@@ -530,16 +553,29 @@ def ask(module, options, keep, tables):
     with connect(module, params["exec_timeout"]) as (api, run), progress(tables) as watched:
         sources = [source(module, api, run)]
         taken_at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return gather(api, sources, options.selection, params["istio_namespace"], taken_at, keep, watched, params["socket_source"] != "exec")
+        return gather(
+            api,
+            sources,
+            options.selection,
+            params["istio_namespace"],
+            taken_at,
+            keep,
+            watched,
+            params["socket_source"] != "exec",
+        )
 
 
 def source(module, api, run):
     """What O(socket_source) says."""
     params = module.params
-    exec_source = by_exec(run, params["concurrency"], params["concurrency_per_node"], lambda namespaces: no_exec(api, namespaces))
+    exec_source = by_exec(
+        run, params["concurrency"], params["concurrency_per_node"], lambda namespaces: no_exec(api, namespaces)
+    )
     if params["socket_source"] == "exec":
         return exec_source
-    probe = probe_settings(params["node_probe_image"], params["node_probe_namespace"], params["node_probe_timeout"], params["exec_timeout"])
+    probe = probe_settings(
+        params["node_probe_image"], params["node_probe_namespace"], params["node_probe_timeout"], params["exec_timeout"]
+    )
     node_source = without_probes if module.check_mode else by_node(api, run, probe, params["concurrency"], module.warn)
     return node_source if params["socket_source"] == "node" else exec_then_node(exec_source, node_source)
 
@@ -572,7 +608,9 @@ class Discreet(AnsibleModule):
 
     def _forget_users(self):
         """From ansible-core 2.22 on it is not the module that masks, and what masks knows whole options only."""
-        self.params.update({name: without_user(self.params[name]) for name in ("host", "proxy") if self.params.get(name)})
+        self.params.update(
+            {name: without_user(self.params[name]) for name in ("host", "proxy") if self.params.get(name)}
+        )
 
 
 class Stopped(BaseException):
@@ -604,7 +642,9 @@ def main():
         )
         check(module)
     except Stopped as stopped:  # there may be no module yet that could say so
-        sys.stdout.write(json.dumps({"failed": True, "msg": f"stopped by {stopped}; nothing is known of the cluster"}) + "\n")
+        sys.stdout.write(
+            json.dumps({"failed": True, "msg": f"stopped by {stopped}; nothing is known of the cluster"}) + "\n"
+        )
         raise SystemExit(1) from None
 
 
@@ -631,9 +671,15 @@ def check(module):
         report = evaluate(snapshot, options, tables)
     except WaiverError as error:
         failure, report = str(error), evaluate(snapshot, options._replace(waivers=()), tables)
-    report["summary"]["seconds"] = {"gather": round(gathered - started, 3), "evaluate": round(time.monotonic() - gathered, 3)}
+    report["summary"]["seconds"] = {
+        "gather": round(gathered - started, 3),
+        "evaluate": round(time.monotonic() - gathered, 3),
+    }
     metadata = snapshot.get("metadata") or {}
-    report["cluster"] = {name: metadata.get(key) or "" for name, key in (("server", "server"), ("server_version", "serverVersion"), ("taken_at", "takenAt"))}
+    report["cluster"] = {
+        name: metadata.get(key) or ""
+        for name, key in (("server", "server"), ("server_version", "serverVersion"), ("taken_at", "takenAt"))
+    }
     if failure:
         module.fail_json(msg=failure, **report)
     module.exit_json(changed=False, **report)

@@ -59,7 +59,9 @@ def shown(display: t.Any, host: str) -> t.Iterator[str | None]:
         yield None
         return
     ended = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(display, host, descriptor, live, ended), name="progress", daemon=True)
+    watcher = threading.Thread(
+        target=_watch, args=(display, host, descriptor, live, ended), name="progress", daemon=True
+    )
     watcher.start()
     try:
         yield path

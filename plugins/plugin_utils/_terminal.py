@@ -47,7 +47,8 @@ def screen() -> Screen:
     """Room for a task's message: what COLUMNS and LINES say, else the terminal's size, else a default."""
     known = SIZE or os.terminal_size((0, 0))
     wide, high = (
-        int(os.environ[name]) if os.environ.get(name, "").isdecimal() else size for name, size in (("COLUMNS", known.columns), ("LINES", known.lines))
+        int(os.environ[name]) if os.environ.get(name, "").isdecimal() else size
+        for name, size in (("COLUMNS", known.columns), ("LINES", known.lines))
     )
     default = Screen()
     return Screen(wide - FRAME.columns if wide else default.columns, high - FRAME.lines if high else default.lines)

@@ -26,7 +26,9 @@ ERROR = 3
 
 
 def execs(server: str, context: ssl.SSLContext, concurrency: int, pods: list[list[str]]) -> int:
-    query = urlencode([("container", "istio-proxy"), ("stdout", "true"), ("stderr", "true"), ("command", "ss"), ("command", "-ltnH")])
+    query = urlencode(
+        [("container", "istio-proxy"), ("stdout", "true"), ("stderr", "true"), ("command", "ss"), ("command", "-ltnH")]
+    )
 
     def run(pod: list[str]) -> int:
         url = f"wss{server[len('https') :]}/api/v1/namespaces/{pod[0]}/pods/{pod[1]}/exec?{query}"
@@ -67,7 +69,11 @@ def main() -> None:
     context.load_cert_chain(configuration.cert_file, configuration.key_file)
     pods = [line.split() for line in sys.stdin] if what == "exec" else []
     began, cpu = time.monotonic(), time.process_time()
-    count = execs(configuration.host, context, int(arguments[0]), pods) if what == "exec" else fetch(configuration.host, context, arguments)
+    count = (
+        execs(configuration.host, context, int(arguments[0]), pods)
+        if what == "exec"
+        else fetch(configuration.host, context, arguments)
+    )
     print(json.dumps({"seconds": time.monotonic() - began, "cpu": time.process_time() - cpu, "count": count}))
 
 

@@ -56,8 +56,16 @@ class Row(t.NamedTuple):
     least: float | None = None
 
     def __str__(self) -> str:
-        missed = self.most is not None and self.reached > self.most or self.least is not None and self.reached < self.least
-        target = f"at most {self.form.format(self.most)}" if self.most is not None else f"at least {self.form.format(self.least)}" if self.least else ""
+        missed = (
+            self.most is not None and self.reached > self.most or self.least is not None and self.reached < self.least
+        )
+        target = (
+            f"at most {self.form.format(self.most)}"
+            if self.most is not None
+            else f"at least {self.form.format(self.least)}"
+            if self.least
+            else ""
+        )
         return f"| {self.what} | {self.form.format(self.reached)} | {target}{', missed' if missed else ''} |"
 
 
@@ -77,21 +85,38 @@ class Bench:
     def module(self, **options: t.Any) -> harness.Ran:
         ran = harness.run_module(self.cluster, concurrency=self.concurrency, **options)
         if ran.code or ran.result["unchecked"]:
-            raise RuntimeError(f"the module did not read all pods: {ran.result.get('msg') or ran.result['unchecked'][:3]}")
+            raise RuntimeError(
+                f"the module did not read all pods: {ran.result.get('msg') or ran.result['unchecked'][:3]}"
+            )
         return ran
 
     def bare(self, what: str, *arguments: str, pods: t.Sequence[tuple[str, str]] = ()) -> dict[str, t.Any]:
         command = [sys.executable, str(HERE / "bare.py"), what, str(self.cluster.kubeconfig), *arguments]
         given = "".join(f"{namespace} {name}\n" for namespace, name in pods)
-        done = subprocess.run(command, input=given, env=harness.environment(), stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(
+            command, input=given, env=harness.environment(), stdout=subprocess.PIPE, text=True, check=True
+        )
         return json.loads(done.stdout)
 
     def kubectl(self, pods: t.Sequence[tuple[str, str]]) -> float:
         """Seconds of an xargs loop over `kubectl exec`."""
         exec_one = '"$0" --kubeconfig "$1" exec -n "$2" -c istio-proxy "$3" -- ss -ltnH >/dev/null'
-        command = ["xargs", "-P", str(self.concurrency), "-n", "2", "sh", "-c", exec_one, str(self.cluster.kubectl), str(self.cluster.kubeconfig)]
+        command = [
+            "xargs",
+            "-P",
+            str(self.concurrency),
+            "-n",
+            "2",
+            "sh",
+            "-c",
+            exec_one,
+            str(self.cluster.kubectl),
+            str(self.cluster.kubeconfig),
+        ]
         began = time.monotonic()
-        subprocess.run(command, input="".join(f"{namespace} {name}\n" for namespace, name in pods), text=True, check=True)
+        subprocess.run(
+            command, input="".join(f"{namespace} {name}\n" for namespace, name in pods), text=True, check=True
+        )
         return time.monotonic() - began
 
     def play(self, *tasks: Task) -> float:
@@ -101,7 +126,14 @@ class Bench:
             book.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": list(tasks)}]), "utf-8")
             env = environment(KEEP_FACTS=os.devnull, ANSIBLE_COLLECTIONS_PATH=str(harness.TREE))
             began = time.monotonic()
-            done = subprocess.run([tool("ansible-playbook"), str(book)], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [tool("ansible-playbook"), str(book)],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
             if done.returncode:
                 raise RuntimeError(done.stdout + done.stderr)
             return time.monotonic() - began
@@ -117,7 +149,10 @@ class Bench:
     # --- the rows ---
 
     def floor(self) -> None:
-        ours, floor = self.in_turn(lambda: self.module(namespaces=[self.first]), lambda: self.bare("exec", str(self.concurrency), pods=self.pods))
+        ours, floor = self.in_turn(
+            lambda: self.module(namespaces=[self.first]),
+            lambda: self.bare("exec", str(self.concurrency), pods=self.pods),
+        )
         if {ran.execs for ran in ours} != {len(self.pods)} or {run["count"] for run in floor} != {len(self.pods)}:
             raise RuntimeError("not every pod was read")
         seconds = min(ran.exec_seconds for ran in ours) / min(run["seconds"] for run in floor)
@@ -126,7 +161,12 @@ class Bench:
         self.row("CPU of the module per exec / of the bare loop", cpu, "{:.2f}", most=1.3)
         loop = self.kubectl(self.pods[:FOR_KUBECTL]) / FOR_KUBECTL
         whole = min(ran.seconds for ran in ours) / len(self.pods)
-        self.row(f"`xargs -P {self.concurrency}` over `kubectl exec`, a pod / the whole module's run over 1,000, a pod", loop / whole, "{:.1f}", least=3)
+        self.row(
+            f"`xargs -P {self.concurrency}` over `kubectl exec`, a pod / the whole module's run over 1,000, a pod",
+            loop / whole,
+            "{:.1f}",
+            least=3,
+        )
 
     def lists(self) -> None:
         ours, theirs = self.in_turn(lambda: self.module(canned=True), lambda: self.bare("fetch", *LISTS))
@@ -146,7 +186,9 @@ class Bench:
         )
         peak = min(ran.peak_mb for ran in whole)
         self.row(f"peak memory of the module, {size:,} pods, in MB", peak, "{:.0f}", most=120)
-        self.row(f"peak memory, {size:,} pods / 2,000 pods", peak / min(ran.peak_mb for ran in two), "{:.2f}", most=1.25)
+        self.row(
+            f"peak memory, {size:,} pods / 2,000 pods", peak / min(ran.peak_mb for ran in two), "{:.2f}", most=1.25
+        )
         best = [min(ran.seconds for ran in runs) for runs in (nothing, thousand, whole)]
         further = (best[2] - best[1]) / (size - len(self.pods)) / ((best[1] - best[0]) / len(self.pods))
         self.row(f"a further pod between 1,000 and {size:,} / between none and 1,000", further, "{:.2f}", most=1.15)
@@ -161,16 +203,31 @@ class Bench:
             repeats=max(1, self.repeats - 1),
         )
         self.cluster.kubelets()
-        self.row(f"`socket_source: node`, {self.cluster.fleet.size:,} pods: execs / nodes", max(ran.execs for ran in probes) / nodes, "{:.2f}", most=1)
+        self.row(
+            f"`socket_source: node`, {self.cluster.fleet.size:,} pods: execs / nodes",
+            max(ran.execs for ran in probes) / nodes,
+            "{:.2f}",
+            most=1,
+        )
         what = "by `exec` / by `node`, 20 ms a command and a second to start a probe"
         reading = [min(ran.reading_seconds for ran in runs) for runs in (execs, probes)]
         self.row(f"read all tables, {what}", reading[0] / reading[1], "{:.1f}", least=20)
-        self.row(f"the module's whole run, {what}", min(ran.seconds for ran in execs) / min(ran.seconds for ran in probes), "{:.1f}")
+        self.row(
+            f"the module's whole run, {what}",
+            min(ran.seconds for ran in execs) / min(ran.seconds for ran in probes),
+            "{:.1f}",
+        )
 
     def plays(self) -> None:
         auth = {"kubeconfig": str(self.cluster.kubeconfig)}
         pods = [{"namespace": namespace, "pod": name} for namespace, name in self.pods[:FOR_LOOPS]]
-        command = {**auth, "namespace": "{{ item.namespace }}", "pod": "{{ item.pod }}", "container": "istio-proxy", "command": "ss -ltnH"}
+        command = {
+            **auth,
+            "namespace": "{{ item.namespace }}",
+            "pod": "{{ item.pod }}",
+            "container": "istio-proxy",
+            "command": "ss -ltnH",
+        }
 
         def loop(number: int) -> Task:
             return {"kubernetes.core.k8s_exec": command, "loop": pods[:number]}
@@ -180,22 +237,36 @@ class Bench:
 
         def role(**options: t.Any) -> Task:
             variables = {f"check_listeners_{name}": value for name, value in {**auth, "fail_on": [], **options}.items()}
-            return {"ansible.builtin.include_role": {"name": "meshops.istio_precheck.check_listeners"}, "vars": variables}
+            return {
+                "ansible.builtin.include_role": {"name": "meshops.istio_precheck.check_listeners"},
+                "vars": variables,
+            }
 
         def further(few: Task, many: Task, between: int) -> float:
             runs = self.in_turn(lambda: self.play(few), lambda: self.play(many), repeats=max(1, self.repeats - 1))
             return (min(runs[1]) - min(runs[0])) / between
 
         info = {"kubernetes.core.k8s_info": {**auth, "kind": "Pod", "namespace": EMPTY}}
-        empty, one_task = self.in_turn(lambda: self.play(role(namespaces=[EMPTY])), lambda: self.play(info), repeats=self.repeats + 2)
+        empty, one_task = self.in_turn(
+            lambda: self.play(role(namespaces=[EMPTY])), lambda: self.play(info), repeats=self.repeats + 2
+        )
         what = "the gate over an empty namespace, whole `ansible-playbook`: seconds beyond a play of one `k8s_info`"
         self.row(what, min(empty) - min(one_task), "{:.2f}", most=0.6)
 
         ours = further(module(namespaces=[EMPTY]), module(namespaces=[self.first]), len(self.pods))
         theirs = further(loop(1), loop(FOR_LOOPS), FOR_LOOPS - 1)
-        self.row("a loop of `kubernetes.core.k8s_exec`, a further pod / the module, a further pod", theirs / ours, "{:.0f}", least=200)
-        slow = further(role(namespaces=[EMPTY], gather_with="k8s_exec"), role(namespaces=[FEW], gather_with="k8s_exec"), FOR_LOOPS)
-        self.row("the role with `gather_with: k8s_exec`, a further pod / the module, a further pod", slow / ours, "{:.0f}")
+        self.row(
+            "a loop of `kubernetes.core.k8s_exec`, a further pod / the module, a further pod",
+            theirs / ours,
+            "{:.0f}",
+            least=200,
+        )
+        slow = further(
+            role(namespaces=[EMPTY], gather_with="k8s_exec"), role(namespaces=[FEW], gather_with="k8s_exec"), FOR_LOOPS
+        )
+        self.row(
+            "the role with `gather_with: k8s_exec`, a further pod / the module, a further pod", slow / ours, "{:.0f}"
+        )
 
 
 def main() -> int:
@@ -210,18 +281,26 @@ def main() -> int:
             cluster.create(fleet.namespace(namespace))
         cluster.create(fleet.service(FEW, FEW))
         for number in range(FOR_LOOPS):
-            cluster.run_pod(fleet.Pod(FEW, f"{FEW}-{number}", FEW, cluster.fleet.nodes[number], f"10.97.0.{number + 1}"))
+            cluster.run_pod(
+                fleet.Pod(FEW, f"{FEW}-{number}", FEW, cluster.fleet.nodes[number], f"10.97.0.{number + 1}")
+            )
         bench = Bench(cluster, options.repeats, options.concurrency)
         bench.module(namespaces=[bench.first])  # the first contact fills caches for all that follow
         failed = []
         for part in options.only or PARTS:
             try:
                 getattr(bench, part)()
-            except (RuntimeError, AssertionError, subprocess.SubprocessError) as error:  # the other parts' rows are still worth having
+            except (
+                RuntimeError,
+                AssertionError,
+                subprocess.SubprocessError,
+            ) as error:  # the other parts' rows are still worth having
                 failed.append(f"{part}: {str(error)[-500:]}")
                 print(failed[-1], file=sys.stderr, flush=True)
     fleet_ = cluster.fleet
-    print(f"\n{os.cpu_count()} cores; {fleet_.size:,} pods in {fleet_.services} Services on {len(fleet_.nodes)} nodes; concurrency {options.concurrency}.\n")
+    print(
+        f"\n{os.cpu_count()} cores; {fleet_.size:,} pods in {fleet_.services} Services on {len(fleet_.nodes)} nodes; concurrency {options.concurrency}.\n"
+    )
     print("| what | reached | target |\n|---|---|---|")
     print("\n".join(str(row) for row in bench.rows))
     if failed:

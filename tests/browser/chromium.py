@@ -9,7 +9,14 @@ from __future__ import annotations
 import shutil
 
 QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    *(
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ),
     "--disable-sync",
 )
 """root runs no sandbox; the rest keeps the browser from talking to anyone."""

@@ -68,7 +68,9 @@ def opened(browser, site, tmp_path):
     for context in contexts:
         context.close()
     assert complaints == []
-    assert {address.rpartition("/")[2].partition("#")[0] for address in requests if not address.startswith("data:")} <= {"page.html"}
+    assert {
+        address.rpartition("/")[2].partition("#")[0] for address in requests if not address.startswith("data:")
+    } <= {"page.html"}
     assert set(asked) <= {"/page.html"}
 
 

@@ -38,12 +38,22 @@ def main() -> None:
     given = parser.parse_args()
     snapshot = _snapshot.read(given.snapshot)
     seen = snapshot["metadata"]
-    about = {"cluster": "production", "passed": False, "fail_on": sample.FAIL_ON, "taken_at": seen.get("takenAt"), "server_version": seen.get("serverVersion")}
-    text = _formats.report_as(evaluate(snapshot, Options(cluster.TODAY)), "html", {**about, "server": seen.get("server")})
+    about = {
+        "cluster": "production",
+        "passed": False,
+        "fail_on": sample.FAIL_ON,
+        "taken_at": seen.get("takenAt"),
+        "server_version": seen.get("serverVersion"),
+    }
+    text = _formats.report_as(
+        evaluate(snapshot, Options(cluster.TODAY)), "html", {**about, "server": seen.get("server")}
+    )
     with sync_playwright() as playwright:
         browser = chromium.launch(playwright)
         page = browser.new_page(
-            viewport={"width": given.width, "height": given.height}, device_scale_factor=2, color_scheme="dark" if given.dark else "light"
+            viewport={"width": given.width, "height": given.height},
+            device_scale_factor=2,
+            color_scheme="dark" if given.dark else "light",
         )
         page.set_content(text)
         page.screenshot(path=given.picture)

@@ -20,7 +20,11 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils 
 EVERYTHING = sample.everything()
 HTML = _formats.report_as(EVERYTHING, "html", sample.about())
 FINE = cluster.report(binds=("0.0.0.0:8080",))
-FAILED = {part: [] for part in _document.REPORT if part not in ("failed", "msg", "summary")} | {"summary": {}, "failed": True, "msg": "It cannot be reached"}
+FAILED = {part: [] for part in _document.REPORT if part not in ("failed", "msg", "summary")} | {
+    "summary": {},
+    "failed": True,
+    "msg": "It cannot be reached",
+}
 MANY = _formats.reports_as(
     {
         "reports": [
@@ -52,12 +56,16 @@ def kinds(page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["everything", "many"])
 def test_the_page_is_accessible_and_fits_its_window(opened, shots, name, scheme, width):
-    page = opened({"everything": HTML, "many": MANY}[name], color_scheme=scheme, viewport={"width": width, "height": 6000})
+    page = opened(
+        {"everything": HTML, "many": MANY}[name], color_scheme=scheme, viewport={"width": width, "height": 6000}
+    )
     page.screenshot(path=shots / f"{name}-{scheme}-{width}.png")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("summary").first.click()
     found = Axe().run(page).response
-    assert [(violation["id"], [node["target"] for node in violation["nodes"]][:3]) for violation in found["violations"]] == []
+    assert [
+        (violation["id"], [node["target"] for node in violation["nodes"]][:3]) for violation in found["violations"]
+    ] == []
     assert {"color-contrast", "label", "button-name"} <= {rule["id"] for rule in found["passes"]}
 
 
@@ -91,9 +99,17 @@ def test_each_port_is_drawn_with_where_it_listens_and_where_connections_go(opene
     )
     assert picture.locator(".slot.on b").inner_text() == "127.0.0.1:8080"
     assert picture.locator(".slot.off b").inner_text() == "pod IP:8080"
-    lines = picture.locator("use").evaluate("use => { const box = use.getBoundingClientRect(); return [box.width, box.height]; }")
+    lines = picture.locator("use").evaluate(
+        "use => { const box = use.getBoundingClientRect(); return [box.width, box.height]; }"
+    )
     assert min(lines) > 20  # something is drawn
-    for kind, on, off in (("unreachable", 1, 1), ("unknown", 1, 1), ("not_listening", 0, 1), ("waived", 1, 1), ("remediated", 1, 0)):
+    for kind, on, off in (
+        ("unreachable", 1, 1),
+        ("unknown", 1, 1),
+        ("not_listening", 0, 1),
+        ("waived", 1, 1),
+        ("remediated", 1, 0),
+    ):
         picture = page.locator(f".k-{kind} .pic").first
         assert (picture.locator(".slot.on").count(), picture.locator(".slot.off").count()) == (on, off), kind
 
@@ -154,7 +170,15 @@ def test_the_filter_says_when_nothing_is_left(opened):
 def test_each_impact_can_be_shown_alone(opened):
     page = opened(HTML)
     names = page.locator("input[name=kind]").evaluate_all("all => all.map(one => one.value)")
-    assert names == ["breaks_on_upgrade", "unknown", "unreachable", "unchecked", "not_listening", "waived", "remediated"]
+    assert names == [
+        "breaks_on_upgrade",
+        "unknown",
+        "unreachable",
+        "unchecked",
+        "not_listening",
+        "waived",
+        "remediated",
+    ]
     for name in names:
         for other in names:
             page.locator(f"input[value={other}]").set_checked(other == name)
@@ -221,7 +245,12 @@ def test_hostile_text_is_text(opened, shots):
         summary.click()
     assert "TAKEN" not in page.title().split("<")[0] and page.title().endswith("production")
     assert page.locator("img").count() == 0 and page.locator("script").count() == 1
-    assert page.locator("body *").evaluate_all("all => all.filter(one => one.getAttributeNames().some(name => name.startsWith('on'))).length") == 0
+    assert (
+        page.locator("body *").evaluate_all(
+            "all => all.filter(one => one.getAttributeNames().some(name => name.startsWith('on'))).length"
+        )
+        == 0
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= 1200
 
 

@@ -36,7 +36,9 @@ def up() -> None:
     programs = kubernetes.binaries()
     with locked("cluster"):
         known = STATE / "programs"
-        if any(processes.alive(name) for name in COMPONENTS) and not (known.exists() and known.read_text("utf-8") == str(programs)):
+        if any(processes.alive(name) for name in COMPONENTS) and not (
+            known.exists() and known.read_text("utf-8") == str(programs)
+        ):
             say("runs other programs than these, so it is started anew")
             for name in reversed(COMPONENTS):
                 stop(name)
@@ -119,7 +121,10 @@ def main() -> int:
     commands.add_parser("down", help="stop it and leave nothing behind but the cache")
     commands.add_parser("status", help="say what runs; exit code 0 only where all is well")
     commands.add_parser("kubeconfig", help="print the path of its administrator's kubeconfig")
-    for command, text in (("restart", "stop one component and start it again"), ("stop", "stop one component; `up` starts it again")):
+    for command, text in (
+        ("restart", "stop one component and start it again"),
+        ("stop", "stop one component; `up` starts it again"),
+    ):
         commands.add_parser(command, help=text).add_argument("component", choices=COMPONENTS)
     commands.add_parser("node-init").add_argument("programs", type=pathlib.Path)
     arguments = parser.parse_args()

@@ -57,7 +57,9 @@ class Cluster:
         self._created: list[dict[str, Any]] = []
         atexit.register(shutil.rmtree, self._files, ignore_errors=True)
 
-    def kubectl(self, *arguments: Any, kubeconfig: pathlib.Path | None = None, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *arguments: Any, kubeconfig: pathlib.Path | None = None, check: bool = True, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         return run(self._kubectl, "--kubeconfig", kubeconfig or self.kubeconfig, *arguments, check=check, **options)
 
     def get(self, *arguments: Any) -> dict[str, Any]:
@@ -92,11 +94,15 @@ class Cluster:
         self.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--wait=false")
         for namespace in namespaces if self.ours else ():
             # The kubelet takes its time to report that a pod is gone; nobody here has to know.
-            self.kubectl("delete", "pods", "--all", "--namespace", namespace, "--grace-period=0", "--force", "--wait=false")
+            self.kubectl(
+                "delete", "pods", "--all", "--namespace", namespace, "--grace-period=0", "--force", "--wait=false"
+            )
         end = time.monotonic() + timeout
         while self.kubectl("get", "namespace", *namespaces, "--ignore-not-found", "--output=name").stdout:
             if time.monotonic() > end:
-                raise TestbedError(f"after {timeout:.0f} s not all of these namespaces are gone: {', '.join(namespaces)}")
+                raise TestbedError(
+                    f"after {timeout:.0f} s not all of these namespaces are gone: {', '.join(namespaces)}"
+                )
             time.sleep(0.3)
 
     def kubeconfig_for(self, user: str, rules: list[dict[str, Any]], namespace: str | None = None) -> pathlib.Path:
@@ -108,17 +114,35 @@ class Cluster:
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", user):
             raise TestbedError(f"not a name for a user: {user}")
         home = namespace or "default"
-        subject = {"kind": "User", "name": user, "apiGroup": RBAC} if self.ours else {"kind": "ServiceAccount", "name": user, "namespace": home}
+        subject = (
+            {"kind": "User", "name": user, "apiGroup": RBAC}
+            if self.ours
+            else {"kind": "ServiceAccount", "name": user, "namespace": home}
+        )
         name = f"precheck-test-{user}"
         objects: list[dict[str, Any]] = []
         if not self.ours:
-            objects.append({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": user, "namespace": home, "labels": CREATED}})
+            objects.append(
+                {
+                    "apiVersion": "v1",
+                    "kind": "ServiceAccount",
+                    "metadata": {"name": user, "namespace": home, "labels": CREATED},
+                }
+            )
         if rules:
             kind = "Role" if namespace else "ClusterRole"
             metadata = {"name": name, "labels": CREATED, **({"namespace": namespace} if namespace else {})}
             objects.append({"apiVersion": f"{RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules})
             role = {"apiGroup": RBAC, "kind": kind, "name": name}
-            objects.append({"apiVersion": f"{RBAC}/v1", "kind": f"{kind}Binding", "metadata": metadata, "roleRef": role, "subjects": [subject]})
+            objects.append(
+                {
+                    "apiVersion": f"{RBAC}/v1",
+                    "kind": f"{kind}Binding",
+                    "metadata": metadata,
+                    "roleRef": role,
+                    "subjects": [subject],
+                }
+            )
         if objects:
             self.apply(objects)
             self._created += objects
@@ -126,7 +150,9 @@ class Cluster:
         if self.ours:
             return pki.user_kubeconfig(path, control_plane.server(), user, [])
         token = self.kubectl("create", "token", user, "--namespace", home).stdout.strip()
-        cluster = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json").stdout)["clusters"][0]["cluster"]
+        cluster = json.loads(self.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json").stdout)[
+            "clusters"
+        ][0]["cluster"]
         path.write_text(pki.kubeconfig_text(cluster, user, {"token": token}), encoding="utf-8")
         path.chmod(0o600)
         return path
@@ -145,12 +171,16 @@ class Cluster:
             elif context.startswith("k3d-"):
                 run("k3d", "image", "import", archive, "--cluster", context[len("k3d-") :])
             else:
-                raise TestbedError(f"no way is known to load images into {context}: set PRECHECK_LOAD_IMAGE to a command that takes an archive's path")
+                raise TestbedError(
+                    f"no way is known to load images into {context}: set PRECHECK_LOAD_IMAGE to a command that takes an archive's path"
+                )
 
     def clean_up(self) -> None:
         """Remove the users' rights and kubeconfigs. Namespaces are deleted by who made them."""
         if self._created:
-            self.kubectl("delete", "--ignore-not-found", "--wait=false", "--filename=-", input=yaml.safe_dump_all(self._created))
+            self.kubectl(
+                "delete", "--ignore-not-found", "--wait=false", "--filename=-", input=yaml.safe_dump_all(self._created)
+            )
             self._created = []
         for path in self._files.iterdir():
             path.unlink()
@@ -162,7 +192,9 @@ def running_cluster() -> Cluster:
         cluster = Cluster(pathlib.Path(os.environ["KUBECONFIG"]), "kubectl", ours=False)
         cluster.load_images()
         return cluster
-    brought_up = subprocess.run([sys.executable, str(CLUSTER_DIR / "cluster.py"), "up"], stdin=subprocess.DEVNULL, check=False)
+    brought_up = subprocess.run(
+        [sys.executable, str(CLUSTER_DIR / "cluster.py"), "up"], stdin=subprocess.DEVNULL, check=False
+    )
     if brought_up.returncode:
         raise TestbedError("the cluster did not come up; it said why on stderr")
     return Cluster(STATE / "kubeconfig", str(kubernetes.binaries() / "kubectl"), ours=True)
@@ -171,7 +203,9 @@ def running_cluster() -> Cluster:
 def load(path: pathlib.Path) -> list[dict[str, Any]]:
     files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
     documents = [each for file in files for each in yaml.safe_load_all(file.read_text("utf-8")) if each]
-    return [each for document in documents for each in (document["items"] if document["kind"] == "List" else [document])]
+    return [
+        each for document in documents for each in (document["items"] if document["kind"] == "List" else [document])
+    ]
 
 
 def bind_to_node(manifest: dict[str, Any]) -> None:
@@ -199,7 +233,12 @@ def unready(items: list[dict[str, Any]]) -> list[str]:
                 found.append(f"{kind} {name} has {have} of {want}")
         elif item["metadata"].get("deletionTimestamp"):
             found.append(f"Pod {name} is being deleted")
-        elif status.get("phase") != "Succeeded" and not any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", [])):
-            reasons = [state.get("waiting", {}).get("reason") for state in (each["state"] for each in status.get("containerStatuses", []))]
+        elif status.get("phase") != "Succeeded" and not any(
+            each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", [])
+        ):
+            reasons = [
+                state.get("waiting", {}).get("reason")
+                for state in (each["state"] for each in status.get("containerStatuses", []))
+            ]
             found.append(f"Pod {name} is {', '.join(filter(None, reasons)) or status.get('phase')}")
     return found

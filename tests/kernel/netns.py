@@ -86,7 +86,9 @@ class NetworkNamespace:
     def run(self, *command: str, env: dict[str, str] | None = None) -> str:
         """Run a command in the namespace and return its standard output. Raises RuntimeError with its standard error if it fails."""
         with self.entered():
-            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, env={**os.environ, **(env or {})}, check=False
+            )
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
@@ -101,7 +103,9 @@ class NetworkNamespace:
         return "".join(texts)
 
 
-def connect(one: NetworkNamespace, other: NetworkNamespace, addresses: list[str], other_addresses: list[str], name: str = "eth0") -> None:
+def connect(
+    one: NetworkNamespace, other: NetworkNamespace, addresses: list[str], other_addresses: list[str], name: str = "eth0"
+) -> None:
     """Join two namespaces by a veth pair, called name in both. Addresses are "10.0.0.2/24" or "fd00::2/64"."""
     one.run("ip", "link", "add", name, "type", "veth", "peer", "name", name, "netns", other.path)
     for namespace, texts in ((one, addresses), (other, other_addresses)):

@@ -72,7 +72,10 @@ VARIANTS: dict[str, dict[str, tuple[list[str], dict[str, str]]]] = {
         "ltnO": (["-ltnO"], {}),
         "state-listening": (["-tn", "state", "listening"], {}),
         "with-netid": (["-ltunH"], {}),
-        "without-netlink": (["-ltnH"], {"PROC_NET_TCP": "/proc/net/tcp"}),  # as in a sandbox without it: ss reads /proc/net then
+        "without-netlink": (
+            ["-ltnH"],
+            {"PROC_NET_TCP": "/proc/net/tcp"},
+        ),  # as in a sandbox without it: ss reads /proc/net then
     },
     "netstat": {"ltn": (["-ltn"], {}), "ltnW": (["-ltnW"], {})},
 }
@@ -113,7 +116,12 @@ def main() -> None:
         empty: dict[str, str] = {}
         if arguments.format == "ss":
             empty = {"empty-ltnH": pod.run(*program, "-ltnH"), "empty-ltn": pod.run(*program, "-ltn")}
-        connect(pod, neighbour, ["10.1.2.3/24", "10.1.2.127/24", f"{ADDRESS}/64", "2001:db8::7/64", "fe80::1/64"], ["10.1.2.1/24"])
+        connect(
+            pod,
+            neighbour,
+            ["10.1.2.3/24", "10.1.2.127/24", f"{ADDRESS}/64", "2001:db8::7/64", "fe80::1/64"],
+            ["10.1.2.1/24"],
+        )
         for name in ("eth0.100", LONG_NAME):
             connect(pod, neighbour, [], [], name)
         opened = open_listeners(pod)

@@ -62,7 +62,12 @@ STACKS = (
     Stack("IPv4, IPv6 switched off", V4, ("10.7.0.1/24",), V4_LOOPBACK[:4], disable_ipv6=True),
     Stack("IPv4", V4, ("10.7.0.1/24",), (*V4_LOOPBACK, "::1", "::")),
     Stack("IPv6", V6, ("fd07::1/64", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1/64"), (*V4_LOOPBACK, "::1", "::")),
-    Stack("dual stack", V4 + V6, ("10.7.0.1/24", "fd07::1/64", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1/64"), (*V4_LOOPBACK, "::1", "::")),
+    Stack(
+        "dual stack",
+        V4 + V6,
+        ("10.7.0.1/24", "fd07::1/64", "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1/64"),
+        (*V4_LOOPBACK, "::1", "::"),
+    ),
     Stack(
         "dual stack, bindv6only",
         V4 + V6,
@@ -86,7 +91,12 @@ class Pod:
         if stack.bindv6only:
             self._sysctl("net/ipv6/bindv6only")
         link_local = not stack.disable_ipv6
-        connect(self.inside, self.outside, [*stack.pod, *[f"{LINK_LOCAL}/64"] * link_local], [*stack.neighbour, *["fe80::1/64"] * link_local])
+        connect(
+            self.inside,
+            self.outside,
+            [*stack.pod, *[f"{LINK_LOCAL}/64"] * link_local],
+            [*stack.neighbour, *["fe80::1/64"] * link_local],
+        )
         with self.inside.entered():
             self.scope = socket.if_nametoindex("eth0")
         with self.outside.entered():
@@ -123,14 +133,24 @@ def _what_is_bound(sock: socket.socket) -> Listener:
     v6only = bool(sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)) if address == "::" else None
     device = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16).rstrip(b"\0").decode()
     if address == LINK_LOCAL:
-        device = "eth0"  # Binding to its scope does that. An MPTCP socket does not say so, the TCP socket inside it does.
+        device = (
+            "eth0"  # Binding to its scope does that. An MPTCP socket does not say so, the TCP socket inside it does.
+        )
     return Listener(address, name[1], v6only, device or None)
 
 
 def _some_listeners(rng: random.Random, pod: Pod, draw: Draw, seen: Counter[str]) -> None:
     """Open random listeners; what the kernel refuses is not part of the set."""
     own = pod.addresses
-    v4 = ["0.0.0.0", "0.0.0.0", "127.0.0.1", "127.0.0.1", "127.0.0.2", "127.9.9.9", *(address for address in own if ":" not in address)]
+    v4 = [
+        "0.0.0.0",
+        "0.0.0.0",
+        "127.0.0.1",
+        "127.0.0.1",
+        "127.0.0.2",
+        "127.9.9.9",
+        *(address for address in own if ":" not in address),
+    ]
     v6 = [
         "::",
         "::",
@@ -191,7 +211,9 @@ def _some_listeners(rng: random.Random, pod: Pod, draw: Draw, seen: Counter[str]
         draw.sockets.append(sock)
     draw.bound = {_what_is_bound(sock) for sock in draw.sockets}
     seen["listening sockets"] += len(draw.sockets)
-    seen["sets with two or more listeners on one port"] += len({listener.port for listener in draw.bound}) < len(draw.bound)
+    seen["sets with two or more listeners on one port"] += len({listener.port for listener in draw.bound}) < len(
+        draw.bound
+    )
     seen["sets with a listener bound to an interface"] += draw.has_interface
 
 
@@ -260,7 +282,9 @@ def _draws(rng: random.Random, pod: Pod, count: int, first_port: int, seen: Coun
                 sock.close()
 
 
-def _verdict(pod: Pod, on_port: list[Listener], place: str, destination: str, port: int, truth: bool, seen: Counter[str]) -> Iterator[str]:
+def _verdict(
+    pod: Pod, on_port: list[Listener], place: str, destination: str, port: int, truth: bool, seen: Counter[str]
+) -> Iterator[str]:
     """Say where the rule's verdict is not what the connection found: from the neighbour one to the pod's address, from inside one that a proxy makes."""
     if place == "outside":
         delivery = Delivery("pod_ip", None, port, "the pod is asked")
@@ -290,7 +314,9 @@ def _compare(pod: Pod, draws: list[Draw], seen: Counter[str]) -> list[str]:
         bound = {listener for draw in draws for listener in draw.bound}
         if source == "procnet":
             bound = {Listener(listener.address, listener.port) for listener in bound}
-        wrong.extend(f"{source}: {listener!r} is not in the table as read" for listener in sorted(bound - set(table.listeners)))
+        wrong.extend(
+            f"{source}: {listener!r} is not in the table as read" for listener in sorted(bound - set(table.listeners))
+        )
         wrong.extend(f"{source}: {listener!r} was never bound" for listener in sorted(set(table.listeners) - bound))
 
         for draw in draws:
@@ -324,9 +350,14 @@ def _compare(pod: Pod, draws: list[Draw], seen: Counter[str]) -> list[str]:
                     seen[f'{source}: None, "::" of unknown v6only and an IPv4 destination'] += 1
                     seen["... of these, the kernel found a listener"] += truth
                 elif answer is truth and not draw.has_interface:
-                    wrong.extend(f"{source}: {sentence}" for sentence in _verdict(pod, on_port, place, destination, port, truth, seen))
+                    wrong.extend(
+                        f"{source}: {sentence}"
+                        for sentence in _verdict(pod, on_port, place, destination, port, truth, seen)
+                    )
                 elif answer is not truth:
-                    wrong.append(f"{source}: {answer}, the kernel says {truth}: from {place} to {destination}, {on_port}, bound {sorted(draw.bound)}")
+                    wrong.append(
+                        f"{source}: {answer}, the kernel says {truth}: from {place} to {destination}, {on_port}, bound {sorted(draw.bound)}"
+                    )
     return wrong
 
 

@@ -22,7 +22,9 @@ def cluster():
     """The test cluster, with nothing of these tests left on it afterwards."""
     given = os.environ.get("KUBECONFIG") and os.environ.get("PRECHECK_DISPOSABLE_CLUSTER") == "1"
     if not given and (os.geteuid() or not shutil.which("apt-get")):
-        pytest.skip("needs root on a Linux with apt, or a cluster to use up: KUBECONFIG and PRECHECK_DISPOSABLE_CLUSTER=1")
+        pytest.skip(
+            "needs root on a Linux with apt, or a cluster to use up: KUBECONFIG and PRECHECK_DISPOSABLE_CLUSTER=1"
+        )
     import testcluster
 
     running = testcluster.running_cluster()

@@ -34,12 +34,18 @@ class Played:
 
     def report(self) -> str:
         """The Report as bytes to compare: without the seconds, and without what ansible-core adds to any result."""
-        report = {key: value for key, value in self.result.items() if key not in ("changed", "failed", "deprecations", "warnings")}
+        report = {
+            key: value
+            for key, value in self.result.items()
+            if key not in ("changed", "failed", "deprecations", "warnings")
+        }
         report["summary"] = {key: value for key, value in report["summary"].items() if key != "seconds"}
         return json.dumps(report, indent=1, sort_keys=True)
 
 
-def play(*arguments: str, timeout: float = 600, playbook: str = "meshops.istio_precheck.check_listeners", **variables: t.Any) -> Played:
+def play(
+    *arguments: str, timeout: float = 600, playbook: str = "meshops.istio_precheck.check_listeners", **variables: t.Any
+) -> Played:
     """Plays the gate over one cluster, with these variables."""
     with tempfile.TemporaryDirectory(prefix="istio-precheck-play-") as scratch:
         facts = pathlib.Path(scratch, "facts.json")
@@ -51,7 +57,12 @@ def play(*arguments: str, timeout: float = 600, playbook: str = "meshops.istio_p
             text=True, timeout=timeout, check=False,
         )  # fmt: skip
         kept = json.loads(facts.read_text("utf-8"))["localhost"] if facts.exists() else {}
-        return Played(done.returncode, done.stdout, kept.get("check_listeners_result") or {}, bool(kept.get("check_listeners_passed")))
+        return Played(
+            done.returncode,
+            done.stdout,
+            kept.get("check_listeners_result") or {},
+            bool(kept.get("check_listeners_passed")),
+        )
 
 
 def tool(name: str) -> str:
@@ -65,5 +76,11 @@ def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     callback = {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "keep_facts"}
     # Wide and long enough for a verdict that neither wraps nor leaves out.
-    quiet = {"COLUMNS": "2000", "LINES": "2000", "ANSIBLE_LOCALHOST_WARNING": "False", "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False", "ANSIBLE_NOCOLOR": "1"}
+    quiet = {
+        "COLUMNS": "2000",
+        "LINES": "2000",
+        "ANSIBLE_LOCALHOST_WARNING": "False",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False",
+        "ANSIBLE_NOCOLOR": "1",
+    }
     return {**kept, **callback, **quiet, **more}

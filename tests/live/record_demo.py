@@ -32,7 +32,11 @@ def main() -> None:
         cluster.wait_ready(namespace)
     with tempfile.TemporaryDirectory() as scratch:
         options = {"check_listeners_kubeconfig": str(cluster.kubeconfig), "check_listeners_namespaces": NAMESPACES}
-        play(**options, check_listeners_snapshot_dest=str(FILES / "demo_before.json"), check_listeners_remediation_dir=scratch)
+        play(
+            **options,
+            check_listeners_snapshot_dest=str(FILES / "demo_before.json"),
+            check_listeners_remediation_dir=scratch,
+        )
         for sidecar in sorted(pathlib.Path(scratch).rglob("*.yaml")):
             cluster.apply(sidecar)
         play(**options, check_listeners_snapshot_dest=str(FILES / "demo_after.json"))

@@ -90,7 +90,8 @@ def test_a_pod_that_cannot_be_read_is_unchecked_and_fails_the_gate(gate):
     unread = [(entry["namespace"], entry["workload"], entry["reason"]) for entry in gate.result["unchecked"]]
     assert unread == [("awkward", {"kind": "Deployment", "name": "distroless"}, "no_tool")]
     only_unread = play(
-        check_listeners_snapshot_src=str(gate.place / "snapshot.json.gz"), check_listeners_waivers=[{"match": "`true`", "reason": "for the test"}]
+        check_listeners_snapshot_src=str(gate.place / "snapshot.json.gz"),
+        check_listeners_waivers=[{"match": "`true`", "reason": "for the test"}],
     )
     assert only_unread.code == 2
     assert only_unread.result["findings"] == []
@@ -105,7 +106,9 @@ def test_the_verdict_comes_last_and_names_every_finding_and_unread_pod(gate):
 
 
 def test_the_sidecar_for_istios_own_example_is_the_one_on_istios_page(gate):
-    written = yaml.safe_load((gate.place / "sidecars" / "ist0143" / "precheck-deployment-netcat.yaml").read_text("utf-8"))
+    written = yaml.safe_load(
+        (gate.place / "sidecars" / "ist0143" / "precheck-deployment-netcat.yaml").read_text("utf-8")
+    )
     assert written == {
         "apiVersion": "networking.istio.io/v1beta1",
         "kind": "Sidecar",
@@ -113,13 +116,17 @@ def test_the_sidecar_for_istios_own_example_is_the_one_on_istios_page(gate):
         "metadata": {"name": "precheck-deployment-netcat", "namespace": "ist0143"},
         "spec": {
             "workloadSelector": {"labels": {"app": "netcat"}},
-            "ingress": [{"port": {"number": 8080, "protocol": "TCP", "name": "tcp"}, "defaultEndpoint": "127.0.0.1:8080"}],
+            "ingress": [
+                {"port": {"number": 8080, "protocol": "TCP", "name": "tcp"}, "defaultEndpoint": "127.0.0.1:8080"}
+            ],
         },
     }
 
 
 def test_a_sidecar_lists_all_target_ports_of_its_workload(gate):
-    written = yaml.safe_load((gate.place / "sidecars" / "awkward" / "precheck-deployment-two-ports.yaml").read_text("utf-8"))
+    written = yaml.safe_load(
+        (gate.place / "sidecars" / "awkward" / "precheck-deployment-two-ports.yaml").read_text("utf-8")
+    )
     ingress = {listener["port"]["number"]: listener.get("defaultEndpoint") for listener in written["spec"]["ingress"]}
     assert ingress == {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"}
 
@@ -178,7 +185,9 @@ EXEC = {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"
 
 
 def test_a_refused_list_names_the_verb_and_the_resource(workloads):
-    kubeconfig = workloads.kubeconfig_for("lists-no-services", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
+    kubeconfig = workloads.kubeconfig_for(
+        "lists-no-services", [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    )
     played = play(check_listeners_kubeconfig=str(kubeconfig))
     assert played.code != 0
     assert 'cannot list resource "services"' in played.output.replace('\\"', '"')
@@ -196,7 +205,11 @@ def test_a_refused_exec_names_the_verbs_and_what_was_listed_is_kept(workloads):
 
 def test_rights_in_one_namespace_are_enough_for_it(workloads):
     kubeconfig = workloads.kubeconfig_for("cured-only", [*LISTS, EXEC], namespace="cured")
-    played = play(check_listeners_kubeconfig=str(kubeconfig), check_listeners_namespaces=["cured"], check_listeners_istio_namespace="cured")
+    played = play(
+        check_listeners_kubeconfig=str(kubeconfig),
+        check_listeners_namespaces=["cured"],
+        check_listeners_istio_namespace="cured",
+    )
     assert played.code == 0, played.output
     assert played.result["summary"]["pods_read"] >= 4
 
@@ -208,5 +221,11 @@ def test_a_snapshot_holds_no_secret(gate, workloads, tmp_path):
     assert path.stat().st_mode & 0o077 == 0
     assert "managedFields" not in text
     assert "last-applied" not in text
-    variables = {e["name"] for pod in json.loads(text)["pods"] for c in pod["spec"]["containers"] for e in c.get("env", ())}
-    assert variables <= {"ISTIO_META_INTERCEPTION_MODE", "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION", "ISTIO_KUBE_APP_PROBERS"}
+    variables = {
+        e["name"] for pod in json.loads(text)["pods"] for c in pod["spec"]["containers"] for e in c.get("env", ())
+    }
+    assert variables <= {
+        "ISTIO_META_INTERCEPTION_MODE",
+        "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION",
+        "ISTIO_KUBE_APP_PROBERS",
+    }

@@ -80,7 +80,12 @@ def awkward(cluster):
 
 def both(kubeconfig, *arguments, **variables):
     """The same check, once by the module and once by tasks."""
-    common = {"check_listeners_kubeconfig": str(kubeconfig), "check_listeners_namespaces": [NAMESPACE], "check_listeners_exec_timeout": 3, **variables}
+    common = {
+        "check_listeners_kubeconfig": str(kubeconfig),
+        "check_listeners_namespaces": [NAMESPACE],
+        "check_listeners_exec_timeout": 3,
+        **variables,
+    }
     return play(**common), play(*arguments, check_listeners_gather_with="k8s_exec", **common)
 
 
@@ -139,9 +144,15 @@ def test_an_unknown_namespace_is_named_by_both_ways(awkward):
 
 
 def test_a_token_is_in_no_output_of_the_tasks(awkward):
-    server = awkward.kubectl("config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}").stdout.strip()
+    server = awkward.kubectl(
+        "config", "view", "--minify", "--output=jsonpath={.clusters[0].cluster.server}"
+    ).stdout.strip()
     played = play(
-        "-vvv", check_listeners_gather_with="k8s_exec", check_listeners_host=server, check_listeners_api_key="CANARY", check_listeners_validate_certs=False
+        "-vvv",
+        check_listeners_gather_with="k8s_exec",
+        check_listeners_host=server,
+        check_listeners_api_key="CANARY",
+        check_listeners_validate_certs=False,
     )
     assert played.code == 2 and played.passed is False
     assert "Unauthorized" in played.result["msg"]

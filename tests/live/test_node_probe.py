@@ -46,7 +46,12 @@ def run_pod(name, arguments, **spec):
 
 def expose(name, port):
     meta = {"name": name, "namespace": ODD}
-    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": {"app": name}, "ports": [{"port": port}]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta,
+        "spec": {"selector": {"app": name}, "ports": [{"port": port}]},
+    }
 
 
 BESIDE = {"name": "beside", "image": IMAGE, "imagePullPolicy": "Never", "args": ["localhost:8081"]}
@@ -65,7 +70,12 @@ def prober(cluster, user, rules, lists_in=None):
     for namespace, allowed in {PROBES: rules, "istio-system": LISTS}.items():
         role = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": user, "namespace": namespace}}
         reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}
-        cluster.apply([{**role, "kind": "Role", "rules": allowed}, {**role, "kind": "RoleBinding", "roleRef": reference, "subjects": subjects}])
+        cluster.apply(
+            [
+                {**role, "kind": "Role", "rules": allowed},
+                {**role, "kind": "RoleBinding", "roleRef": reference, "subjects": subjects},
+            ]
+        )
     return str(kubeconfig)
 
 
@@ -82,7 +92,12 @@ def fixture_probing(workloads):
 
 
 def options(cluster, **more):
-    common = {"node_probe_image": IMAGE, "node_probe_namespace": PROBES, "node_probe_timeout": STARTUP, "socket_source": "node"}
+    common = {
+        "node_probe_image": IMAGE,
+        "node_probe_namespace": PROBES,
+        "node_probe_timeout": STARTUP,
+        "socket_source": "node",
+    }
     return {"kubeconfig": cluster.prober, "namespaces": ["ist0143", "cured", "awkward"], **common, **more}
 
 
@@ -106,7 +121,9 @@ def fixture_run(probing, monkeypatch):
 
 
 def probes(cluster):
-    return cluster.kubectl("get", "pods", "--namespace", PROBES, "--selector", _node.RUN_LABEL, "--output=name").stdout.split()
+    return cluster.kubectl(
+        "get", "pods", "--namespace", PROBES, "--selector", _node.RUN_LABEL, "--output=name"
+    ).stdout.split()
 
 
 def sleepers():
@@ -142,7 +159,9 @@ def unchecked(result):
 def fixture_both(probing):
     """The same pods by exec and by probe, the latter played as a user does."""
     variables = {f"check_listeners_{name}": value for name, value in options(probing).items()}
-    by_exec = play(**{**variables, "check_listeners_kubeconfig": str(probing.kubeconfig), "check_listeners_socket_source": "exec"})
+    by_exec = play(
+        **{**variables, "check_listeners_kubeconfig": str(probing.kubeconfig), "check_listeners_socket_source": "exec"}
+    )
     by_probe = play(**variables)
     return by_exec, by_probe
 
@@ -176,7 +195,11 @@ HELD = {
 @pytest.mark.parametrize("workload", HELD)
 def test_a_finding_names_the_process_and_its_container(both, workload):
     (held,) = by_id(both[1].result)[f"IST0143/{workload}"]["processes"]
-    assert held == {"listener": f"127.0.0.1:{workload.rpartition('/')[2]}", "container": "app", "process": HELD[workload]}
+    assert held == {
+        "listener": f"127.0.0.1:{workload.rpartition('/')[2]}",
+        "container": "app",
+        "process": HELD[workload],
+    }
 
 
 def test_the_play_leaves_no_probe(both, probing):
@@ -212,8 +235,12 @@ def test_shared_processes_the_nodes_network_and_a_fallen_program(run, probing):
     until(lambda: has_fallen(probing), 60, "the program has not ended")
     result = run(namespaces=[ODD], scope="all").result
     found = by_id(result)
-    assert found[f"IST0143/{ODD}/Pod/shared/8080"]["processes"] == [{"listener": "127.0.0.1:8080", "container": "app", "process": "listen"}]
-    assert found[f"IST0143/{ODD}/Pod/host/{HOST_PORT}"]["processes"] == [{"listener": f"127.0.0.1:{HOST_PORT}", "container": "app", "process": "listen"}]
+    assert found[f"IST0143/{ODD}/Pod/shared/8080"]["processes"] == [
+        {"listener": "127.0.0.1:8080", "container": "app", "process": "listen"}
+    ]
+    assert found[f"IST0143/{ODD}/Pod/host/{HOST_PORT}"]["processes"] == [
+        {"listener": f"127.0.0.1:{HOST_PORT}", "container": "app", "process": "listen"}
+    ]
     assert unchecked(result) == {(ODD, "fallen"): "not_seen"}
     assert len(run.execs) == 1
 
@@ -229,10 +256,19 @@ def has_fallen(cluster):
 
 
 def test_a_namespace_that_takes_no_pod_is_named(run, probing):
-    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none", "namespace": PROBES}, "spec": {"hard": {"pods": "0"}}}
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "none", "namespace": PROBES},
+        "spec": {"hard": {"pods": "0"}},
+    }
     probing.apply([quota])
     try:
-        until(lambda: probing.get("resourcequota", "none", "--namespace", PROBES).get("status", {}).get("hard"), 60, "the quota is not in force")
+        until(
+            lambda: probing.get("resourcequota", "none", "--namespace", PROBES).get("status", {}).get("hard"),
+            60,
+            "the quota is not in force",
+        )
         result = run(namespaces=["cured"]).result
     finally:
         probing.kubectl("delete", "resourcequota", "none", "--namespace", PROBES)
@@ -251,17 +287,35 @@ def test_a_node_without_a_kubelet_is_named(run, probing):
         probing.apply([LOST, expose("lost", 8080)])
         lost = probing.get("pod", "lost", "--namespace", ODD)
         lost["status"] = {"phase": "Running", "podIP": "10.9.9.9", "podIPs": [{"ip": "10.9.9.9"}]}
-        probing.kubectl("replace", "--raw", f"/api/v1/namespaces/{ODD}/pods/lost/status", "--filename=-", input=json.dumps(lost))
-        result = run(namespaces=[ODD], scope="all", label_selectors=["app in (lost, shared)"], node_probe_timeout=3).result
+        probing.kubectl(
+            "replace", "--raw", f"/api/v1/namespaces/{ODD}/pods/lost/status", "--filename=-", input=json.dumps(lost)
+        )
+        result = run(
+            namespaces=[ODD], scope="all", label_selectors=["app in (lost, shared)"], node_probe_timeout=3
+        ).result
         assert unchecked(result) == {(ODD, "lost"): "node_unreachable"}
         assert f"IST0143/{ODD}/Pod/shared/8080" in by_id(result)
     finally:
-        probing.kubectl("delete", "pod/lost", "service/lost", "--namespace", ODD, "--grace-period=0", "--force", "--ignore-not-found")
+        probing.kubectl(
+            "delete",
+            "pod/lost",
+            "service/lost",
+            "--namespace",
+            ODD,
+            "--grace-period=0",
+            "--force",
+            "--ignore-not-found",
+        )
 
 
-@pytest.mark.parametrize(("missing", "resource"), [("create", "pods"), ("delete", "pods"), ("list", "pods"), ("get", "pods/exec")])
+@pytest.mark.parametrize(
+    ("missing", "resource"), [("create", "pods"), ("delete", "pods"), ("list", "pods"), ("get", "pods/exec")]
+)
 def test_a_right_that_is_missing_is_named(run, probing, missing, resource):
-    rest = [{**rule, "verbs": [verb for verb in rule["verbs"] if (verb, *rule["resources"]) != (missing, resource)]} for rule in (PODS, EXEC)]
+    rest = [
+        {**rule, "verbs": [verb for verb in rule["verbs"] if (verb, *rule["resources"]) != (missing, resource)]}
+        for rule in (PODS, EXEC)
+    ]
     user = f"prober-without-{missing}-{resource.replace('/', '-')}"
     ended = run(kubeconfig=prober(probing, user, rest, lists_in="cured"), namespaces=["cured"])
     assert f'cannot {missing} resource "{resource}" in API group "" in the namespace "{PROBES}"' in ended.message
@@ -286,7 +340,9 @@ def module_process(cluster, tmp_path):
         "with patch_module_args(json.load(open(sys.argv[1]))['ANSIBLE_MODULE_ARGS']): module.main()"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", program, str(arguments)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(arguments)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         try:
             until(lambda: probes(cluster) or process.poll() is not None, 60, "the module makes no probe")
             assert process.poll() is None, process.communicate()
@@ -320,10 +376,17 @@ def test_a_run_that_is_interrupted_leaves_nothing(probing, tmp_path, number):
 
 def test_a_play_that_is_interrupted_leaves_nothing(probing, tmp_path):
     variables = tmp_path / "variables.json"
-    variables.write_text(json.dumps({f"check_listeners_{name}": value for name, value in options(probing).items()}), "utf-8")
+    variables.write_text(
+        json.dumps({f"check_listeners_{name}": value for name, value in options(probing).items()}), "utf-8"
+    )
     command = [tool("ansible-playbook"), "meshops.istio_precheck.check_listeners", "-e", f"@{variables}"]
     with subprocess.Popen(
-        command, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     ) as played:
         try:
             until(lambda: probes(probing) or played.poll() is not None, 90, "the play makes no probe")

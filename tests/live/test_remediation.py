@@ -26,10 +26,17 @@ UPDATED = f"IST0143/{HOME}/Deployment/two-ports/8080"
 EXISTING = {
     "apiVersion": "networking.istio.io/v1beta1",
     "kind": "Sidecar",
-    "metadata": {"name": "two-ports", "namespace": HOME, "labels": {"team": "shop"}, "annotations": {"why": "a test", "empty": ""}},
+    "metadata": {
+        "name": "two-ports",
+        "namespace": HOME,
+        "labels": {"team": "shop"},
+        "annotations": {"why": "a test", "empty": ""},
+    },
     "spec": {
         "workloadSelector": {"labels": {"app": "two-ports"}},
-        "ingress": [{"port": {"number": 9090, "protocol": "HTTP", "name": "metrics"}, "defaultEndpoint": "127.0.0.1:9090"}],
+        "ingress": [
+            {"port": {"number": 9090, "protocol": "HTTP", "name": "metrics"}, "defaultEndpoint": "127.0.0.1:9090"}
+        ],
         "egress": [{"hosts": ["./*", "istio-system/*"]}],
         "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
     },
@@ -104,7 +111,10 @@ def objects(cluster):
 
 
 def versions(cluster):
-    return {each["metadata"]["name"]: each["metadata"]["resourceVersion"] for each in cluster.get("sidecars", "--namespace", HOME)["items"]}
+    return {
+        each["metadata"]["name"]: each["metadata"]["resourceVersion"]
+        for each in cluster.get("sidecars", "--namespace", HOME)["items"]
+    }
 
 
 def test_the_gate_fails_passes_with_the_remedy_and_fails_again_without_it(sidecars, tmp_path):
@@ -154,14 +164,22 @@ def test_the_gate_fails_passes_with_the_remedy_and_fails_again_without_it(sideca
 
 
 def test_a_fresh_plan_needs_no_directory(sidecars, tmp_path):
-    remedied = gate(sidecars, REMEDIATE, remediate_listeners_undo_file=str(tmp_path / "undo.json"), check_listeners_fail_on=["breaks_on_upgrade"])
+    remedied = gate(
+        sidecars,
+        REMEDIATE,
+        remediate_listeners_undo_file=str(tmp_path / "undo.json"),
+        check_listeners_fail_on=["breaks_on_upgrade"],
+    )
     assert remedied.code == 0, remedied.output
     assert [record["id"] for record in remedied.result["remediated"]] == [CREATED, UPDATED]
 
 
 def plan(cluster, tmp_path):
     gate(cluster, check_listeners_remediation_dir=str(tmp_path / "sidecars"))
-    return {"remediate_listeners_dir": str(tmp_path / "sidecars"), "remediate_listeners_undo_file": str(tmp_path / "undo.json")}
+    return {
+        "remediate_listeners_dir": str(tmp_path / "sidecars"),
+        "remediate_listeners_undo_file": str(tmp_path / "undo.json"),
+    }
 
 
 def test_nothing_is_applied_if_a_sidecar_changed_since_the_plan_was_made(sidecars, tmp_path):
@@ -189,7 +207,9 @@ def test_nothing_is_applied_if_the_api_server_refuses_one(sidecars, tmp_path):
     reviewed = plan(sidecars, tmp_path)
     bad = tmp_path / "sidecars" / HOME / "two-ports.yaml"
     manifest = yaml.safe_load(bad.read_text("utf-8"))
-    manifest["metadata"]["labels"] = {"team": "no value for a label!"}  # refused by every API server, whether it knows the schema of Sidecars or not
+    manifest["metadata"]["labels"] = {
+        "team": "no value for a label!"
+    }  # refused by every API server, whether it knows the schema of Sidecars or not
     bad.write_text(yaml.safe_dump(manifest), "utf-8")
     before = objects(sidecars)
     refused = gate(sidecars, REMEDIATE, **reviewed)
@@ -204,7 +224,12 @@ def test_an_undo_leaves_alone_what_someone_changed_since(sidecars, tmp_path):
     assert gate(sidecars, REMEDIATE, **reviewed).code == 0
     sidecars.kubectl("label", "sidecar", "two-ports", "team=other", "--overwrite", "--namespace", HOME)
     before = objects(sidecars)
-    refused = gate(sidecars, REMEDIATE, remediate_listeners_undo=True, remediate_listeners_undo_file=reviewed["remediate_listeners_undo_file"])
+    refused = gate(
+        sidecars,
+        REMEDIATE,
+        remediate_listeners_undo=True,
+        remediate_listeners_undo_file=reviewed["remediate_listeners_undo_file"],
+    )
     assert refused.code == 2
     assert f"Sidecar {HOME}/two-ports changed since it was applied" in refused.output
     assert objects(sidecars) == before
@@ -215,7 +240,9 @@ def schema(cluster, request):
     """The cluster with the definition that this Istio ships, and afterwards with the one that it had."""
     path = CRDS / f"sidecars-{request.param}.yaml"
     if not path.exists():
-        pytest.skip(f"{path.name}, Istio's own definition, is not beside the checkout; the models of cloudcoil-models-istio judge the schema in the unit tests")
+        pytest.skip(
+            f"{path.name}, Istio's own definition, is not beside the checkout; the models of cloudcoil-models-istio judge the schema in the unit tests"
+        )
     cluster.install_sidecar_crd(path)
     cluster.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": CHECKED}}])
     yield request.param
@@ -232,6 +259,13 @@ def test_the_api_server_takes_every_manifest_that_any_test_renders_whole(cluster
         rendered.append({**manifest, "metadata": {**metadata, "namespace": CHECKED}})
     assert len(rendered) > 20
     # What the schema does not know is refused by kubectl, and would be cut out by the server.
-    done = cluster.kubectl("create", "--dry-run=server", "--validate=true", "--output=yaml", "--filename=-", input=yaml.safe_dump_all(rendered))
+    done = cluster.kubectl(
+        "create",
+        "--dry-run=server",
+        "--validate=true",
+        "--output=yaml",
+        "--filename=-",
+        input=yaml.safe_dump_all(rendered),
+    )
     taken = [each for each in yaml.safe_load_all(done.stdout) if each]
     assert [each["spec"] for each in taken] == [each["spec"] for each in rendered]

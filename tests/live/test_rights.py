@@ -53,7 +53,10 @@ def manifest(scope, name="istio-precheck", without=None):
 def rights(scope):
     found = []
     for each in manifest(scope):
-        found += [(each["metadata"].get("namespace"), rule["verbs"][0], rule["resources"][0]) for rule in each.get("rules", ())]
+        found += [
+            (each["metadata"].get("namespace"), rule["verbs"][0], rule["resources"][0])
+            for rule in each.get("rules", ())
+        ]
     return found
 
 
@@ -72,7 +75,9 @@ class Account:
         if self._cluster.ours:
             return pki.user_kubeconfig(path, control_plane.server(), self.user, [])
         token = self._cluster.kubectl("create", "token", self._name, "--namespace", HOME).stdout.strip()
-        cluster = json.loads(self._cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json").stdout)["clusters"][0]["cluster"]
+        cluster = json.loads(
+            self._cluster.kubectl("config", "view", "--raw", "--minify", "--flatten", "--output=json").stdout
+        )["clusters"][0]["cluster"]
         path.write_text(pki.kubeconfig_text(cluster, self.user, {"token": token}), encoding="utf-8")
         return path
 
@@ -84,11 +89,17 @@ def accounts(workloads):
     for scope in SCOPES:
         for number, right in enumerate([None, *rights(scope)]):
             made[scope, right] = Account(workloads, scope, f"precheck-{scope}-{number}", right)
-    objects = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]): each for account in made.values() for each in account.objects}
+    objects = {
+        (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]): each
+        for account in made.values()
+        for each in account.objects
+    }
     workloads.apply(objects.values())
     yield made
     for kind in ("clusterrole", "clusterrolebinding"):
-        workloads.kubectl("delete", kind, *(name for kinds, _place, name in objects if kinds.lower() == kind), "--wait=false")
+        workloads.kubectl(
+            "delete", kind, *(name for kinds, _place, name in objects if kinds.lower() == kind), "--wait=false"
+        )
     for kind, place, name in objects:
         if kind in ("Role", "RoleBinding"):
             workloads.kubectl("delete", kind, name, "--namespace", place, "--ignore-not-found", "--wait=false")
@@ -106,7 +117,9 @@ def ended(accounts, workloads, tmp_path_factory):
     def one(which):
         scope, right = which
         place = tmp_path_factory.mktemp("rights")
-        options = {"namespaces": [HOME]} if right and right[2] == "namespaces" else SCOPES[scope]  # which only empty ones are looked at for
+        options = (
+            {"namespaces": [HOME]} if right and right[2] == "namespaces" else SCOPES[scope]
+        )  # which only empty ones are looked at for
         return running.module(place, kubeconfig=str(accounts[which].kubeconfig()), **options)
 
     kubeconfigs = list(accounts)
@@ -156,6 +169,8 @@ def test_impersonation_reaches_lists_and_execs(accounts, workloads, tmp_path):
     allowed = running.module(tmp_path, kubeconfig=kubeconfig, impersonate_user=full.user, namespaces=["cured"])
     assert (allowed.code, allowed.result.get("unchecked")) == (0, []), allowed.output
     assert allowed.result["summary"]["pods_read"] >= 4
-    refused = running.module(tmp_path, kubeconfig=str(workloads.kubeconfig), impersonate_user=no_exec.user, namespaces=["cured"])
+    refused = running.module(
+        tmp_path, kubeconfig=str(workloads.kubeconfig), impersonate_user=no_exec.user, namespaces=["cured"]
+    )
     assert refused.code == 1
     assert f'User "{no_exec.user}" cannot get resource "pods/exec"' in refused.result["msg"]

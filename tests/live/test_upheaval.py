@@ -29,7 +29,13 @@ FIRST = 3
 
 
 def cluster_py(*arguments):
-    subprocess.run([sys.executable, str(CLUSTER), *arguments], check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=240)
+    subprocess.run(
+        [sys.executable, str(CLUSTER), *arguments],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=240,
+    )
 
 
 @pytest.fixture(name="whole", scope="module")
@@ -66,7 +72,9 @@ def fixture_disturbed(workloads, whole, monkeypatch):
             return asked(client, *what)
 
         monkeypatch.setattr(_exec.ExecClient, "run", disturbed)
-        ended = module_runner.run(localhost_listener_info.main, kubeconfig=str(workloads.kubeconfig), namespaces=NAMESPACES, concurrency=3)
+        ended = module_runner.run(
+            localhost_listener_info.main, kubeconfig=str(workloads.kubeconfig), namespaces=NAMESPACES, concurrency=3
+        )
         unread = {(entry["namespace"], entry["pod"]) for entry in ended.result["unchecked"]}
         assert waited and unread.isdisjoint(waited) is back
         return ended
@@ -81,7 +89,11 @@ def holds(ended, whole):
     unread = {(entry["namespace"], entry["pod"]) for entry in result["unchecked"]}
     assert 0 < result["summary"]["pods_read"] == whole["summary"]["pods"] - len(unread)
     assert unread and all(entry["detail"] for entry in result["unchecked"])
-    expected = {finding["id"] for finding in whole["findings"] if not {(finding["namespace"], pod) for pod in finding["pods"]} <= unread}
+    expected = {
+        finding["id"]
+        for finding in whole["findings"]
+        if not {(finding["namespace"], pod) for pod in finding["pods"]} <= unread
+    }
     assert {finding["id"] for finding in result["findings"]} == expected
     assert blocking(result, ["unchecked"])
     return {entry["reason"] for entry in result["unchecked"]}

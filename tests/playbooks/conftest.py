@@ -112,7 +112,12 @@ def play(tmp_path):
                 cwd=tmp_path, env=known, stdin=subprocess.DEVNULL, stdout=on.end if on and screen else subprocess.PIPE,
                 stderr=on.end if on else subprocess.STDOUT, text=True, timeout=240, check=False,
             )  # fmt: skip
-        return Played(done.returncode, done.stdout or "", json.loads(facts.read_text("utf-8")) if facts.exists() else {}, on.text if on else "")
+        return Played(
+            done.returncode,
+            done.stdout or "",
+            json.loads(facts.read_text("utf-8")) if facts.exists() else {},
+            on.text if on else "",
+        )
 
     return play_it
 
@@ -134,7 +139,9 @@ def example() -> t.Callable[[str, str], t.Any]:
     """The one block of YAML of a page in docs/ that holds a text, parsed: what is tested is what is shown."""
 
     def parse(page: str, holds: str) -> t.Any:
-        blocks = re.findall(r"^```yaml\n(.*?)^```$", (HERE.parents[1] / "docs" / page).read_text("utf-8"), re.MULTILINE | re.DOTALL)
+        blocks = re.findall(
+            r"^```yaml\n(.*?)^```$", (HERE.parents[1] / "docs" / page).read_text("utf-8"), re.MULTILINE | re.DOTALL
+        )
         (found,) = [block for block in blocks if holds in block]
         return yaml.safe_load(found)
 
@@ -157,7 +164,8 @@ def environment(facts: pathlib.Path, home: pathlib.Path) -> dict[str, str]:
         "KEEP_FACTS": str(facts),
         "ANSIBLE_CALLBACK_PLUGINS": str(HERE.parent / "callback"),
         "ANSIBLE_CALLBACKS_ENABLED": "keep_facts",
-        "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH") or str(HERE.parents[1] / ".venv" / "tree"),
+        "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH")
+        or str(HERE.parents[1] / ".venv" / "tree"),
         "ANSIBLE_CONFIG": str(home / "ansible.cfg"),
         "ANSIBLE_LOCALHOST_WARNING": "False",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False",

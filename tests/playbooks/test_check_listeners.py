@@ -17,9 +17,22 @@ import yaml
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 ID = "IST0143/shop/Deployment/web/8080"
-PARTS = {"findings", "waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations", "hints", "summary"}
+PARTS = {
+    "findings",
+    "waived",
+    "remediated",
+    "unchecked",
+    "not_listening",
+    "out_of_scope",
+    "remediations",
+    "hints",
+    "summary",
+}
 FINE = {"binds": ("0.0.0.0:8080",)}
-SILENT = {"tables": [], "unread": [{"namespace": "shop", "pod": "web-7d4b9-a", "reason": "timeout", "detail": "No answer in time."}]}
+SILENT = {
+    "tables": [],
+    "unread": [{"namespace": "shop", "pod": "web-7d4b9-a", "reason": "timeout", "detail": "No answer in time."}],
+}
 MIXED = {
     "pods": [cluster.pod(), cluster.pod(name="mute-1", app="mute", owner=("ReplicaSet", "mute-7d4b9"))],
     "services": [cluster.service(), cluster.service(name="mute", selector={"app": "mute"})],
@@ -45,7 +58,9 @@ def test_a_cluster_without_one_passes(play, record):
     assert played.code == 0
     assert played.passed is True
     assert set(played.result) == PARTS
-    assert played.verdict().startswith("Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read")
+    assert played.verdict().startswith(
+        "Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read"
+    )
 
 
 def test_the_verdict_comes_last_and_lists_everything_at_once(play, record):
@@ -55,7 +70,9 @@ def test_the_verdict_comes_last_and_lists_everything_at_once(play, record):
     assert any("port 8080: breaks_on_upgrade; Service web:80; pods web-7d4b9-a" in line for line in said)
     assert "Not checked, no_tool: shop/mute-1" in said
     assert said[-1].startswith("Do not upgrade yet: 1 breaks_on_upgrade, 1 unchecked (")
-    assert played.output.rstrip().splitlines()[-1].startswith("localhost")  # the recap, and nothing in between but the verdict
+    assert (
+        played.output.rstrip().splitlines()[-1].startswith("localhost")
+    )  # the recap, and nothing in between but the verdict
 
 
 def test_a_pod_that_was_not_read_stops_the_play(play, record):
@@ -104,13 +121,23 @@ DEMO = pathlib.Path(__file__).resolve().parents[2] / "playbooks/files/demo_befor
 @pytest.mark.parametrize("reports", [False, True])
 def test_on_a_small_terminal_the_first_finding_can_still_be_seen_when_the_play_has_ended(play, reports):
     with tempfile.TemporaryDirectory(prefix="reports-", dir="/tmp") as place:  # a path of no more than ordinary length
-        played = play(screen=True, check_listeners_snapshot_src=str(DEMO), **({"check_listeners_report_dir": place} if reports else {}))
+        played = play(
+            screen=True,
+            check_listeners_snapshot_src=str(DEMO),
+            **({"check_listeners_report_dir": place} if reports else {}),
+        )
     assert played.code == 2
     written = played.terminal.replace("\r\n", "\n")
     rows = [line[start : start + 80] for line in written.split("\n") for start in range(0, max(len(line), 1), 80)]
     seen = "\n".join(rows[-24:])  # the last, empty one is the prompt's
     assert "ist0143: Deployment go-localhost" in seen
-    for said in ("port 8080: breaks_on_upgrade", "127.0.0.1:8080", "cure: create Sidecar", "accept: check_listeners_waivers", "And 3 more findings"):
+    for said in (
+        "port 8080: breaks_on_upgrade",
+        "127.0.0.1:8080",
+        "cure: create Sidecar",
+        "accept: check_listeners_waivers",
+        "And 3 more findings",
+    ):
         assert said in seen
     assert "Do not upgrade yet: 4 breaks_on_upgrade" in seen and ("Reports in /tmp/reports-" in seen) is reports
 
@@ -120,37 +147,67 @@ def test_on_a_small_terminal_the_first_finding_can_still_be_seen_when_the_play_h
 
 
 FAILURES = {
-    "a record that is missing": ({"check_listeners_snapshot_src": "/no/such.json"}, "snapshot_src: /no/such.json cannot be read: No such file or directory"),
-    "a record that is none": ({"check_listeners_snapshot": {"kind": "List"}}, "snapshot: this is no ClusterSnapshot: apiVersion"),
+    "a record that is missing": (
+        {"check_listeners_snapshot_src": "/no/such.json"},
+        "snapshot_src: /no/such.json cannot be read: No such file or directory",
+    ),
+    "a record that is none": (
+        {"check_listeners_snapshot": {"kind": "List"}},
+        "snapshot: this is no ClusterSnapshot: apiVersion",
+    ),
     "no cluster": ({}, "no cluster to look at, from kubeconfig, context or host (none is given)"),
-    "no server": ({"check_listeners_host": "http://127.0.0.1:9", "check_listeners_api_key": "CANARY"}, "127.0.0.1:9 cannot be reached"),
+    "no server": (
+        {"check_listeners_host": "http://127.0.0.1:9", "check_listeners_api_key": "CANARY"},
+        "127.0.0.1:9 cannot be reached",
+    ),
     "no server, by tasks": (
-        {"check_listeners_host": "http://127.0.0.1:9", "check_listeners_api_key": "CANARY", "check_listeners_gather_with": "k8s_exec"},
+        {
+            "check_listeners_host": "http://127.0.0.1:9",
+            "check_listeners_api_key": "CANARY",
+            "check_listeners_gather_with": "k8s_exec",
+        },
         "HTTPConnectionPool(host='127.0.0.1', port=9)",
     ),
     "a probe, and no module that makes one": (
-        {"check_listeners_gather_with": "k8s_exec", "check_listeners_socket_source": "auto", "check_listeners_node_probe_image": "busybox"},
+        {
+            "check_listeners_gather_with": "k8s_exec",
+            "check_listeners_socket_source": "auto",
+            "check_listeners_node_probe_image": "busybox",
+        },
         "check_listeners_socket_source: auto needs check_listeners_gather_with: module",
     ),
-    "a probe without an image": ({"check_listeners_socket_source": "node"}, "socket_source is node but all of the following are missing: node_probe_image"),
+    "a probe without an image": (
+        {"check_listeners_socket_source": "node"},
+        "socket_source is node but all of the following are missing: node_probe_image",
+    ),
     "a version that is none": (
         {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_target_version": "new"},
         "target_version: 'new' is no Istio version",
     ),
     "somebody else, and tasks that stay themselves": (
-        {"check_listeners_gather_with": "k8s_exec", "check_listeners_impersonate_user": "jane", "check_listeners_host": "http://127.0.0.1:9"},
+        {
+            "check_listeners_gather_with": "k8s_exec",
+            "check_listeners_impersonate_user": "jane",
+            "check_listeners_host": "http://127.0.0.1:9",
+        },
         "check_listeners_impersonate_user needs check_listeners_gather_with: module",
     ),
     "a value that is no number": (
         {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_concurrency": "abc"},
         "argument 'check_listeners_concurrency' is of type ",
     ),
-    "a variable without a value": ({"check_listeners_snapshot": cluster.snapshot(), "check_listeners_context": "{{ nope }}"}, "'nope' is undefined"),
+    "a variable without a value": (
+        {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_context": "{{ nope }}"},
+        "'nope' is undefined",
+    ),
     "a namespace that the record does not hold": (
         {"check_listeners_snapshot": cluster.snapshot(), "check_listeners_namespaces": ["shpo"]},
         "namespaces: there is no Pod and no Service in a namespace 'shpo'",
     ),
-    "a bad waiver": ({"check_listeners_waivers": [{"match": "a b", "reason": "x"}]}, "waivers[0].match: invalid JMESPath: "),
+    "a bad waiver": (
+        {"check_listeners_waivers": [{"match": "a b", "reason": "x"}]},
+        "waivers[0].match: invalid JMESPath: ",
+    ),
 }
 
 
@@ -163,30 +220,52 @@ def test_a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on(play,
     assert message in played.result["msg"]
     last = played.verdict().splitlines()[-1] if "\n" not in played.result["msg"] else played.verdict()
     assert last.startswith("The check could not be made: ") and message in last
-    assert played.output.count("fatal: [localhost]") == (2 if "by tasks" in case or "without a value" in case else 1)  # there the task that fails says it, too
+    assert played.output.count("fatal: [localhost]") == (
+        2 if "by tasks" in case or "without a value" in case else 1
+    )  # there the task that fails says it, too
     assert "Traceback" not in played.output
     assert "CANARY" not in played.output and "CANARY" not in json.dumps(played.facts)
 
 
 def test_what_was_seen_before_a_failure_is_kept_and_fails_the_play_all_the_same(play, record):
-    unread = [{"namespace": "shop", "pod": "web-7d4b9-a", "reason": "forbidden", "detail": 'User "jane" cannot create resource "pods/exec"'}]
+    unread = [
+        {
+            "namespace": "shop",
+            "pod": "web-7d4b9-a",
+            "reason": "forbidden",
+            "detail": 'User "jane" cannot create resource "pods/exec"',
+        }
+    ]
     played = play(check_listeners_snapshot_src=record(tables=[], unread=unread), check_listeners_fail_on=[])
     assert (played.code, played.passed) == (2, False)
     assert [entry["reason"] for entry in played.result["unchecked"]] == ["forbidden"]
-    assert played.verdict().splitlines()[-1].startswith('The check could not be made: no pod may be read: User "jane" cannot create')
+    assert (
+        played.verdict()
+        .splitlines()[-1]
+        .startswith('The check could not be made: no pod may be read: User "jane" cannot create')
+    )
 
 
 def test_a_snapshot_that_cannot_be_written_denies_no_check_that_was_made(play, record):
     played = play(check_listeners_snapshot_src=record(), check_listeners_snapshot_dest="/no/such/record.json")
     assert (played.code, played.passed) == (2, False)
     last = played.verdict().splitlines()[-1]
-    assert last.startswith("Do not upgrade yet: 1 breaks_on_upgrade, snapshot_dest: /no/such/record.json cannot be written: ")
+    assert last.startswith(
+        "Do not upgrade yet: 1 breaks_on_upgrade, snapshot_dest: /no/such/record.json cannot be written: "
+    )
     assert last.endswith(" (1 exposed ports of 1 workloads, 1 of 1 pods read).")
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("scope", "mesch"), ("gather_with", "kubectl"), ("fail_on", ["breaks"]), ("replicas", "two"), ("waivers", [{"match": "true"}]), ("exec_timeout", "soon")],
+    [
+        ("scope", "mesch"),
+        ("gather_with", "kubectl"),
+        ("fail_on", ["breaks"]),
+        ("replicas", "two"),
+        ("waivers", [{"match": "true"}]),
+        ("exec_timeout", "soon"),
+    ],
 )
 def test_an_unknown_value_names_its_variable(play, record, name, value):
     played = play(check_listeners_snapshot_src=record(**FINE), **{f"check_listeners_{name}": value})
@@ -199,13 +278,19 @@ def test_a_variable_that_the_role_does_not_have_is_told(play, record):
     played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_contxt="production")
     assert "check_listeners_contxt: the role has no such variable." in played.result["hints"]
     assert "check_listeners_contxt" in played.verdict()
-    assert not [hint for hint in play(check_listeners_snapshot_src=record(**FINE)).result["hints"] if "variable" in hint]
+    assert not [
+        hint for hint in play(check_listeners_snapshot_src=record(**FINE)).result["hints"] if "variable" in hint
+    ]
 
 
 def test_an_empty_text_is_no_path_and_no_value(play, record, tmp_path):
     names = ("report_dir", "remediation_dir", "snapshot_dest", "kubeconfig", "context", "host", "target_version")
     before = files(tmp_path)
-    played = play(check_listeners_snapshot=cluster.snapshot(), check_listeners_snapshot_src="", **{f"check_listeners_{name}": "" for name in names})
+    played = play(
+        check_listeners_snapshot=cluster.snapshot(),
+        check_listeners_snapshot_src="",
+        **{f"check_listeners_{name}": "" for name in names},
+    )
     assert ([finding["id"] for finding in played.result["findings"]], played.result.get("msg")) == ([ID], None)
     assert files(tmp_path) == before
 
@@ -219,7 +304,13 @@ WRAPPED = [
         "tasks": [
             {
                 "block": [{"include_role": {"name": "meshops.istio_precheck.check_listeners"}}],
-                "rescue": [{"debug": {"msg": "RESCUED {{ check_listeners_passed }} {{ check_listeners_result.findings | length }}"}}],
+                "rescue": [
+                    {
+                        "debug": {
+                            "msg": "RESCUED {{ check_listeners_passed }} {{ check_listeners_result.findings | length }}"
+                        }
+                    }
+                ],
                 "always": [{"debug": {"msg": "ALWAYS {{ check_listeners_passed }}"}}],
             }
         ],
@@ -245,7 +336,10 @@ def test_a_play_around_the_role_has_its_facts_on_every_path(play, variables, sai
 
 def test_a_second_run_in_one_play_forgets_the_first(play, record):
     role = {"include_role": {"name": "meshops.istio_precheck.check_listeners"}}
-    tasks = [{**role, "vars": {"check_listeners_snapshot_src": record("fine", **FINE)}}, {**role, "vars": {"check_listeners_snapshot_src": "/no/such.json"}}]
+    tasks = [
+        {**role, "vars": {"check_listeners_snapshot_src": record("fine", **FINE)}},
+        {**role, "vars": {"check_listeners_snapshot_src": "/no/such.json"}},
+    ]
     played = play(playbook=[{**WRAPPED[0], "tasks": tasks}])
     assert (played.code, played.passed) == (2, False)
     assert played.result["summary"] == {}
@@ -257,7 +351,10 @@ def test_templates_in_a_cluster_are_text(play, tmp_path):
     snapshot["unread"].append({"namespace": "shop", "pod": "web-7d4b9-a", "reason": bait, "detail": bait})
     snapshot["services"][0]["spec"]["ports"][0]["name"] = bait
     (tmp_path / "hostile.json").write_text(json.dumps(snapshot), encoding="utf-8")
-    played = play(check_listeners_snapshot_src=str(tmp_path / "hostile.json"), check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+    played = play(
+        check_listeners_snapshot_src=str(tmp_path / "hostile.json"),
+        check_listeners_remediation_dir=str(tmp_path / "sidecars"),
+    )
     assert played.code == 2
     assert not (tmp_path / "taken").exists()
     assert bait in json.dumps(played.result).replace("\\\\", "\\") or "lookup(" in json.dumps(played.result)
@@ -292,7 +389,9 @@ def test_the_sidecars_are_written_once_and_then_stand(play, record, tmp_path):
 
 def test_check_mode_writes_nothing_and_a_diff_shows_what_would_be(play, record, tmp_path):
     place = tmp_path / "sidecars"
-    played = play("--check", "--diff", check_listeners_snapshot_src=record(), check_listeners_remediation_dir=str(place))
+    played = play(
+        "--check", "--diff", check_listeners_snapshot_src=record(), check_listeners_remediation_dir=str(place)
+    )
     assert played.code == 2 and played.passed is False
     assert [finding["id"] for finding in played.result["findings"]] == [ID]
     assert "defaultEndpoint: 127.0.0.1:8080" in played.output
@@ -300,7 +399,9 @@ def test_check_mode_writes_nothing_and_a_diff_shows_what_would_be(play, record, 
 
 
 def test_no_sidecar_is_written_where_nothing_is_to_be_cured(play, record, tmp_path):
-    played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+    played = play(
+        check_listeners_snapshot_src=record(**FINE), check_listeners_remediation_dir=str(tmp_path / "sidecars")
+    )
     assert played.code == 0
     assert files(tmp_path) == {}
 
@@ -315,7 +416,11 @@ def test_sidecars_that_cannot_be_written_do_not_hide_the_verdict(play, record, t
 
 def test_a_relative_path_starts_where_ansible_playbook_was_called(play, record, tmp_path):
     record()
-    played = play(check_listeners_snapshot_src="record.json", check_listeners_snapshot_dest="again.json", check_listeners_remediation_dir="./sidecars")
+    played = play(
+        check_listeners_snapshot_src="record.json",
+        check_listeners_snapshot_dest="again.json",
+        check_listeners_remediation_dir="./sidecars",
+    )
     assert [finding["id"] for finding in played.result["findings"]] == [ID]
     assert (tmp_path / "again.json").exists()
     assert list((tmp_path / "sidecars").rglob("*.yaml"))
@@ -323,7 +428,13 @@ def test_a_relative_path_starts_where_ansible_playbook_was_called(play, record, 
 
 def test_a_relative_kubeconfig_starts_there_too(play, tmp_path):
     context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
-    config = {"apiVersion": "v1", "kind": "Config", "current-context": "c", "contexts": [context], "users": [{"name": "u", "user": {"token": "CANARY"}}]}
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [context],
+        "users": [{"name": "u", "user": {"token": "CANARY"}}],
+    }
     config["clusters"] = [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}]
     (tmp_path / "own.kubeconfig").write_text(json.dumps(config), encoding="utf-8")
     played = play(check_listeners_kubeconfig="own.kubeconfig")

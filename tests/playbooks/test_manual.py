@@ -23,8 +23,24 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers im
 from .conftest import environment, tool
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PAGES = sorted(page for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", "tests/**/README.md") for page in ROOT.glob(pattern))
-PROGRAM_FREE = ("cd", "export", "git", "pip", "sudo", "less", "zcat", "podman", "docker", "ansible-builder", "ansible-navigator")
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/**/*.md", "roles/*/README.md", "tests/**/README.md")
+    for page in ROOT.glob(pattern)
+)
+PROGRAM_FREE = (
+    "cd",
+    "export",
+    "git",
+    "pip",
+    "sudo",
+    "less",
+    "zcat",
+    "podman",
+    "docker",
+    "ansible-builder",
+    "ansible-navigator",
+)
 OURS = re.compile(r"(check|remediate|merge)_(listeners|reports)_\w+")
 
 
@@ -59,7 +75,11 @@ def commands() -> list[t.Any]:
             continue
         for number, line in enumerate(re.sub(r"\\\n\s*", " ", block.text).splitlines()):
             command = line.removeprefix("$ ") if block.language == "console" else line
-            if command.strip() and not command.startswith("#") and (block.language != "console" or line.startswith("$ ")):
+            if (
+                command.strip()
+                and not command.startswith("#")
+                and (block.language != "console" or line.startswith("$ "))
+            ):
                 found.append(pytest.param(command, id=f"{block.where}+{number} {command[:50]}"))
     return found
 
@@ -83,7 +103,9 @@ def known(names: t.Iterable[str], variables: set[str]) -> None:
 def test_the_readme_shows_what_its_command_prints_of_the_cluster_of_the_demo():
     """Played without a terminal; the path of the directory is another's."""
     readme = (ROOT / "README.md").read_text("utf-8")
-    command, shown = re.search(r"^\$ (ansible-playbook .*demo_before.*)\n\.\.\.\n(fatal: (?:.*\n)*?})\n", readme, re.MULTILINE).groups()
+    command, shown = re.search(
+        r"^\$ (ansible-playbook .*demo_before.*)\n\.\.\.\n(fatal: (?:.*\n)*?})\n", readme, re.MULTILINE
+    ).groups()
     with tempfile.TemporaryDirectory() as place:
         (pathlib.Path(place) / "playbooks").symlink_to(ROOT / "playbooks")
         played = run(pathlib.Path(place), *shlex.split(command), COLUMNS="", LINES="")
@@ -142,7 +164,10 @@ def stages() -> list[str]:
 
 
 def documented(name: str) -> bool:
-    return any((ROOT / place).exists() for place in (f"plugins/modules/{name}.py", f"roles/{name}", f"plugins/filter/{name}.yml"))
+    return any(
+        (ROOT / place).exists()
+        for place in (f"plugins/modules/{name}.py", f"roles/{name}", f"plugins/filter/{name}.yml")
+    )
 
 
 def playbook(words: list[str], variables: set[str]) -> None:
@@ -151,7 +176,9 @@ def playbook(words: list[str], variables: set[str]) -> None:
         if option in ("-e", "--extra-vars") and not value.startswith("@"):
             names += json.loads(value) if value.startswith("{") else [value.partition("=")[0]]
     known(names, variables)
-    ours = [word.removeprefix("meshops.istio_precheck.") for word in words if word.startswith("meshops.istio_precheck.")]
+    ours = [
+        word.removeprefix("meshops.istio_precheck.") for word in words if word.startswith("meshops.istio_precheck.")
+    ]
     for name in ours:
         assert (ROOT / "playbooks" / f"{name}.yml").exists(), f"there is no playbook {name}"
     assert ours or any(word.endswith(".yml") for word in words), words
@@ -176,10 +203,14 @@ def test_a_block_of_yaml_is_what_its_reader_takes_it_for(block, variables, tmp_p
             inventory(block.text, tmp_path)
         elif "version" in document and "dependencies" in document:
             assert set(document) <= {"version", "images", "dependencies", "additional_build_steps", "options"}
-        elif {"inputs", "injectors"} & set(document) or {"fields", "required", "env", "extra_vars", "file"} & set(document):
+        elif {"inputs", "injectors"} & set(document) or {"fields", "required", "env", "extra_vars", "file"} & set(
+            document
+        ):
             assert all(isinstance(part, (dict, list)) for part in document.values())
         else:
-            assert document and all(OURS.fullmatch(name) for name in document), f"{block.where} is none of what this test knows"
+            assert document and all(OURS.fullmatch(name) for name in document), (
+                f"{block.where} is none of what this test knows"
+            )
         if isinstance(document, dict):
             compile_waivers(document.get("check_listeners_waivers"))
     known((found.group() for found in OURS.finditer(block.text)), variables)
@@ -191,7 +222,11 @@ def sections() -> set[str]:
 
 def plays_or_tasks(document: list[dict[str, t.Any]], place: pathlib.Path) -> None:
     """Syntax-checked by Ansible itself; a file that is the reader's own is made up."""
-    plays = document if {"hosts", "import_playbook", "ansible.builtin.import_playbook"} & set(document[0]) else [{"hosts": "localhost", "tasks": document}]
+    plays = (
+        document
+        if {"hosts", "import_playbook", "ansible.builtin.import_playbook"} & set(document[0])
+        else [{"hosts": "localhost", "tasks": document}]
+    )
     for play in plays:
         theirs = play.get("ansible.builtin.import_playbook") or play.get("import_playbook") or ""
         if theirs.endswith(".yml"):
@@ -248,7 +283,9 @@ def test_the_manuals_index_and_its_page_for_docs_sites_list_every_page():
 
 def test_the_summary_of_many_clusters_is_of_the_hosts_of_the_inventory_above_it():
     page = [block for block in blocks() if block.page.name == "many-clusters.md"]
-    hosts = next(yaml.safe_load(block.text)["clusters"]["hosts"] for block in page if "ansible_connection: local" in block.text)
+    hosts = next(
+        yaml.safe_load(block.text)["clusters"]["hosts"] for block in page if "ansible_connection: local" in block.text
+    )
     *said, count = next(block.text for block in page if "clusters may be upgraded" in block.text).splitlines()
     assert [line.strip('"').split()[0] for line in said] == list(hosts)
     assert count.strip('"').startswith(f"{sum('Nothing stands' in line for line in said)} of {len(hosts)} clusters")

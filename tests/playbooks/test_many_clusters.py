@@ -14,13 +14,21 @@ import yaml
 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
 
-FORBIDDEN = 'pods "web" is forbidden: User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'
+FORBIDDEN = (
+    'pods "web" is forbidden: User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'
+)
 
 
 def serve(binds, exec_allowed=True):
-    lists = {"/api/v1/pods": [cluster.pod()], "/api/v1/services": [cluster.service()], "/api/v1/replicationcontrollers": []}
+    lists = {
+        "/api/v1/pods": [cluster.pod()],
+        "/api/v1/services": [cluster.service()],
+        "/api/v1/replicationcontrollers": [],
+    }
     istio = {f"/api/v1/namespaces/istio-system/{kind}": [] for kind in ("pods", "configmaps")}
-    read = fault_server.says(fault_server.out(f"LISTEN 0 4096 {binds} 0.0.0.0:*\n"), fault_server.status(fault_server.SUCCESS))
+    read = fault_server.says(
+        fault_server.out(f"LISTEN 0 4096 {binds} 0.0.0.0:*\n"), fault_server.status(fault_server.SUCCESS)
+    )
     refuse = fault_server.answers(fault_server.http(403, fault_server.refusal(403, "Forbidden", FORBIDDEN)))
     return fault_server.ApiServer({**lists, **istio}, read if exec_allowed else refuse)
 
@@ -65,13 +73,29 @@ def played(play, example_inventory, monkeypatch):
 def test_four_clusters_each_have_a_verdict_of_their_own_and_none_hides_another(played):
     found, servers = played
     assert found.code == 2
-    assert {host: facts["check_listeners_passed"] for host, facts in found.facts.items()} == {"east": True, "west": False, "south": False, "here": False}
-    assert found.verdict("east").startswith("Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read")
+    assert {host: facts["check_listeners_passed"] for host, facts in found.facts.items()} == {
+        "east": True,
+        "west": False,
+        "south": False,
+        "here": False,
+    }
+    assert found.verdict("east").startswith(
+        "Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read"
+    )
     assert found.verdict("west").startswith("shop: Deployment web\n") and "port 8080: unknown" in found.verdict("west")
-    assert "The check could not be made: no pod may be read: User" in found.verdict("south") and "Not checked, forbidden" in found.verdict("south")
+    assert "The check could not be made: no pod may be read: User" in found.verdict(
+        "south"
+    ) and "Not checked, forbidden" in found.verdict("south")
     assert "127.0.0.1:9 cannot be reached" in found.verdict("here")
-    sent = {host: {value for asked in server.requests for value in asked.all("Authorization")} for host, server in servers.items()}
-    assert sent == {"east": {"Bearer CANARY-kubeconfig"}, "west": {"Bearer CANARY-kubeconfig"}, "south": {"Bearer CANARY-token"}}
+    sent = {
+        host: {value for asked in server.requests for value in asked.all("Authorization")}
+        for host, server in servers.items()
+    }
+    assert sent == {
+        "east": {"Bearer CANARY-kubeconfig"},
+        "west": {"Bearer CANARY-kubeconfig"},
+        "south": {"Bearer CANARY-token"},
+    }
     assert "CANARY" not in found.output
 
     # the summary, once and before the verdicts
@@ -84,7 +108,12 @@ def test_four_clusters_each_have_a_verdict_of_their_own_and_none_hides_another(p
 
     # set_stats, by host
     stats = json.loads(found.output[found.output.index("RUN: {") + 5 :].splitlines()[0])["check_listeners"]
-    assert {host: entry["passed"] for host, entry in stats.items()} == {"east": True, "west": False, "south": False, "here": False}
+    assert {host: entry["passed"] for host, entry in stats.items()} == {
+        "east": True,
+        "west": False,
+        "south": False,
+        "here": False,
+    }
     assert stats["west"]["summary"]["findings"] == 1 and stats["here"]["summary"] == {}
     assert stats["west"]["verdict"].startswith("Do not upgrade yet: 1 unknown")
 
@@ -94,11 +123,33 @@ def test_awx_credentials_reach_the_cluster(play, monkeypatch, tmp_path, example)
     injector = example("many-clusters.md", "tower.filename")
     with serve("0.0.0.0:8080") as server:
         monkeypatch.setenv("AWX_JOB", "1")
-        for settings in ({"K8S_AUTH_HOST": server.url, "K8S_AUTH_API_KEY": "abc", "K8S_AUTH_VERIFY_SSL": "False"}, {next(iter(injector["env"])): "kubeconfig"}):
-            config = {"apiVersion": "v1", "kind": "Config", "current-context": "a", "clusters": [{"name": "a", "cluster": {"server": server.url}}]}
-            config |= {"users": [{"name": "a", "user": {"token": "abc"}}], "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]}
+        for settings in (
+            {"K8S_AUTH_HOST": server.url, "K8S_AUTH_API_KEY": "abc", "K8S_AUTH_VERIFY_SSL": "False"},
+            {next(iter(injector["env"])): "kubeconfig"},
+        ):
+            config = {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "a",
+                "clusters": [{"name": "a", "cluster": {"server": server.url}}],
+            }
+            config |= {
+                "users": [{"name": "a", "user": {"token": "abc"}}],
+                "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+            }
             (tmp_path / "kubeconfig").write_text(json.dumps(config), encoding="utf-8")
-            task = {"environment": {name: str(tmp_path / value) if value == "kubeconfig" else value for name, value in settings.items()}}
-            host = {"hosts": "all", "connection": "local", "gather_facts": False, "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}}
-            found = play(playbook=[{**host, **task, "roles": ["meshops.istio_precheck.check_listeners"]}], inventory={"one": {}})
+            task = {
+                "environment": {
+                    name: str(tmp_path / value) if value == "kubeconfig" else value for name, value in settings.items()
+                }
+            }
+            host = {
+                "hosts": "all",
+                "connection": "local",
+                "gather_facts": False,
+                "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+            }
+            found = play(
+                playbook=[{**host, **task, "roles": ["meshops.istio_precheck.check_listeners"]}], inventory={"one": {}}
+            )
             assert (found.code, found.facts["one"]["check_listeners_passed"]) == (0, True)

@@ -27,12 +27,19 @@ def slow():
         if int(connection.request().path.split("/")[6][-2:]) % 10 == 9:
             connection.send(fault_server.http(500, b"no", "Connection: close"))
         else:
-            fault_server.says(fault_server.out("LISTEN 0 4096 127.0.0.1:8080 0.0.0.0:*\n"), fault_server.status(fault_server.SUCCESS))(connection)
+            fault_server.says(
+                fault_server.out("LISTEN 0 4096 127.0.0.1:8080 0.0.0.0:*\n"), fault_server.status(fault_server.SUCCESS)
+            )(connection)
 
     lists = {"/api/v1/pods": pods, "/api/v1/services": [cluster.service()], "/api/v1/replicationcontrollers": []}
     istio = {f"/api/v1/namespaces/istio-system/{kind}": [] for kind in ("pods", "configmaps")}
     with fault_server.ApiServer({**lists, **istio}, behave) as server:
-        yield {"check_listeners_host": server.url, "check_listeners_api_key": "abc", "check_listeners_concurrency": 2, "check_listeners_exec_timeout": 3}
+        yield {
+            "check_listeners_host": server.url,
+            "check_listeners_api_key": "abc",
+            "check_listeners_concurrency": 2,
+            "check_listeners_exec_timeout": 3,
+        }
 
 
 def left_over(home):
@@ -45,7 +52,9 @@ def test_a_terminal_shows_one_line_that_grows_and_is_gone_at_the_end(play, slow,
     shown = [tuple(map(int, found)) for found in LINE.findall(played.terminal)]
     assert len(shown) > 2 and shown == sorted(shown) and shown[0][0] < shown[-1][0] <= PODS - 3
     assert all(read == found for read, found, _unread in shown)
-    assert "\n" not in played.terminal[played.terminal.index("\r\x1b[Klocalhost: ") : played.terminal.rindex("\r\x1b[K")]
+    assert (
+        "\n" not in played.terminal[played.terminal.index("\r\x1b[Klocalhost: ") : played.terminal.rindex("\r\x1b[K")]
+    )
     assert played.terminal.rindex("\r\x1b[K") > played.terminal.rindex("pods read")
     assert all(len(line) < 80 for line in played.terminal.split("\r\x1b[K"))
     assert not LINE.search(played.output)

@@ -34,7 +34,10 @@ NAME, ID = "precheck-deployment-web", "IST0143/shop/Deployment/web/8080"
 
 def kinds(version: str, **names: str) -> dict[str, t.Any]:
     verbs = ["get", "list", "create", "patch", "update", "delete"]
-    served = [{"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": verbs} for name, kind in names.items()]
+    served = [
+        {"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": verbs}
+        for name, kind in names.items()
+    ]
     return {"kind": "APIResourceList", "groupVersion": version, "resources": served}
 
 
@@ -61,8 +64,17 @@ class Mesh(ApiServer):
         version = {"groupVersion": f"{GROUP}/v1beta1", "version": "v1beta1"}
         super().__init__(
             {
-                "/apis": {"kind": "APIGroupList", "groups": [{"name": GROUP, "versions": [version], "preferredVersion": version}]},
-                "/api/v1": kinds("v1", pods="Pod", services="Service", configmaps="ConfigMap", replicationcontrollers="ReplicationController"),
+                "/apis": {
+                    "kind": "APIGroupList",
+                    "groups": [{"name": GROUP, "versions": [version], "preferredVersion": version}],
+                },
+                "/api/v1": kinds(
+                    "v1",
+                    pods="Pod",
+                    services="Service",
+                    configmaps="ConfigMap",
+                    replicationcontrollers="ReplicationController",
+                ),
                 f"/apis/{GROUP}/v1beta1": kinds(f"{GROUP}/v1beta1", sidecars="Sidecar"),
                 "/api/v1/pods": [cluster.pod()],
                 "/api/v1/services": [cluster.service()],
@@ -82,7 +94,11 @@ class Mesh(ApiServer):
 
     def _keep(self, thing: dict[str, t.Any]) -> dict[str, t.Any]:
         self._version += 1
-        meta = thing["metadata"] = {"uid": f"u-{self._version}", "creationTimestamp": "2026-11-23T12:00:00Z", **thing["metadata"]}
+        meta = thing["metadata"] = {
+            "uid": f"u-{self._version}",
+            "creationTimestamp": "2026-11-23T12:00:00Z",
+            **thing["metadata"],
+        }
         meta["resourceVersion"] = str(self._version)
         self.sidecars[meta["namespace"], meta["name"]] = thing
         return thing
@@ -93,20 +109,30 @@ class Mesh(ApiServer):
 
     def writes(self) -> list[str]:
         """What was asked for beside reading, dry runs left out."""
-        return [asked.line for asked in self.requests if f"/apis/{GROUP}" in asked.path and not asked.line.startswith("GET ") and "dryRun" not in asked.path]
+        return [
+            asked.line
+            for asked in self.requests
+            if f"/apis/{GROUP}" in asked.path and not asked.line.startswith("GET ") and "dryRun" not in asked.path
+        ]
 
     def _route(self, connection: Connection) -> None:
         asked = connection.request()
         self.lists[f"/apis/{GROUP}/v1beta1/sidecars"] = [dict(each) for each in self.sidecars.values()]
         found = re.match(rf"/apis/{GROUP}/v1beta1/namespaces/(\w+)/sidecars(?:/([^?]+))?", asked.path)
         if found:
-            code, body = self._sidecar(asked.line.split()[0], found[1], found[2], json.loads(asked.body or b"{}"), "dryRun" in asked.path)
-            connection.send(http(code, body if isinstance(body, bytes) else json.dumps(body).encode(), "Connection: close"))
+            code, body = self._sidecar(
+                asked.line.split()[0], found[1], found[2], json.loads(asked.body or b"{}"), "dryRun" in asked.path
+            )
+            connection.send(
+                http(code, body if isinstance(body, bytes) else json.dumps(body).encode(), "Connection: close")
+            )
         else:
             connection.request = lambda: asked  # type: ignore[method-assign]
             super()._route(connection)
 
-    def _sidecar(self, verb: str, namespace: str, name: str | None, body: dict[str, t.Any], dry: bool) -> tuple[int, t.Any]:
+    def _sidecar(
+        self, verb: str, namespace: str, name: str | None, body: dict[str, t.Any], dry: bool
+    ) -> tuple[int, t.Any]:
         name = name or body["metadata"]["name"]
         there = self.sidecars.get((namespace, name))
         if self.meanwhile and there is None and verb == "GET" and name == self.meanwhile["metadata"]["name"]:
@@ -116,7 +142,11 @@ class Mesh(ApiServer):
         if verb != "POST" and there is None:
             return 404, refusal(404, "NotFound", f"no Sidecar {name}")
         wanted = body.get("preconditions") or body.get("metadata") or {}
-        if there and (verb == "POST" or wanted.get("resourceVersion", there["metadata"]["resourceVersion"]) != there["metadata"]["resourceVersion"]):
+        if there and (
+            verb == "POST"
+            or wanted.get("resourceVersion", there["metadata"]["resourceVersion"])
+            != there["metadata"]["resourceVersion"]
+        ):
             return 409, refusal(409, "Conflict", "the object has been modified")
         if verb == "GET":
             return 200, there
@@ -126,7 +156,11 @@ class Mesh(ApiServer):
             answer: t.Any = json.loads(refusal(200, "", ""))
         else:
             managed = {field: there["metadata"][field] for field in ("uid", "creationTimestamp")} if there else {}
-            answer = merged(copy.deepcopy(there), body) if verb == "PATCH" else {**body, "metadata": {**body["metadata"], **managed}}
+            answer = (
+                merged(copy.deepcopy(there), body)
+                if verb == "PATCH"
+                else {**body, "metadata": {**body["metadata"], **managed}}
+            )
             self._keep(answer)
         if dry:
             self.sidecars = kept
@@ -158,7 +192,11 @@ def reviewed(remediate, tmp_path):
     """Has the files written."""
 
     def write(server: Mesh) -> dict[str, str]:
-        played = remediate(server, playbook="meshops.istio_precheck.check_listeners", check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+        played = remediate(
+            server,
+            playbook="meshops.istio_precheck.check_listeners",
+            check_listeners_remediation_dir=str(tmp_path / "sidecars"),
+        )
         assert [finding["id"] for finding in played.result["findings"]] == [ID], played.output
         return {"remediate_listeners_dir": str(tmp_path / "sidecars")}
 
@@ -170,7 +208,9 @@ def refused(played, *reasons):
     assert [reason for reason in reasons if reason not in played.output] == []
 
 
-@pytest.mark.parametrize("before", [[], [{**EXISTING, "metadata": {**EXISTING["metadata"], **TEMPLATES}}]], ids=["create", "update"])
+@pytest.mark.parametrize(
+    "before", [[], [{**EXISTING, "metadata": {**EXISTING["metadata"], **TEMPLATES}}]], ids=["create", "update"]
+)
 def test_what_was_reviewed_is_applied_and_taken_back(remediate, reviewed, tmp_path, before):
     with Mesh(*before) as server:
         files = reviewed(server)
@@ -194,7 +234,10 @@ def test_what_was_reviewed_is_applied_and_taken_back(remediate, reviewed, tmp_pa
         assert undone.code == 0, undone.output
         assert server.specs == state
         for key, each in first.items():
-            assert {**server.sidecars[key]["metadata"], "resourceVersion": None} == {**each["metadata"], "resourceVersion": None}
+            assert {**server.sidecars[key]["metadata"], "resourceVersion": None} == {
+                **each["metadata"],
+                "resourceVersion": None,
+            }
         twice = remediate(server, remediate_listeners_undo=True)
         assert (twice.code, "changed=0" in twice.output) == (0, True), twice.output
 
@@ -206,10 +249,15 @@ def test_a_fresh_plan_is_applied_without_files_whatever_the_first_check_is_told_
 
 
 def test_what_an_earlier_check_said_is_not_gone_by_if_there_can_be_none_now(remediate):
-    roles = (("meshops.istio_precheck.check_listeners", {"check_listeners_fail_on": []}), (REMEDIATE, {"check_listeners_concurrency": "none"}))
+    roles = (
+        ("meshops.istio_precheck.check_listeners", {"check_listeners_fail_on": []}),
+        (REMEDIATE, {"check_listeners_concurrency": "none"}),
+    )
     tasks = [{"ansible.builtin.include_role": {"name": role}, "vars": told} for role, told in roles]
     with Mesh() as server:
-        played = remediate(server, playbook=[{"hosts": "localhost", "gather_facts": False, "connection": "local", "tasks": tasks}])
+        played = remediate(
+            server, playbook=[{"hosts": "localhost", "gather_facts": False, "connection": "local", "tasks": tasks}]
+        )
         refused(played, "Stop if the check could not be made", "check_listeners_concurrency")
         assert server.writes() == []
 
@@ -233,8 +281,13 @@ def test_a_file_that_is_not_true_any_more_is_refused_before_anything_is_written(
 def test_a_waived_file_is_refused_with_that_reason(remediate, reviewed):
     with Mesh() as server:
         files = reviewed(server)
-        played = remediate(server, **files, check_listeners_waivers=[{"match": "port == `8080`", "reason": "moves in May"}])
-        refused(played, f"Sidecar shop/{NAME}: {ID} is waived today (moves in May), so no Sidecar is planned for it. Plan again.")
+        played = remediate(
+            server, **files, check_listeners_waivers=[{"match": "port == `8080`", "reason": "moves in May"}]
+        )
+        refused(
+            played,
+            f"Sidecar shop/{NAME}: {ID} is waived today (moves in May), so no Sidecar is planned for it. Plan again.",
+        )
         assert server.writes() == []
 
 
@@ -261,7 +314,9 @@ def test_a_file_that_is_no_record_is_named_and_kept(remediate, tmp_path, text):
 
 def test_a_failure_in_the_middle_leaves_a_record_that_undoes_the_rest(remediate):
     with Mesh() as server:
-        server.lists["/api/v1/pods"] += [cluster.pod("db-7d4b9-a", app="db", owner=("ReplicaSet", "db-7d4b9"), ips=("10.0.0.6",))]
+        server.lists["/api/v1/pods"] += [
+            cluster.pod("db-7d4b9-a", app="db", owner=("ReplicaSet", "db-7d4b9"), ips=("10.0.0.6",))
+        ]
         server.lists["/api/v1/services"] += [cluster.service("db", selector={"app": "db"})]
         server.broken = {NAME}
         refused(remediate(server), "etcd is on fire")
@@ -272,8 +327,16 @@ def test_a_failure_in_the_middle_leaves_a_record_that_undoes_the_rest(remediate)
 
 def test_one_that_someone_makes_meanwhile_is_left_alone(remediate):
     with Mesh() as server:
-        server.meanwhile = {**copy.deepcopy(EXISTING), "kind": "Sidecar", "metadata": {"name": NAME, "namespace": "shop"}}
-        refused(remediate(server), "Nothing was applied.", f"Sidecar shop/{NAME}: it was created since it was looked for. Plan again.")
+        server.meanwhile = {
+            **copy.deepcopy(EXISTING),
+            "kind": "Sidecar",
+            "metadata": {"name": NAME, "namespace": "shop"},
+        }
+        refused(
+            remediate(server),
+            "Nothing was applied.",
+            f"Sidecar shop/{NAME}: it was created since it was looked for. Plan again.",
+        )
         assert (server.writes(), server.specs) == ([], {f"shop/{NAME}": EXISTING["spec"]})
 
 

@@ -15,7 +15,14 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports im
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 ALL = ["html", "markdown", "json", "junit", "sarif", "istio-json"]
-FILES = {"localhost.html", "localhost.md", "localhost.json", "localhost.junit.xml", "localhost.sarif", "localhost.istio.json"}
+FILES = {
+    "localhost.html",
+    "localhost.md",
+    "localhost.json",
+    "localhost.junit.xml",
+    "localhost.sarif",
+    "localhost.istio.json",
+}
 FINE = {"binds": ("0.0.0.0:8080",)}
 MERGE = "meshops.istio_precheck.merge_reports"
 
@@ -30,7 +37,11 @@ def texts(place):
 
 def test_every_format_is_written_before_the_verdict_once_and_then_stands(play, record, tmp_path):
     place = tmp_path / "some" / "reports"
-    variables = {"check_listeners_snapshot_src": record(), "check_listeners_report_dir": str(place), "check_listeners_report_formats": [*ALL, "html"]}
+    variables = {
+        "check_listeners_snapshot_src": record(),
+        "check_listeners_report_dir": str(place),
+        "check_listeners_report_formats": [*ALL, "html"],
+    }
     first = play(**variables)
     assert (first.code, first.passed) == (2, False)
     assert first.verdict().splitlines()[-1].startswith("Do not upgrade yet")
@@ -39,16 +50,22 @@ def test_every_format_is_written_before_the_verdict_once_and_then_stands(play, r
     assert {stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()} == {0o644}
     saved = json.loads(written["localhost.json"])
     assert saved["findings"] == first.result["findings"]
-    assert saved["metadata"]["takenAt"] == "2026-11-23T00:00:00Z"  # when the cluster was seen, not when its record was read
+    assert (
+        saved["metadata"]["takenAt"] == "2026-11-23T00:00:00Z"
+    )  # when the cluster was seen, not when its record was read
     assert saved["metadata"]["passed"] is False
-    assert written["localhost.json"].startswith('{\n  "apiVersion"')  # as it was made, whatever ansible-core does to text that looks like JSON
+    assert written["localhost.json"].startswith(
+        '{\n  "apiVersion"'
+    )  # as it was made, whatever ansible-core does to text that looks like JSON
     second = play(**variables)
     assert changed(second) == 0
     assert texts(place) == written
 
 
 def test_a_cluster_that_passes_has_a_report_too_and_by_default_for_people_and_for_merging(play, record, tmp_path):
-    played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_report_dir="reports")  # relative to where one is
+    played = play(
+        check_listeners_snapshot_src=record(**FINE), check_listeners_report_dir="reports"
+    )  # relative to where one is
     assert played.code == 0
     assert set(texts(tmp_path / "reports")) == {"localhost.html", "localhost.json"}
     assert json.loads((tmp_path / "reports" / "localhost.json").read_text("utf-8"))["metadata"]["passed"] is True
@@ -89,7 +106,11 @@ def test_reports_that_cannot_be_written_fail_the_play_and_do_not_hide_the_verdic
 
 def test_sidecars_that_could_not_be_written_are_a_problem_in_the_report(play, record, tmp_path):
     (tmp_path / "taken").write_text("a file", encoding="utf-8")
-    play(check_listeners_snapshot_src=record(), check_listeners_remediation_dir=str(tmp_path / "taken"), check_listeners_report_dir=str(tmp_path / "reports"))
+    play(
+        check_listeners_snapshot_src=record(),
+        check_listeners_remediation_dir=str(tmp_path / "taken"),
+        check_listeners_report_dir=str(tmp_path / "reports"),
+    )
     saved = json.loads((tmp_path / "reports" / "localhost.json").read_text("utf-8"))
     (problem,) = saved["metadata"]["problems"]
     assert problem.startswith("The Sidecars could not be written")
@@ -111,7 +132,11 @@ def test_templates_in_a_cluster_are_text_in_its_reports(play, tmp_path):
 
 
 def test_an_unknown_format_names_its_variable(play, record, tmp_path):
-    played = play(check_listeners_snapshot_src=record(), check_listeners_report_dir=str(tmp_path), check_listeners_report_formats=["pdf"])
+    played = play(
+        check_listeners_snapshot_src=record(),
+        check_listeners_report_dir=str(tmp_path),
+        check_listeners_report_formats=["pdf"],
+    )
     assert played.code == 2
     assert "check_listeners_report_formats" in played.output and "Traceback" not in played.output
 
@@ -124,13 +149,23 @@ def test_many_clusters_have_files_that_stand_alone_and_one_page_is_made_of_them(
         "../west": {"check_listeners_snapshot_src": record("west")},
     }
     assert play(inventory=hosts, check_listeners_report_dir=str(place)).code == 2
-    assert set(texts(place)) == {f"{name}.{suffix}" for name in ("east", "lost", "%2E.%2Fwest") for suffix in ("html", "json")}
+    assert set(texts(place)) == {
+        f"{name}.{suffix}" for name in ("east", "lost", "%2E.%2Fwest") for suffix in ("html", "json")
+    }
     merged = play(playbook=MERGE, merge_reports_dir=str(place))
     assert merged.code == 0, merged.output
     for name in ("index.html", "index.md"):
         text = (place / name).read_text("utf-8")
         assert "1 of 3 clusters" in text
-        for said in ("east", "lost", "../west", "Do not upgrade yet", "Nothing stands in the way", "The check could not be made", "/no/such.json"):
+        for said in (
+            "east",
+            "lost",
+            "../west",
+            "Do not upgrade yet",
+            "Nothing stands in the way",
+            "The check could not be made",
+            "/no/such.json",
+        ):
             assert said in text, (name, said)
         assert stat.S_IMODE((place / name).stat().st_mode) == 0o644
     assert changed(play(playbook=MERGE, merge_reports_dir=str(place))) == 0
@@ -138,19 +173,29 @@ def test_many_clusters_have_files_that_stand_alone_and_one_page_is_made_of_them(
 
 def test_two_reports_of_one_cluster_are_one_cluster(play, record, tmp_path):
     place = tmp_path / "reports"
-    play(check_listeners_snapshot_src=record(), check_listeners_report_dir=str(place), check_listeners_report_formats=["json"])
+    play(
+        check_listeners_snapshot_src=record(),
+        check_listeners_report_dir=str(place),
+        check_listeners_report_formats=["json"],
+    )
     (place / "copy.json").write_text((place / "localhost.json").read_text("utf-8"), "utf-8")
     played = play(playbook=MERGE, merge_reports_dir=str(place))
     assert played.code == 0
     assert "localhost.json: it is of the same cluster as copy.json, and no newer" in played.output
-    assert "0 of 1 cluster" in (place / "index.md").read_text("utf-8") and "localhost.json" in (place / "index.html").read_text("utf-8")
+    assert "0 of 1 cluster" in (place / "index.md").read_text("utf-8") and "localhost.json" in (
+        place / "index.html"
+    ).read_text("utf-8")
 
 
 def test_a_file_that_is_no_report_is_named_on_the_page_and_fails_the_play(play, record, tmp_path):
     place = tmp_path / "reports"
-    play(check_listeners_snapshot_src=record(), check_listeners_report_dir=str(place), check_listeners_report_formats=ALL)
+    play(
+        check_listeners_snapshot_src=record(), check_listeners_report_dir=str(place), check_listeners_report_formats=ALL
+    )
     (place / "cut.json").write_text((place / "localhost.json").read_text("utf-8")[:500], "utf-8")
-    played = play(playbook=MERGE, merge_reports_dir="reports", merge_reports_dest="page", merge_reports_formats=["html"])
+    played = play(
+        playbook=MERGE, merge_reports_dir="reports", merge_reports_dest="page", merge_reports_formats=["html"]
+    )
     assert played.code == 2
     assert "1 of the files in reports are no reports" in played.output and "cut.json: it is no JSON" in played.output
     assert "istio.json" not in played.output
@@ -165,7 +210,10 @@ def test_a_file_that_is_no_report_is_named_on_the_page_and_fails_the_play(play, 
         ({"merge_reports_dir": "/no/such"}, "merge_reports_dir: /no/such is no directory"),
         ({"merge_reports_dir": "."}, "holds no report"),
         ({"merge_reports_dir": ".", "merge_reports_formats": ["pdf"]}, "merge_reports_formats"),
-        ({"merge_reports_dir": "full", "merge_reports_dest": "/proc/none"}, "merge_reports_dest: /proc/none cannot be written to: "),
+        (
+            {"merge_reports_dir": "full", "merge_reports_dest": "/proc/none"},
+            "merge_reports_dest: /proc/none cannot be written to: ",
+        ),
     ],
     ids=["no directory", "a wrong one", "an empty one", "no format", "nowhere to write"],
 )
@@ -173,7 +221,9 @@ def test_merging_says_which_variable_is_wrong(play, tmp_path, variables, said):
     given = {name: str(tmp_path / "empty") if value == "." else value for name, value in variables.items()}
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "east.json").write_text(_formats.report_as(cluster.report(), "json", {"cluster": "east", "passed": False}), "utf-8")
+    (tmp_path / "full" / "east.json").write_text(
+        _formats.report_as(cluster.report(), "json", {"cluster": "east", "passed": False}), "utf-8"
+    )
     played = play(playbook=MERGE, **given)
     assert played.code == 2
     assert said in played.output and "Traceback" not in played.output

@@ -13,7 +13,11 @@ import pytest
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 FINE = {"binds": ("0.0.0.0:8080",)}
-TASK = {"name": "First task", "ansible.builtin.debug": {"msg": "REACHED {{ inventory_hostname }} {{ behind | default('') }}"}, "tags": ["upgrade"]}
+TASK = {
+    "name": "First task",
+    "ansible.builtin.debug": {"msg": "REACHED {{ inventory_hostname }} {{ behind | default('') }}"},
+    "tags": ["upgrade"],
+}
 
 
 @pytest.fixture()
@@ -22,7 +26,15 @@ def gated(play, tmp_path, example):
 
     def play_it(*arguments, holds="ansible.builtin.import_playbook: upgrade.yml", hosts="all:localhost", **more):
         for name in ("upgrade.yml", "install_revision.yml", "move_namespace.yml"):
-            first = [{"hosts": hosts, "gather_facts": False, "connection": "local", "vars": {"behind": name}, "tasks": [TASK]}]
+            first = [
+                {
+                    "hosts": hosts,
+                    "gather_facts": False,
+                    "connection": "local",
+                    "vars": {"behind": name},
+                    "tasks": [TASK],
+                }
+            ]
             (tmp_path / name).write_text(json.dumps(first), encoding="utf-8")
         (tmp_path / "upgrade_tasks.yml").write_text(json.dumps([TASK]), encoding="utf-8")
         return play(*arguments, playbook=example("upgrade-gate.md", holds), **more)
@@ -31,15 +43,23 @@ def gated(play, tmp_path, example):
 
 
 def reached(played):
-    return sorted(line.partition("REACHED ")[2].strip('" ') for line in played.output.splitlines() if '"msg": "REACHED ' in line)
+    return sorted(
+        line.partition("REACHED ")[2].strip('" ') for line in played.output.splitlines() if '"msg": "REACHED ' in line
+    )
 
 
 STOPPED = {
     "findings": {"check_listeners_snapshot": cluster.snapshot()},
     "a pod that was not read": {"check_listeners_snapshot": cluster.snapshot(tables=[])},
     "no cluster": {"check_listeners_snapshot_src": "/no/such.json"},
-    "a waiver that is none": {"check_listeners_snapshot": cluster.snapshot(**FINE), "check_listeners_waivers": [{"match": "a b", "reason": "x"}]},
-    "an option that is none": {"check_listeners_snapshot": cluster.snapshot(**FINE), "check_listeners_fail_on": ["breaks"]},
+    "a waiver that is none": {
+        "check_listeners_snapshot": cluster.snapshot(**FINE),
+        "check_listeners_waivers": [{"match": "a b", "reason": "x"}],
+    },
+    "an option that is none": {
+        "check_listeners_snapshot": cluster.snapshot(**FINE),
+        "check_listeners_fail_on": ["breaks"],
+    },
 }
 
 
@@ -54,7 +74,9 @@ def test_the_upgrade_is_reached_if_the_gate_passes(gated):
     assert (played.code, reached(played)) == (0, ["localhost upgrade.yml"])
 
 
-@pytest.mark.parametrize("arguments", [["--tags", "upgrade"], ["--check"], ["--skip-tags", "slow"], ["--limit", "localhost"]])
+@pytest.mark.parametrize(
+    "arguments", [["--tags", "upgrade"], ["--check"], ["--skip-tags", "slow"], ["--limit", "localhost"]]
+)
 def test_no_argument_leads_around_the_gate(gated, arguments):
     assert reached(gated(*arguments, check_listeners_snapshot=cluster.snapshot())) == []
 
@@ -65,7 +87,12 @@ def test_arguments_do_not_close_a_gate_that_is_open(gated):
 
 
 def test_tags_do_not_keep_the_gate_from_writing_its_sidecars(gated, tmp_path):
-    gated("--tags", "upgrade", check_listeners_snapshot=cluster.snapshot(), check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+    gated(
+        "--tags",
+        "upgrade",
+        check_listeners_snapshot=cluster.snapshot(),
+        check_listeners_remediation_dir=str(tmp_path / "sidecars"),
+    )
     assert [path.name for path in (tmp_path / "sidecars").rglob("*.yaml")] == ["precheck-deployment-web.yaml"]
 
 
@@ -93,7 +120,15 @@ def test_the_role_is_a_gate_in_a_play_of_ones_own(gated, record, tmp_path):
     (tmp_path / "clusters.json").write_text(json.dumps({"clusters": {"hosts": hosts}}), encoding="utf-8")
     played = gated("-i", str(tmp_path / "clusters.json"), "--tags", "upgrade", holds="import_tasks: upgrade_tasks.yml")
     assert (played.code, reached(played)) == (2, [])
-    played = gated("-i", str(tmp_path / "clusters.json"), "--tags", "upgrade", "--limit", "east", holds="import_tasks: upgrade_tasks.yml")
+    played = gated(
+        "-i",
+        str(tmp_path / "clusters.json"),
+        "--tags",
+        "upgrade",
+        "--limit",
+        "east",
+        holds="import_tasks: upgrade_tasks.yml",
+    )
     assert (played.code, reached(played)) == (0, ["east"])
 
 
@@ -107,10 +142,20 @@ def test_the_role_is_a_gate_in_a_play_of_ones_own(gated, record, tmp_path):
     ids=["before the move", "moved, and cut off", "another namespace alone has findings"],
 )
 def test_a_namespace_is_moved_to_the_new_revision_only_if_it_loses_no_port(gated, shop, steps):
-    pods = [cluster.pod(), cluster.pod("pay-1", "bank")] if shop is None else [cluster.pod(**shop), cluster.pod("pay-1", "bank")]
-    tables = [cluster.table(binds=["0.0.0.0:8080"] if shop is None else ["127.0.0.1:8080"]), cluster.table("pay-1", namespace="bank")]
+    pods = (
+        [cluster.pod(), cluster.pod("pay-1", "bank")]
+        if shop is None
+        else [cluster.pod(**shop), cluster.pod("pay-1", "bank")]
+    )
+    tables = [
+        cluster.table(binds=["0.0.0.0:8080"] if shop is None else ["127.0.0.1:8080"]),
+        cluster.table("pay-1", namespace="bank"),
+    ]
     snapshot = cluster.snapshot(
-        pods, [cluster.service(), cluster.service(namespace="bank")], istiods=[cluster.istiod("1.9.9"), cluster.istiod("1.24.0", "canary")], tables=tables
+        pods,
+        [cluster.service(), cluster.service(namespace="bank")],
+        istiods=[cluster.istiod("1.9.9"), cluster.istiod("1.24.0", "canary")],
+        tables=tables,
     )
     played = gated(holds="check_listeners_namespaces: [shop]", check_listeners_snapshot=snapshot)
     assert reached(played) == [f"localhost {step}" for step in steps]

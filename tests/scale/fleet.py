@@ -63,14 +63,24 @@ class Fleet:
 
     def findings(self, *namespaces: str) -> list[str]:
         """The ids of what the check is to find, in these namespaces or in all."""
-        wrong = [(self.namespace_of(number), service_name(number)) for number in range(self.services) if on_localhost(service_name(number))]
-        return sorted(f"IST0143/{namespace}/Deployment/{name}/{APP_PORT}" for namespace, name in wrong if namespace in (namespaces or self.namespaces))
+        wrong = [
+            (self.namespace_of(number), service_name(number))
+            for number in range(self.services)
+            if on_localhost(service_name(number))
+        ]
+        return sorted(
+            f"IST0143/{namespace}/Deployment/{name}/{APP_PORT}"
+            for namespace, name in wrong
+            if namespace in (namespaces or self.namespaces)
+        )
 
 
 def digest(kind: str, number: int, length: int) -> str:
     """Letters and digits as Kubernetes makes names of them, always the same for the same number."""
     letters = "bcdfghjklmnpqrstvwxz2456789"
-    return "".join(letters[byte % len(letters)] for byte in hashlib.sha256(f"{kind} {number}".encode()).digest()[:length])
+    return "".join(
+        letters[byte % len(letters)] for byte in hashlib.sha256(f"{kind} {number}".encode()).digest()[:length]
+    )
 
 
 def template_hash(service: int) -> str:
@@ -105,7 +115,13 @@ def container_id(pod: str, container: str) -> str:
 
 def seen_by_probe(word: str, pods: t.Iterable[Pod]) -> str:
     """What the script of a node probe prints on the node of these pods: for each of them Envoy, the program, and who holds which socket."""
-    cgroups, names, links, tables, sockets = [], [], ["lrwxrwxrwx 1 0 0 0 Mar  1 08:00 /proc/1/ns/net -> net:[4026531992]"], [], []
+    cgroups, names, links, tables, sockets = (
+        [],
+        [],
+        ["lrwxrwxrwx 1 0 0 0 Mar  1 08:00 /proc/1/ns/net -> net:[4026531992]"],
+        [],
+        [],
+    )
     for number, pod in enumerate(pods):
         network = 4026532200 + number
         rows: dict[str, list[str]] = {"tcp": [], "tcp6": []}
@@ -119,7 +135,11 @@ def seen_by_probe(word: str, pods: t.Iterable[Pod]) -> str:
                 if (port in (APP_PORT, METRICS_PORT)) == (container == pod.service):
                     inode = 100000 + 100 * number + row
                     family = "tcp6" if address == "*" else "tcp"
-                    local = "0" * 32 if address == "*" else "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
+                    local = (
+                        "0" * 32
+                        if address == "*"
+                        else "".join(f"{int(part):02X}" for part in reversed(address.split(".")))
+                    )
                     peer = f"{'0' * len(local)}:0000"
                     held = f"0A 00000000:00000000 00:00000000 00000000  1337        0 {inode} 1 0000000000000000 100 0 0 10 0"
                     rows[family].append(f"{len(rows[family]):4}: {local}:{port:04X} {peer} {held}")
@@ -128,7 +148,18 @@ def seen_by_probe(word: str, pods: t.Iterable[Pod]) -> str:
         wide = " " * 24
         tables += [f"{word} table {network}", head.format("", ""), *rows["tcp"], head.format(wide, wide), *rows["tcp6"]]
         tables += [f"           |-- {pod.ip}", "              /32 host LOCAL"]
-    parts = [[f"{word} pods"], cgroups, [f"{word} names"], names, [f"{word} networks"], links, tables, [f"{word} sockets"], sockets, [f"{word} end"]]
+    parts = [
+        [f"{word} pods"],
+        cgroups,
+        [f"{word} names"],
+        names,
+        [f"{word} networks"],
+        links,
+        tables,
+        [f"{word} sockets"],
+        sockets,
+        [f"{word} end"],
+    ]
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
@@ -153,7 +184,15 @@ def node(name: str, port: int) -> Object:
         "status": {
             "addresses": [{"type": "Hostname", "address": "localhost"}, {"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": STARTED, "lastTransitionTime": STARTED}],
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "KubeletReady",
+                    "lastHeartbeatTime": STARTED,
+                    "lastTransitionTime": STARTED,
+                }
+            ],
         },
     }
 
@@ -163,7 +202,12 @@ def service(name: str, place: str) -> Object:
         {"name": "http", "port": 80, "targetPort": APP_PORT, "protocol": "TCP"},
         {"name": "http-metrics", "port": 9404, "targetPort": "metrics", "protocol": "TCP"},
     ]
-    return {"apiVersion": "v1", "kind": "Service", "metadata": meta(name, place, labels={"app": name}), "spec": {"selector": {"app": name}, "ports": ports}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": meta(name, place, labels={"app": name}),
+        "spec": {"selector": {"app": name}, "ports": ports},
+    }
 
 
 def endpoint_slice(name: str, pods: t.Sequence[Pod]) -> Object:
@@ -171,9 +215,16 @@ def endpoint_slice(name: str, pods: t.Sequence[Pod]) -> Object:
     return {
         "apiVersion": "discovery.k8s.io/v1beta1",
         "kind": "EndpointSlice",
-        "metadata": meta(f"{name}-{digest('slice', int(name[-4:]), 5)}", pods[0].namespace, labels={"kubernetes.io/service-name": name}),
+        "metadata": meta(
+            f"{name}-{digest('slice', int(name[-4:]), 5)}",
+            pods[0].namespace,
+            labels={"kubernetes.io/service-name": name},
+        ),
         "addressType": "IPv4",
-        "ports": [{"name": "http", "port": APP_PORT, "protocol": "TCP"}, {"name": "http-metrics", "port": METRICS_PORT, "protocol": "TCP"}],
+        "ports": [
+            {"name": "http", "port": APP_PORT, "protocol": "TCP"},
+            {"name": "http-metrics", "port": METRICS_PORT, "protocol": "TCP"},
+        ],
         "endpoints": [
             {
                 "addresses": [pod.ip],
@@ -187,18 +238,40 @@ def endpoint_slice(name: str, pods: t.Sequence[Pod]) -> Object:
 
 
 def owner(kind: str, name: str, uid: str) -> list[Object]:
-    return [{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": True, "blockOwnerDeletion": True}]
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": kind,
+            "name": name,
+            "uid": uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+    ]
 
 
 def deployment(name: str, place: str) -> Object:
-    spec = {"replicas": REPLICAS, "selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}}, "spec": application(name)}}
-    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta(name, place, labels={"app": name}), "spec": spec}
+    spec = {
+        "replicas": REPLICAS,
+        "selector": {"matchLabels": {"app": name}},
+        "template": {"metadata": {"labels": {"app": name}}, "spec": application(name)},
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": meta(name, place, labels={"app": name}),
+        "spec": spec,
+    }
 
 
 def replica_set(name: str, place: str, uid: str) -> Object:
     """Of the Deployment that has this uid."""
     labels = {"app": name, "pod-template-hash": template_hash(int(name[-4:]))}
-    spec = {"replicas": REPLICAS, "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": application(name)}}
+    spec = {
+        "replicas": REPLICAS,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": application(name)},
+    }
     full = f"{name}-{labels['pod-template-hash']}"
     metadata = meta(full, place, labels=labels, ownerReferences=owner("Deployment", name, uid))
     return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": metadata, "spec": spec}
@@ -226,18 +299,34 @@ def proxy(name: str) -> Object:
         "CA_ADDR": "istiod.istio-system.svc:15012",
         "ISTIO_META_INTERCEPTION_MODE": "REDIRECT",
         "ISTIO_META_WORKLOAD_NAME": name,
-        "ISTIO_KUBE_APP_PROBERS": json.dumps({f"/app-health/{name}/readyz": {"httpGet": {"path": "/ready", "port": APP_PORT, "scheme": "HTTP"}}}),
+        "ISTIO_KUBE_APP_PROBERS": json.dumps(
+            {f"/app-health/{name}/readyz": {"httpGet": {"path": "/ready", "port": APP_PORT, "scheme": "HTTP"}}}
+        ),
     }
     environment = [{"name": key, "valueFrom": {"fieldRef": {"fieldPath": path}}} for key, path in fields.items()]
     mounts = {"istiod-ca-cert": "/var/run/secrets/istio", "istio-envoy": "/etc/istio/proxy"}
     return {
         "name": "istio-proxy",
         "image": f"docker.io/istio/proxyv2:{FROM}",
-        "args": ["proxy", "sidecar", "--domain", "$(POD_NAMESPACE).svc.cluster.local", "--serviceCluster", name, "--concurrency", "2"],
+        "args": [
+            "proxy",
+            "sidecar",
+            "--domain",
+            "$(POD_NAMESPACE).svc.cluster.local",
+            "--serviceCluster",
+            name,
+            "--concurrency",
+            "2",
+        ],
         "ports": [{"name": "http-envoy-prom", "containerPort": 15090}],
         "env": environment + [{"name": key, "value": value} for key, value in values.items()],
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}},
-        "readinessProbe": {"httpGet": {"path": "/healthz/ready", "port": 15021}, "initialDelaySeconds": 1, "periodSeconds": 2, "failureThreshold": 30},
+        "readinessProbe": {
+            "httpGet": {"path": "/healthz/ready", "port": 15021},
+            "initialDelaySeconds": 1,
+            "periodSeconds": 2,
+            "failureThreshold": 30,
+        },
         "securityContext": {"runAsUser": 1337, "runAsGroup": 1337},
         "volumeMounts": [{"name": volume, "mountPath": path} for volume, path in mounts.items()],
     }
@@ -246,8 +335,30 @@ def proxy(name: str) -> Object:
 INIT = {
     "name": "istio-init",
     "image": f"docker.io/istio/proxyv2:{FROM}",
-    "args": ["istio-iptables", "-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*", "-d", "15090,15021,15020"],
-    "securityContext": {"runAsUser": 0, "runAsGroup": 0, "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]}},
+    "args": [
+        "istio-iptables",
+        "-p",
+        "15001",
+        "-z",
+        "15006",
+        "-u",
+        "1337",
+        "-m",
+        "REDIRECT",
+        "-i",
+        "*",
+        "-x",
+        "",
+        "-b",
+        "*",
+        "-d",
+        "15090,15021,15020",
+    ],
+    "securityContext": {
+        "runAsUser": 0,
+        "runAsGroup": 0,
+        "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
+    },
 }
 
 VOLUMES = [
@@ -259,7 +370,13 @@ INJECTED = {
     "prometheus.io/port": "15020",
     "prometheus.io/scrape": "true",
     "sidecar.istio.io/status": json.dumps(
-        {"version": "5f7", "initContainers": [INIT["name"]], "containers": ["istio-proxy"], "volumes": [v["name"] for v in VOLUMES], "revision": "default"}
+        {
+            "version": "5f7",
+            "initContainers": [INIT["name"]],
+            "containers": ["istio-proxy"],
+            "volumes": [v["name"] for v in VOLUMES],
+            "revision": "default",
+        }
     ),
 }
 
@@ -267,7 +384,11 @@ INJECTED = {
 def pod_object(pod: Pod, replica_set_uid: str | None = None) -> Object:
     """A pod as the injector and the ReplicaSet's controller leave it; without a uid one that nobody owns."""
     spec = application(pod.service)
-    mesh = {"security.istio.io/tlsMode": "istio", "service.istio.io/canonical-name": pod.service, "service.istio.io/canonical-revision": "latest"}
+    mesh = {
+        "security.istio.io/tlsMode": "istio",
+        "service.istio.io/canonical-name": pod.service,
+        "service.istio.io/canonical-revision": "latest",
+    }
     metadata = meta(pod.name, pod.namespace, labels={"app": pod.service, **mesh}, annotations=INJECTED)
     if replica_set_uid:
         name, _dash, _suffix = pod.name.rpartition("-")
@@ -280,12 +401,20 @@ def pod_object(pod: Pod, replica_set_uid: str | None = None) -> Object:
 
 def marks(pod: Pod) -> list[str]:
     """What tells a pod from another one of its ReplicaSet, apart from its uid; each as long as that of any other."""
-    return [pod.name, pod.ip, pod.node, *(container_id(pod.name, container) for container in (pod.service, "istio-proxy"))]
+    return [
+        pod.name,
+        pod.ip,
+        pod.node,
+        *(container_id(pod.name, container) for container in (pod.service, "istio-proxy")),
+    ]
 
 
 def running(pod: Pod, containers: t.Sequence[Object]) -> Object:
     """The status that a kubelet gives a pod whose containers are up."""
-    conditions = [{"type": kind, "status": "True", "lastTransitionTime": STARTED} for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")]
+    conditions = [
+        {"type": kind, "status": "True", "lastTransitionTime": STARTED}
+        for kind in ("Initialized", "Ready", "ContainersReady", "PodScheduled")
+    ]
     statuses = [
         {
             "name": container["name"],
@@ -300,7 +429,14 @@ def running(pod: Pod, containers: t.Sequence[Object]) -> Object:
         for container in containers
     ]
     addresses = {"hostIP": "127.0.0.1", "podIP": pod.ip, "podIPs": [{"ip": pod.ip}]}
-    return {"phase": "Running", "startTime": STARTED, "qosClass": "Burstable", **addresses, "conditions": conditions, "containerStatuses": statuses}
+    return {
+        "phase": "Running",
+        "startTime": STARTED,
+        "qosClass": "Burstable",
+        **addresses,
+        "conditions": conditions,
+        "containerStatuses": statuses,
+    }
 
 
 ISTIOD = Pod("istio-system", "istiod-7d5b9c4f6-x2k8p", "istiod", "node-000", "10.99.0.1")
@@ -309,8 +445,22 @@ ISTIOD = Pod("istio-system", "istiod-7d5b9c4f6-x2k8p", "istiod", "node-000", "10
 def istiod() -> tuple[Object, Object]:
     """What tells the Istio that is installed: its pod, and its mesh configuration."""
     labels = {"app": "istiod", "istio": "pilot", "istio.io/rev": "default"}
-    container = {"name": "discovery", "image": f"docker.io/istio/pilot:{FROM}", "env": [{"name": "REVISION", "value": "default"}]}
+    container = {
+        "name": "discovery",
+        "image": f"docker.io/istio/pilot:{FROM}",
+        "env": [{"name": "REVISION", "value": "default"}],
+    }
     spec = {"nodeName": ISTIOD.node, "containers": [container]}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta(ISTIOD.name, ISTIOD.namespace, labels=labels), "spec": spec}
-    mesh = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta("istio", ISTIOD.namespace), "data": {"mesh": "rootNamespace: istio-system\n"}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": meta(ISTIOD.name, ISTIOD.namespace, labels=labels),
+        "spec": spec,
+    }
+    mesh = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": meta("istio", ISTIOD.namespace),
+        "data": {"mesh": "rootNamespace: istio-system\n"},
+    }
     return pod, mesh

@@ -34,7 +34,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 TREE = next(path for path in (pathlib.Path(sys.prefix) / "tree", HERE.parents[1] / ".venv" / "tree") if path.is_dir())
 sys.path[:0] = [str(HERE.parent / "cluster"), str(HERE.parent / "live")]
 
-if not os.environ.get("ISTIO_PRECHECK_STATE", "").endswith("-scale"):  # a cluster of its own, beside the one that may be up
+if not os.environ.get("ISTIO_PRECHECK_STATE", "").endswith(
+    "-scale"
+):  # a cluster of its own, beside the one that may be up
     os.environ["ISTIO_PRECHECK_STATE"] = f"{os.environ.get('ISTIO_PRECHECK_STATE') or '/run/istio-precheck'}-scale"
 
 import fleet as fleets  # noqa: E402  pylint: disable=wrong-import-position
@@ -78,7 +80,9 @@ class LargeCluster:
         )
 
     def request(self, method: str, path: str, body: Object | None = None, kind: str = "application/json") -> Object:
-        answer = self._pool.request(method, path, body=json.dumps(body) if body else None, headers={"Content-Type": kind})
+        answer = self._pool.request(
+            method, path, body=json.dumps(body) if body else None, headers={"Content-Type": kind}
+        )
         if answer.status >= 300:
             raise AssertionError(f"{method} {path}: {answer.status} {answer.data[:300].decode()}")
         return json.loads(answer.data)
@@ -110,7 +114,9 @@ class LargeCluster:
         self._etcd("txn", {"success": puts})
 
     def _etcd(self, what: str, body: Object) -> Object:
-        answer = self._plain.request("POST", f"http://127.0.0.1:{control_plane.ports()['etcd']}/v3/kv/{what}", body=json.dumps(body))
+        answer = self._plain.request(
+            "POST", f"http://127.0.0.1:{control_plane.ports()['etcd']}/v3/kv/{what}", body=json.dumps(body)
+        )
         if answer.status != 200:
             raise AssertionError(f"etcd: {answer.status} {answer.data[:300].decode()}")
         return json.loads(answer.data)
@@ -151,9 +157,18 @@ class LargeCluster:
         port = ports["kubelet"]
         processes.stop("kubelets")
         paths = os.pathsep.join((str(HERE), str(TREE)))
-        options = {"pki": pki.PKI, "apiserver": ports["apiserver"], "port": port, "pods": self.fleet.size, "delay": delay, "start-delay": start_delay}
+        options = {
+            "pki": pki.PKI,
+            "apiserver": ports["apiserver"],
+            "port": port,
+            "pods": self.fleet.size,
+            "delay": delay,
+            "start-delay": start_delay,
+        }
         given = [f"--{name}={value}" for name, value in options.items()]
-        processes.start("kubelets", ["env", f"PYTHONPATH={paths}", sys.executable, str(HERE / "stub_kubelet.py"), *given])
+        processes.start(
+            "kubelets", ["env", f"PYTHONPATH={paths}", sys.executable, str(HERE / "stub_kubelet.py"), *given]
+        )
 
         def listens() -> bool:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
@@ -186,7 +201,9 @@ def large_cluster(pods: int) -> t.Iterator[LargeCluster]:
             began = time.monotonic()
             cluster.populate()
             fleet = cluster.fleet
-            say(f"{fleet.size} pods in {fleet.services} Services on {len(fleet.nodes)} nodes are there ({time.monotonic() - began:.0f} s)")
+            say(
+                f"{fleet.size} pods in {fleet.services} Services on {len(fleet.nodes)} nodes are there ({time.monotonic() - began:.0f} s)"
+            )
             yield cluster
         finally:
             down()
@@ -221,14 +238,32 @@ def run_module(cluster: LargeCluster, canned: bool = False, timeout: float = 600
     """Run the module against the cluster. With `canned`, each exec is answered in the process itself, at once."""
     with tempfile.TemporaryDirectory(prefix="istio-precheck-scale-") as scratch:
         arguments, report = pathlib.Path(scratch, "arguments.json"), pathlib.Path(scratch, "report.json")
-        arguments.write_text(json.dumps({"kubeconfig": str(cluster.kubeconfig), "target_version": fleets.TO, **options}), "utf-8")
-        command = [sys.executable, str(HERE / "module_process.py"), str(arguments), str(report), *(["--canned"] if canned else [])]
-        done = subprocess.run(command, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False)
+        arguments.write_text(
+            json.dumps({"kubeconfig": str(cluster.kubeconfig), "target_version": fleets.TO, **options}), "utf-8"
+        )
+        command = [
+            sys.executable,
+            str(HERE / "module_process.py"),
+            str(arguments),
+            str(report),
+            *(["--canned"] if canned else []),
+        ]
+        done = subprocess.run(
+            command,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
         if not report.exists():
             raise AssertionError(done.stderr)
         return Ran(done.returncode, json.loads(done.stdout), done.stderr, **json.loads(report.read_text("utf-8")))
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "KUBECONFIG" and not name.startswith("K8S_AUTH_")}
+    kept = {
+        name: value for name, value in os.environ.items() if name != "KUBECONFIG" and not name.startswith("K8S_AUTH_")
+    }
     return {**kept, "PYTHONPATH": os.pathsep.join((str(HERE), str(TREE)))}

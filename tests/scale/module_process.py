@@ -45,7 +45,11 @@ class Meter:
         self.reading = time.monotonic() - began
 
     def report(self) -> dict[str, t.Any]:
-        seconds, cpu = (max(several) - min(others) for several, others in zip(zip(*self.ended), zip(*self.begun))) if self.ended else (0, 0)
+        seconds, cpu = (
+            (max(several) - min(others) for several, others in zip(zip(*self.ended), zip(*self.begun)))
+            if self.ended
+            else (0, 0)
+        )
         peak = re.search(r"VmHWM:\s*(\d+) kB", pathlib.Path("/proc/self/status").read_text("utf-8"))
         return {
             "seconds": time.monotonic() - STARTED,

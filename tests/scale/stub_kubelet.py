@@ -114,7 +114,9 @@ def start_probes(api: urllib3.HTTPSConnectionPool, delay: float) -> None:
         state = {"running": {"startedAt": fleet.STARTED}}
         container = {"name": "probe", "image": "", "imageID": "", "ready": True, "restartCount": 0, "state": state}
         body = json.dumps({"status": {"phase": "Running", "containerStatuses": [container]}})
-        api.request("PATCH", f"{path}/status", body=body, headers={"Content-Type": "application/strategic-merge-patch+json"})
+        api.request(
+            "PATCH", f"{path}/status", body=body, headers={"Content-Type": "application/strategic-merge-patch+json"}
+        )
 
     while True:
         watched = api.request("GET", f"/api/v1/pods?watch=1&labelSelector={quote(RUN_LABEL)}", preload_content=False)
@@ -140,7 +142,11 @@ def main() -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.pki / "server.crt", options.pki / "server.key")
     context.num_tickets = 0  # the API server resumes no session
-    admin = {"ca_certs": str(options.pki / "ca.crt"), "cert_file": str(options.pki / "admin.crt"), "key_file": str(options.pki / "admin.key")}
+    admin = {
+        "ca_certs": str(options.pki / "ca.crt"),
+        "cert_file": str(options.pki / "admin.crt"),
+        "key_file": str(options.pki / "admin.key"),
+    }
     api = urllib3.HTTPSConnectionPool("127.0.0.1", options.apiserver, maxsize=9, timeout=3600, **admin)
     threading.Thread(target=start_probes, args=(api, options.start_delay), daemon=True).start()
     with FaultServer(lambda connection: kubelet(connection, pods, options.delay), tls=context, port=options.port):

@@ -83,7 +83,9 @@ GARBAGE = random.Random(1).randbytes(2000)
 KUBELETS = {
     # slow, but good
     "slow": kubelet(after(TIMEOUT / 2), reason=None),
-    "in-pieces": kubelet(says(*(out(line) for line in TABLE.splitlines(keepends=True)), status(SUCCESS), CLOSED), reason=None),
+    "in-pieces": kubelet(
+        says(*(out(line) for line in TABLE.splitlines(keepends=True)), status(SUCCESS), CLOSED), reason=None
+    ),
     "busy-once": kubelet(answers(http(503, b"starting", "Retry-After: 0")), after(0), reason=None),
     "breaks-once": kubelet(says(out(TABLE), then="reset"), after(0), reason=None),
     # dead
@@ -97,7 +99,9 @@ KUBELETS = {
     "too-late": kubelet(after(TIMEOUT * 2), reason="timeout"),
     # liars
     "other-certificate": kubelet(prints(TABLE), reason="node_unreachable", tls="another"),
-    "no-tls": kubelet(lambda connection: connection.send(http(200, TABLE.encode())), reason="node_unreachable", tls="none"),
+    "no-tls": kubelet(
+        lambda connection: connection.send(http(200, TABLE.encode())), reason="node_unreachable", tls="none"
+    ),
     "no-upgrade": kubelet(answers(http(200, TABLE.encode())), reason="server_error"),
     "unauthorized": kubelet(answers(http(401, b"Unauthorized")), reason="forbidden"),
     "forgetful": kubelet(answers(http(404, b"pod not found")), reason="gone"),
@@ -127,7 +131,9 @@ def serving(one: Kubelet, context: ssl.SSLContext) -> t.Iterator[int]:
             taken.bind(("127.0.0.1", 0))
             yield taken.getsockname()[1]
         return
-    with FaultServer(*one.behaviours, tls={"the cluster's": context, "another": pki().context(), "none": None}[one.tls]) as server:
+    with FaultServer(
+        *one.behaviours, tls={"the cluster's": context, "another": pki().context(), "none": None}[one.tls]
+    ) as server:
         yield server.port
 
 

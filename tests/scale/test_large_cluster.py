@@ -14,7 +14,11 @@ def ids(ran):
 
 
 def test_every_pod_is_read_with_one_command(large, whole):
-    assert (whole.result["summary"]["pods_read"], whole.execs, whole.result["unchecked"]) == (large.fleet.size, large.fleet.size, [])
+    assert (whole.result["summary"]["pods_read"], whole.execs, whole.result["unchecked"]) == (
+        large.fleet.size,
+        large.fleet.size,
+        [],
+    )
 
 
 def test_exactly_the_workloads_that_listen_on_localhost_are_found(large, whole):

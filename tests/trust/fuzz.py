@@ -93,13 +93,20 @@ def snapshot_parts(data: bytes) -> None:
 
 def judged(snapshot: t.Any) -> None:
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _evaluate, _manifests, _targets, _verdict
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import (
+            _evaluate,
+            _manifests,
+            _targets,
+            _verdict,
+        )
 
     before = json.dumps(snapshot, sort_keys=True)
     for scope, version in (("mesh", None), ("all", "1.24")):
         options = _evaluate.Options(datetime.date(2026, 11, 23), _targets.Selection(scope=scope), version, ())
         report = _evaluate.evaluate(snapshot, options)
-        assert json.dumps(report, sort_keys=True, allow_nan=False) == json.dumps(_evaluate.evaluate(snapshot, options), sort_keys=True)
+        assert json.dumps(report, sort_keys=True, allow_nan=False) == json.dumps(
+            _evaluate.evaluate(snapshot, options), sort_keys=True
+        )
         assert all(line.isprintable() for line in _verdict.verdict(report, ["breaks_on_upgrade", "unchecked"]))
         with contextlib.suppress(_manifests.ManifestError):
             for file in _manifests.sidecar_files(report):
@@ -118,9 +125,13 @@ def live_objects(data: bytes) -> None:
     objects: dict[str, list[t.Any]] = {}
     for listing in _objects.SELECTED:
         items = given.get(listing.key)
-        if listing.kind in ("Pod", "Service", "Sidecar", "ServiceEntry", "EndpointSlice", "ReplicaSet") and isinstance(items, list):
+        if listing.kind in ("Pod", "Service", "Sidecar", "ServiceEntry", "EndpointSlice", "ReplicaSet") and isinstance(
+            items, list
+        ):
             try:
-                objects.setdefault(listing.key, []).extend(_objects.reduced(listing, item, listing.versions[0], trimmed) for item in items)
+                objects.setdefault(listing.key, []).extend(
+                    _objects.reduced(listing, item, listing.versions[0], trimmed) for item in items
+                )
             except _snapshot.SnapshotError as error:
                 assert str(error)
                 return
@@ -173,10 +184,71 @@ def task_results(data: bytes) -> None:
 
 
 VALUES: tuple[t.Any, ...] = (
-    *(None, True, False, 0, 1, -1, 8080, 15006, 65536, 1 << 70, 1.5, float("nan"), float("inf"), "", " ", "*", "8080", "http", "web", "{", "{}", "\x1b[2J"),
-    *("../../x", "a" * 300, "\u202e", "127.0.0.1", "::1", "::", "0.0.0.0", "127.0.0.1:8080", "unix:///x", "1.9.9", "docker.io/istio/proxyv2:1.24.0"),
-    *("DEFAULT", "NONE", "REDIRECT", "Running", "Pending", "TCP", "UDP", "HTTP", "[::1]:8080", "all", "8080,9090", "- 1", '{"a": {"httpGet": {"port": 1}}}'),
-    *([], {}, [None], [[]], [{}], {"": None}, {"labels": {}}, {"mode": "x"}, {"number": 8080}, {"port": {"number": 1}}, [1, "a", None]),
+    *(
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        8080,
+        15006,
+        65536,
+        1 << 70,
+        1.5,
+        float("nan"),
+        float("inf"),
+        "",
+        " ",
+        "*",
+        "8080",
+        "http",
+        "web",
+        "{",
+        "{}",
+        "\x1b[2J",
+    ),
+    *(
+        "../../x",
+        "a" * 300,
+        "\u202e",
+        "127.0.0.1",
+        "::1",
+        "::",
+        "0.0.0.0",
+        "127.0.0.1:8080",
+        "unix:///x",
+        "1.9.9",
+        "docker.io/istio/proxyv2:1.24.0",
+    ),
+    *(
+        "DEFAULT",
+        "NONE",
+        "REDIRECT",
+        "Running",
+        "Pending",
+        "TCP",
+        "UDP",
+        "HTTP",
+        "[::1]:8080",
+        "all",
+        "8080,9090",
+        "- 1",
+        '{"a": {"httpGet": {"port": 1}}}',
+    ),
+    *(
+        [],
+        {},
+        [None],
+        [[]],
+        [{}],
+        {"": None},
+        {"labels": {}},
+        {"mode": "x"},
+        {"number": 8080},
+        {"port": {"number": 1}},
+        [1, "a", None],
+    ),
 )
 
 TABLES = (
@@ -193,13 +265,25 @@ def _base() -> str:
 
     cluster = importlib.import_module(f"{UNIT}.cluster")
     made = cluster.snapshot(
-        pods=[cluster.pod(ports={"http": 8080}), cluster.pod(name="api-1", app="api", native=True, init=["istio-iptables", "-b", "*", "-d", "15020"])],
-        services=[cluster.service(), cluster.service(name="api", selector={"app": "api"}, ports=[cluster.port(target="http")])],
+        pods=[
+            cluster.pod(ports={"http": 8080}),
+            cluster.pod(name="api-1", app="api", native=True, init=["istio-iptables", "-b", "*", "-d", "15020"]),
+        ],
+        services=[
+            cluster.service(),
+            cluster.service(name="api", selector={"app": "api"}, ports=[cluster.port(target="http")]),
+        ],
         sidecars=[cluster.sidecar(ingress={8080: "127.0.0.1:8080"}, selector={"app": "web"})],
         serviceEntries=[cluster.service_entry()],
         endpointSlices=[cluster.endpoint_slice(pods=["web-7d4b9-a"])],
         istiods=[cluster.istiod(), cluster.istiod("1.24.0", "canary", localhost=True)],
-        controllers=[{"kind": "ReplicaSet", "metadata": cluster.meta("web-7d4b9"), "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}}}],
+        controllers=[
+            {
+                "kind": "ReplicaSet",
+                "metadata": cluster.meta("web-7d4b9"),
+                "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}},
+            }
+        ],
     )
     return json.dumps(made)
 
@@ -218,7 +302,9 @@ def mutated(data: bytes) -> t.Any:
             return document
         where, parent, step = document, None, None
         for _level in range(first % 12):
-            steps = list(where) if isinstance(where, dict) else list(range(len(where))) if isinstance(where, list) else []
+            steps = (
+                list(where) if isinstance(where, dict) else list(range(len(where))) if isinstance(where, list) else []
+            )
             if not steps:
                 break
             parent, step = where, steps[pick(len(steps))]
@@ -248,12 +334,39 @@ TARGETS: dict[str, t.Callable[[bytes], None]] = {
 }
 
 WORDS: dict[str, t.Sequence[str]] = {
-    "sockets": tuple("LISTEN;127.0.0.1:;[::1]:;*:; 0 128 ;%eth0;0100007F:;0A ;local_address;remote_address;tcp6;Local Address:Port".split(";")),
-    "snapshot_file": ('"apiVersion"', "precheck.meshops.io/v1", '"kind"', "ClusterSnapshot", '"pods"', '"socketTables"', '"unread"', "NaN", "1e999", "\\ud800"),
+    "sockets": tuple(
+        "LISTEN;127.0.0.1:;[::1]:;*:; 0 128 ;%eth0;0100007F:;0A ;local_address;remote_address;tcp6;Local Address:Port".split(
+            ";"
+        )
+    ),
+    "snapshot_file": (
+        '"apiVersion"',
+        "precheck.meshops.io/v1",
+        '"kind"',
+        "ClusterSnapshot",
+        '"pods"',
+        '"socketTables"',
+        '"unread"',
+        "NaN",
+        "1e999",
+        "\\ud800",
+    ),
     "snapshot_parts": ("\x01\x02\x03",),
     "live_objects": ("\x01\x02\x03",),
-    "probe": (*(f"{WORD} {name}\n" for name in ("pods", "names", "networks", "sockets", "table 1", "missing cat", "end")), "/proc/1/cgroup:", "socket:[1]"),
-    "task_results": ("HTTP response body: ", "b'", "-+-+- ", "Handshake status 403", "(403)\nReason: x", '{"message": "no"}', "Traceback"),
+    "probe": (
+        *(f"{WORD} {name}\n" for name in ("pods", "names", "networks", "sockets", "table 1", "missing cat", "end")),
+        "/proc/1/cgroup:",
+        "socket:[1]",
+    ),
+    "task_results": (
+        "HTTP response body: ",
+        "b'",
+        "-+-+- ",
+        "Handshake status 403",
+        "(403)\nReason: x",
+        '{"message": "no"}',
+        "Traceback",
+    ),
 }
 
 
@@ -267,7 +380,14 @@ def fuzz(target: str, seconds: int, scratch: pathlib.Path, kept: pathlib.Path) -
     words.write_text("# libFuzzer's dictionary\n" + "".join(f'"{word}"\n' for word in escaped), "ascii")
     for seed in (CORPUS / target).iterdir():
         run(seed.read_bytes())  # imports what it needs, instrumented, before a time limit counts
-    limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=3000", "-max_len=4096", f"-dict={words}", f"-artifact_prefix={scratch}/"]
+    limits = [
+        f"-max_total_time={seconds}",
+        "-timeout=10",
+        "-rss_limit_mb=3000",
+        "-max_len=4096",
+        f"-dict={words}",
+        f"-artifact_prefix={scratch}/",
+    ]
     atheris.Setup([sys.argv[0], *limits, "-print_final_stats=1", str(kept), str(CORPUS / target)], run)
     atheris.Fuzz()
 
@@ -288,16 +408,28 @@ def main() -> int:
         for target in options.targets or TARGETS:
             kept = (options.corpus or pathlib.Path(scratch)) / target
             kept.mkdir(parents=True, exist_ok=True)
-            command = [sys.executable, __file__, target, f"--seconds={options.seconds}", f"--scratch={scratch}", f"--corpus={kept}"]
+            command = [
+                sys.executable,
+                __file__,
+                target,
+                f"--seconds={options.seconds}",
+                f"--scratch={scratch}",
+                f"--corpus={kept}",
+            ]
             with open(pathlib.Path(scratch, f"{target}.log"), "wb") as log:
-                running[target] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+                running[target] = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                )
         for target, process in running.items():
             code = process.wait()
             log = pathlib.Path(scratch, f"{target}.log").read_text("utf-8", "replace")
             runs = re.search(r"number_of_executed_units: *(\d+)", log)
             if code or not runs:
                 print(log[-5000:])
-            print(f"{target}: {f'{runs[1]} runs' if runs else 'did not run'}, {'failed' if code else 'nothing broke'}", flush=True)
+            print(
+                f"{target}: {f'{runs[1]} runs' if runs else 'did not run'}, {'failed' if code else 'nothing broke'}",
+                flush=True,
+            )
             running[target] = code or not runs
     return int(any(running.values()))
 

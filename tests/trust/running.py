@@ -60,13 +60,23 @@ class Ended:
         return json.loads(self.stdout)
 
 
-def module(place: pathlib.Path, signals: t.Callable[[subprocess.Popen[str]], None] | None = None, patience: float = 200, **options: t.Any) -> Ended:
+def module(
+    place: pathlib.Path,
+    signals: t.Callable[[subprocess.Popen[str]], None] | None = None,
+    patience: float = 200,
+    **options: t.Any,
+) -> Ended:
     """Runs the module over these options; `place` is its home and its folder for temporary files."""
     return run([sys.executable, "-c", MODULE], place, json.dumps(options), signals, patience)
 
 
 def playbook(
-    place: pathlib.Path, *arguments: str, signals: t.Any = None, patience: float = 600, prefix: t.Sequence[str] = (), **variables: t.Any
+    place: pathlib.Path,
+    *arguments: str,
+    signals: t.Any = None,
+    patience: float = 600,
+    prefix: t.Sequence[str] = (),
+    **variables: t.Any,
 ) -> Ended:
     """Plays the gate with these variables; its facts are in `place`, see facts()."""
     place.mkdir(parents=True, exist_ok=True)
@@ -91,7 +101,9 @@ def run(command: t.Sequence[str], place: pathlib.Path, given: str, signals: t.An
         start_new_session=True,
     ) as process:  # fmt: skip
         watching = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(process.pid, temporary, watching, commands, exposed), daemon=True)
+        watcher = threading.Thread(
+            target=_watch, args=(process.pid, temporary, watching, commands, exposed), daemon=True
+        )
         watcher.start()
         if signals:
             threading.Thread(target=signals, args=(process,), daemon=True).start()
@@ -104,7 +116,11 @@ def run(command: t.Sequence[str], place: pathlib.Path, given: str, signals: t.An
             watcher.join()
     seconds = time.monotonic() - began
     strays = _strays(process.pid, temporary)
-    files = sorted(str(path.relative_to(place)) for path in temporary.rglob("*") if not path.name.startswith(CACHE) and path.is_file())
+    files = sorted(
+        str(path.relative_to(place))
+        for path in temporary.rglob("*")
+        if not path.name.startswith(CACHE) and path.is_file()
+    )
     return Ended(process.returncode, stdout, stderr, seconds, strays, files, commands, exposed)
 
 
@@ -140,7 +156,11 @@ def _processes() -> dict[int, tuple[int, int, str]]:
         with contextlib.suppress(OSError, ValueError, IndexError):
             fields = (folder / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
             if fields[0] != "Z":
-                found[int(folder.name)] = (int(fields[1]), int(fields[3]), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"))
+                found[int(folder.name)] = (
+                    int(fields[1]),
+                    int(fields[3]),
+                    (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"),
+                )
     return found
 
 
@@ -169,7 +189,11 @@ def environment(place: pathlib.Path) -> dict[str, str]:
     """The caller's, with no cluster in it, and a home of its own."""
     config = place / "ansible.cfg"
     config.touch()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBE", "K8S_AUTH_", "ANSIBLE_")) and "proxy" not in name.lower()}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("KUBE", "K8S_AUTH_", "ANSIBLE_")) and "proxy" not in name.lower()
+    }
     return {
         **kept,
         "HOME": str(place),

@@ -12,7 +12,15 @@ import ssl
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import SUCCESS, ApiServer, Behaviour, Connection, out, says, status
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+    SUCCESS,
+    ApiServer,
+    Behaviour,
+    Connection,
+    out,
+    says,
+    status,
+)
 
 FINE = "LISTEN 0 128 0.0.0.0:8080 0.0.0.0:*\n"
 READ = says(out(FINE), status(SUCCESS))
@@ -23,11 +31,19 @@ def pods(*names: str, **more: t.Any) -> list[dict[str, t.Any]]:
     return [cluster.pod(name=name, app=name, owner=("ReplicaSet", f"{name}-7d4b9"), **more) for name in names]
 
 
-KINDS = {"pods": "Pod", "services": "Service", "configmaps": "ConfigMap", "replicationcontrollers": "ReplicationController"}
+KINDS = {
+    "pods": "Pod",
+    "services": "Service",
+    "configmaps": "ConfigMap",
+    "replicationcontrollers": "ReplicationController",
+}
 
 
 def lists(found: t.Sequence[dict[str, t.Any]]) -> dict[str, t.Any]:
-    served = [{"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["get", "list"]} for name, kind in KINDS.items()]
+    served = [
+        {"name": name, "singularName": "", "namespaced": True, "kind": kind, "verbs": ["get", "list"]}
+        for name, kind in KINDS.items()
+    ]
     names = sorted({pod["metadata"]["labels"]["app"] for pod in found})
     return {
         "/api/v1": {"kind": "APIResourceList", "groupVersion": "v1", "resources": served},
@@ -45,7 +61,9 @@ class Cluster(ApiServer):
     Once there was a request that holds `until` in its path, every later connection meets `then`, before TLS.
     """
 
-    def __init__(self, *names: str, until: str | None = None, then: Behaviour | ssl.SSLContext | None = None, **options: t.Any) -> None:
+    def __init__(
+        self, *names: str, until: str | None = None, then: Behaviour | ssl.SSLContext | None = None, **options: t.Any
+    ) -> None:
         options.setdefault("execs", READ)
         options.setdefault("tls", fault_server.pki().context())
         super().__init__(lists(pods(*names)), **options)

@@ -45,7 +45,9 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
 )
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-FAIL_ON = yaml.safe_load((ROOT / "roles" / "check_listeners" / "defaults" / "main.yml").read_text("utf-8"))["check_listeners_fail_on"]
+FAIL_ON = yaml.safe_load((ROOT / "roles" / "check_listeners" / "defaults" / "main.yml").read_text("utf-8"))[
+    "check_listeners_fail_on"
+]
 
 EXEC_TIMEOUT = 4
 REQUEST_TIMEOUT = 60
@@ -97,7 +99,9 @@ def prints_forever(connection: Connection) -> None:
 
 
 def listed(items: list[t.Any], token: str = "") -> Behaviour:
-    return answers(http(200, json.dumps({"items": items, "metadata": {"continue": token}}).encode(), "Connection: close"))
+    return answers(
+        http(200, json.dumps({"items": items, "metadata": {"continue": token}}).encode(), "Connection: close")
+    )
 
 
 def slow_list(connection: Connection) -> None:
@@ -129,11 +133,17 @@ IN_A_POD: dict[str, tuple[t.Sequence[Behaviour], str | None]] = {
     # How it is cut up
     "frames coalesced in one TLS record": ([says(b"".join((out(FINE), status(SUCCESS), CLOSED)))], None),
     "frames split over many TLS records": ([says(*(bytes([byte]) for byte in out(FINE) + status(SUCCESS)))], None),
-    "UTF-8 split over frames": ([says(out("é".encode()[:1]), out("é".encode()[1:] + b"\n" + FINE.encode()), status(SUCCESS))], "suspect_table"),
+    "UTF-8 split over frames": (
+        [says(out("é".encode()[:1]), out("é".encode()[1:] + b"\n" + FINE.encode()), status(SUCCESS))],
+        "suspect_table",
+    ),
     "half a frame, then the end": ([says(out(FINE)[:9])], "connection"),
     "half a frame, then silence": ([says(out(FINE)[:9], then="hold")], "timeout"),
     "half a frame, then a reset": ([says(out(FINE)[:9], then="reset")], "connection"),
-    "megabytes of output": ([says(*(out(BIG[n : n + 60000]) for n in range(0, len(BIG), 60000)), status(SUCCESS))], None),
+    "megabytes of output": (
+        [says(*(out(BIG[n : n + 60000]) for n in range(0, len(BIG), 60000)), status(SUCCESS))],
+        None,
+    ),
     "binary garbage for frames": ([says(b"\xff" * 64)], "connection"),
     "binary garbage for a table": ([says(out(bytes(range(256)) * 20), status(SUCCESS))], "suspect_table"),
     "a missing status frame": ([says(out(FINE), CLOSED)], "connection"),
@@ -146,10 +156,16 @@ IN_A_POD: dict[str, tuple[t.Sequence[Behaviour], str | None]] = {
     "409": ([refuse(409, "conflict")], "server_error"),
     "410": ([refuse(410, "gone")], "server_error"),
     "429 with Retry-After, then well": ([refuse(429, "slow down", "TooManyRequests", "Retry-After: 1"), READ], None),
-    "429 with Retry-After of an hour": ([refuse(429, "slow down", "TooManyRequests", "Retry-After: 3600")], "server_error"),
+    "429 with Retry-After of an hour": (
+        [refuse(429, "slow down", "TooManyRequests", "Retry-After: 3600")],
+        "server_error",
+    ),
     **{f"{code} for ever": ([refuse(code, "no")], "server_error") for code in (500, 502, 503, 504)},
     **{f"{code}, then well": ([refuse(code, "no"), READ], None) for code in (500, 502, 503, 504)},
-    "kubelet unreachable": ([refuse(500, "error dialing backend: dial tcp 10.0.0.1:10250: i/o timeout")], "node_unreachable"),
+    "kubelet unreachable": (
+        [refuse(500, "error dialing backend: dial tcp 10.0.0.1:10250: i/o timeout")],
+        "node_unreachable",
+    ),
     "container restarting": ([refuse(500, 'container not found ("istio-proxy")')], "no_tool"),
     # Commands
     "an exec that never ends": ([says(out("LISTEN"), then="hold")], "timeout"),
@@ -184,23 +200,51 @@ OF_A_LIST: dict[str, tuple[str, t.Sequence[t.Any], str | None]] = {
     "404": (PODS, [refuse(404, "page not found")], "GET /api/v1/pods: page not found"),
     "409": (PODS, [refuse(409, "conflict")], "GET /api/v1/pods: conflict"),
     "410 on a continue token": (PODS, [None, refuse(410, "too old"), None], None),
-    "410 on every continue token": (PODS, [None, refuse(410, "too old"), None, refuse(410, "too old")], "GET /api/v1/pods: too old"),
+    "410 on every continue token": (
+        PODS,
+        [None, refuse(410, "too old"), None, refuse(410, "too old")],
+        "GET /api/v1/pods: too old",
+    ),
     "429 with Retry-After": (PODS, [refuse(429, "slow down", "TooManyRequests", "Retry-After: 1"), None], None),
     **{f"{code}, then well": (PODS, [refuse(code, "no"), None], None) for code in (500, 502, 503, 504)},
     "503 for ever": (PODS, [refuse(503, "not yet")], "GET /api/v1/pods: not yet"),
     "reset": (PODS, [resets_after_request], "GET /api/v1/pods: "),
-    "half an answer": (PODS, [answers(http(200, b'{"items": [', "Connection: close", length=500))], "GET /api/v1/pods: "),
+    "half an answer": (
+        PODS,
+        [answers(http(200, b'{"items": [', "Connection: close", length=500))],
+        "GET /api/v1/pods: ",
+    ),
     "binary garbage": (PODS, [answers(http(200, b"\xff\x00\xfe", "Connection: close"))], "GET /api/v1/pods: "),
     "silent": (PODS, [silent], "GET /api/v1/pods: "),
     "a redirection": (PODS, [leads_elsewhere], "GET /api/v1/pods: HTTP 302, a redirection to 127.0.0.1"),
-    "a redirection from the start": ("/", [leads_elsewhere], "no cluster to look at, from host: HTTP 302, a redirection to 127.0.0.1"),
+    "a redirection from the start": (
+        "/",
+        [leads_elsewhere],
+        "no cluster to look at, from host: HTTP 302, a redirection to 127.0.0.1",
+    ),
     "a page that leads to itself": (PODS, [listed([], token="on")], "GET /api/v1/pods: the list has no end"),
     "an object that is null": (PODS, [listed([None])], "GET /api/v1/pods: the answer is no list of objects"),
-    "an address that is none": (PODS, [listed([ZZZ])], "GET /api/v1/pods: Pod shop/web.status.podIP: wanted an IP address"),
-    "levels without end": (PODS, [answers(http(200, b'{"items": ' + b"[" * 200_000, "Connection: close"))], "GET /api/v1/pods: RecursionError"),
-    "a refusal of levels without end": (PODS, [answers(http(403, b"[" * 200_000, "Connection: close"))], "GET /api/v1/pods: 403 Said"),
+    "an address that is none": (
+        PODS,
+        [listed([ZZZ])],
+        "GET /api/v1/pods: Pod shop/web.status.podIP: wanted an IP address",
+    ),
+    "levels without end": (
+        PODS,
+        [answers(http(200, b'{"items": ' + b"[" * 200_000, "Connection: close"))],
+        "GET /api/v1/pods: RecursionError",
+    ),
+    "a refusal of levels without end": (
+        PODS,
+        [answers(http(403, b"[" * 200_000, "Connection: close"))],
+        "GET /api/v1/pods: 403 Said",
+    ),
     "byte by byte": (PODS, [slow_list], "GET /api/v1/pods: "),
-    "garbage from the start": ("/", [answers(http(200, b"<html>", "Connection: close"))], "no cluster to look at, from host: "),
+    "garbage from the start": (
+        "/",
+        [answers(http(200, b"<html>", "Connection: close"))],
+        "no cluster to look at, from host: ",
+    ),
     "401 from the start": ("/", [refuse(401, "Unauthorized")], "no cluster to look at, from host: Unauthorized"),
     "silent from the start": ("/", [silent], "no cluster to look at, from host: "),
 }
@@ -218,7 +262,9 @@ def clean(ended: running.Ended, deadline: float) -> list[str]:
     return found
 
 
-def check(ended: running.Ended, record: pathlib.Path, unread: dict[str, str | None | tuple[str, ...]], deadline: float) -> list[str]:
+def check(
+    ended: running.Ended, record: pathlib.Path, unread: dict[str, str | None | tuple[str, ...]], deadline: float
+) -> list[str]:
     """What is wrong with a run that was to end well, with these pods unread, each for its reason."""
     found = clean(ended, deadline)
     if ended.code or not record.exists():
@@ -229,7 +275,11 @@ def check(ended: running.Ended, record: pathlib.Path, unread: dict[str, str | No
     wanted = {name: reason for name, reason in unread.items() if reason}
     read = {table["pod"] for table in snapshot["socketTables"]}
     for name, reason in wanted.items():
-        if name not in said or said[name][0] not in (reason if isinstance(reason, tuple) else (reason,)) or not said[name][1]:
+        if (
+            name not in said
+            or said[name][0] not in (reason if isinstance(reason, tuple) else (reason,))
+            or not said[name][1]
+        ):
             found.append(f"{name} is {said.get(name)}, not {reason}")
     if set(said) != set(wanted):
         found.append(f"unchecked are {sorted(said)}, not {sorted(wanted)}")
@@ -259,7 +309,9 @@ def test_a_fault_in_one_pod_is_that_pods_reason_and_costs_no_other(tmp_path):
         behaviours, reason = IN_A_POD[fault]
         place = tmp_path / fault.replace(" ", "-")
         with Cluster(LOCAL, "bad", "fine", faults={**ON_LOCALHOST, "/pods/bad/exec": behaviours}) as server:
-            ended = running.module(place, **auth(server), exec_timeout=EXEC_TIMEOUT, snapshot_dest=str(place / "record.json"))
+            ended = running.module(
+                place, **auth(server), exec_timeout=EXEC_TIMEOUT, snapshot_dest=str(place / "record.json")
+            )
         return check(ended, place / "record.json", {"bad": reason}, EXEC_TIMEOUT)
 
     in_parallel(IN_A_POD, one)
@@ -272,12 +324,20 @@ def test_an_api_server_that_fails_in_the_middle_leaves_what_was_read(tmp_path):
         then, reason = IN_THE_MIDDLE[fault]
         then = pki.context(getattr(pki, then)) if isinstance(then, str) else then
         place = tmp_path / fault.replace(" ", "-")
-        with Cluster(LOCAL, "b-late", "c-late", until=f"/pods/{LOCAL}/exec", then=then or resets, faults=ON_LOCALHOST) as server:
+        with Cluster(
+            LOCAL, "b-late", "c-late", until=f"/pods/{LOCAL}/exec", then=then or resets, faults=ON_LOCALHOST
+        ) as server:
             if then is None:
                 route = server._route
                 server._route = lambda connection: (route(connection), server.paths("/exec") and server.refuse())
                 server.behaviours = [server._route]
-            ended = running.module(place, **auth(server), exec_timeout=EXEC_TIMEOUT, concurrency=1, snapshot_dest=str(place / "record.json"))
+            ended = running.module(
+                place,
+                **auth(server),
+                exec_timeout=EXEC_TIMEOUT,
+                concurrency=1,
+                snapshot_dest=str(place / "record.json"),
+            )
         return check(ended, place / "record.json", {"b-late": reason, "c-late": reason}, 2 * EXEC_TIMEOUT)
 
     in_parallel(IN_THE_MIDDLE, one)
@@ -295,7 +355,12 @@ def test_a_fault_of_a_list_passes_or_is_one_message_and_the_gate_does_not_pass(t
             return check(ended, record, {}, REQUEST_TIMEOUT)
         found = clean(ended, REQUEST_TIMEOUT)
         result = ended.result
-        if ended.code != 1 or not result.get("failed") or not result["msg"].startswith(message) or "\n" in result["msg"]:
+        if (
+            ended.code != 1
+            or not result.get("failed")
+            or not result["msg"].startswith(message)
+            or "\n" in result["msg"]
+        ):
             found.append(f"it said {result.get('msg')!r}, not {message!r}")
         if record.exists():
             found.append("it wrote a record of what it did not see")
@@ -320,7 +385,11 @@ def test_a_server_that_cannot_be_trusted_or_reached_is_one_message(tmp_path):
             ended = running.module(tmp_path / fault.replace(" ", "-"), **auth(server))
         found = clean(ended, REQUEST_TIMEOUT)
         text = ended.result.get("msg", "")
-        if ended.code != 1 or not any(part in text for part in message.split("|")) or server.url.split("//")[1] not in text:
+        if (
+            ended.code != 1
+            or not any(part in text for part in message.split("|"))
+            or server.url.split("//")[1] not in text
+        ):
             found.append(f"it said {text!r}")
         return found
 
@@ -338,7 +407,13 @@ def test_faults_that_come_together_are_told_apart(tmp_path, seed):
     chosen = rng.sample([fault for fault in IN_A_POD if fault not in ("403",)], 14)
     names = {f"p{n:02}": fault for n, fault in enumerate(chosen)}
     faults: dict[str, t.Any] = {f"/pods/{name}/exec": IN_A_POD[fault][0] for name, fault in names.items()}
-    faults[PODS] = [refuse(503, "not yet"), None, refuse(410, "too old"), refuse(429, "slow", "Slow", "Retry-After: 1"), None]
+    faults[PODS] = [
+        refuse(503, "not yet"),
+        None,
+        refuse(410, "too old"),
+        refuse(429, "slow", "Slow", "Retry-After: 1"),
+        None,
+    ]
     with Cluster(LOCAL, "fine", *names, faults={**ON_LOCALHOST, **faults}) as server:
         server.page = 4
         record = tmp_path / "record.json"
@@ -379,7 +454,9 @@ def test_the_table_is_the_one_that_was_promised(what):
     """Each fault of the list that the table was made from begins the name of one in it."""
     table, promised = PROMISED[what]
     names = [re.sub("^(an?|frames) ", "", name) for name in table]
-    assert [fault for fault in promised.split("|") if not any(name.startswith(re.sub("^an? ", "", fault)) for name in names)] == []
+    assert [
+        fault for fault in promised.split("|") if not any(name.startswith(re.sub("^an? ", "", fault)) for name in names)
+    ] == []
 
 
 @pytest.mark.parametrize("what", ELSEWHERE)

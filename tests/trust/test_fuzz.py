@@ -61,12 +61,24 @@ def with_mesh_config(value: object) -> bytes:
 
 BOMBS = {
     "a packed file of blanks": (lambda: gzip.compress(b" " * (300 << 20), 9), f"it holds more than {256 << 20} bytes"),
-    "a packed list of empty mappings": (lambda: gzip.compress(b"[" + b"{}," * 6_000_000 + b"{}]", 1), "it holds more than 5000000 values"),
-    "a mapping in a mapping, and so on": (lambda: with_mesh_config(nested(200)), "istio.meshConfig: wanted at most 64 levels, found a mapping"),
+    "a packed list of empty mappings": (
+        lambda: gzip.compress(b"[" + b"{}," * 6_000_000 + b"{}]", 1),
+        "it holds more than 5000000 values",
+    ),
+    "a mapping in a mapping, and so on": (
+        lambda: with_mesh_config(nested(200)),
+        "istio.meshConfig: wanted at most 64 levels, found a mapping",
+    ),
     "a list in a list, for ever": (lambda: b"[" * 1_000_000, "it is not JSON|it holds more than"),
     "no number": (lambda: with_mesh_config(math.nan), "istio.meshConfig: wanted a number that JSON has, found nan"),
-    "more than any number": (lambda: with_mesh_config(0).replace(b'"a": 0', b'"a": 1e999'), "istio.meshConfig: wanted a number that JSON has, found inf"),
-    "a number of many digits": (lambda: with_mesh_config(0).replace(b'"a": 0', b'"a": ' + b"9" * 100_000), "it is not JSON|a number that JSON has"),
+    "more than any number": (
+        lambda: with_mesh_config(0).replace(b'"a": 0', b'"a": 1e999'),
+        "istio.meshConfig: wanted a number that JSON has, found inf",
+    ),
+    "a number of many digits": (
+        lambda: with_mesh_config(0).replace(b'"a": 0', b'"a": ' + b"9" * 100_000),
+        "it is not JSON|a number that JSON has",
+    ),
 }
 
 
@@ -87,5 +99,9 @@ def test_what_is_just_within_the_limits_is_read(tmp_path):
 
 def test_of_two_keys_of_one_name_the_last_counts_as_for_other_tools(tmp_path):
     path = tmp_path / "record.json"
-    path.write_text(json.dumps(cluster.snapshot()).replace('"kind": "ClusterSnapshot"', '"kind": "Other", "kind": "ClusterSnapshot"'))
+    path.write_text(
+        json.dumps(cluster.snapshot()).replace(
+            '"kind": "ClusterSnapshot"', '"kind": "Other", "kind": "ClusterSnapshot"'
+        )
+    )
     assert _snapshot.read(str(path)) == cluster.snapshot()

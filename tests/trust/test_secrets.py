@@ -26,7 +26,13 @@ from servers import Cluster
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import CLOSED, SUCCESS, out, says, status
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+    CLOSED,
+    SUCCESS,
+    out,
+    says,
+    status,
+)
 
 LOCAL = says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS), CLOSED)
 
@@ -52,13 +58,17 @@ def pod(name: str) -> dict:
         annotations={
             "example.org/token": canary("annotation"),
             "kubectl.kubernetes.io/last-applied-configuration": json.dumps({"env": canary("last-applied")}),
-            "proxy.istio.io/config": yaml.safe_dump({"interceptionMode": "REDIRECT", "proxyMetadata": {"TOKEN": canary("proxy-metadata")}}),
+            "proxy.istio.io/config": yaml.safe_dump(
+                {"interceptionMode": "REDIRECT", "proxyMetadata": {"TOKEN": canary("proxy-metadata")}}
+            ),
         },
     )
     app = made["spec"]["containers"][0]
     app["env"] = [{"name": "PASSWORD", "value": canary("env")}]
     app["args"] = ["--password", canary("argument")]
-    app["livenessProbe"] = {"httpGet": {"port": 8080, "httpHeaders": [{"name": "Authorization", "value": canary("probe-header")}]}}
+    app["livenessProbe"] = {
+        "httpGet": {"port": 8080, "httpHeaders": [{"name": "Authorization", "value": canary("probe-header")}]}
+    }
     made["metadata"]["managedFields"] = [{"manager": canary("managed-field")}]
     return made
 
@@ -67,9 +77,14 @@ def full_of_secrets() -> Cluster:
     server = Cluster(execs=LOCAL)
     server.lists.update(servers.lists([pod("web"), pod("api")]))
     istiod = cluster.pod(name="istiod-1", namespace="istio-system", app="istiod", proxy=None)
-    istiod["spec"]["containers"] = [{"name": "discovery", "image": "istio/pilot:1.9.9", "env": [{"name": "TOKEN", "value": canary("istiod-env")}]}]
+    istiod["spec"]["containers"] = [
+        {"name": "discovery", "image": "istio/pilot:1.9.9", "env": [{"name": "TOKEN", "value": canary("istiod-env")}]}
+    ]
     server.lists["/api/v1/namespaces/istio-system/pods"] = [istiod]
-    mesh = {"rootNamespace": "istio-system", "defaultConfig": {"tracing": {"lightstep": {"accessToken": canary("mesh-config")}}}}
+    mesh = {
+        "rootNamespace": "istio-system",
+        "defaultConfig": {"tracing": {"lightstep": {"accessToken": canary("mesh-config")}}},
+    }
     server.lists["/api/v1/namespaces/istio-system/configmaps"] = [
         {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": yaml.safe_dump(mesh)}},
         {"metadata": {"name": "other", "namespace": "istio-system"}, "data": {"password": canary("configmap")}},
@@ -148,9 +163,16 @@ def played(request, tmp_path_factory):
             check_listeners_snapshot_dest=str(place / "out" / "cluster.json"), check_listeners_remediation_dir=str(place / "out" / "sidecars"),
             check_listeners_report_dir=str(place / "out" / "reports"), check_listeners_exec_timeout=60,
         )  # fmt: skip
-        assert any("proxy-authorization" in dict(asked.headers) or "Proxy-Authorization" in dict(asked.headers) for asked in via.requests)
-        tokens = {value for asked in server.requests for name, value in asked.headers if name.lower() == "authorization"}
-        assert tokens <= {f"Bearer {canary(name)}" for name in ("kubeconfig-token", "api-key")} and tokens, ended.output[-3000:]
+        assert any(
+            "proxy-authorization" in dict(asked.headers) or "Proxy-Authorization" in dict(asked.headers)
+            for asked in via.requests
+        )
+        tokens = {
+            value for asked in server.requests for name, value in asked.headers if name.lower() == "authorization"
+        }
+        assert tokens <= {f"Bearer {canary(name)}" for name in ("kubeconfig-token", "api-key")} and tokens, (
+            ended.output[-3000:]
+        )
     ended.place, ended.key = place, key
     return ended
 
@@ -176,7 +198,11 @@ def test_the_play_did_what_it_was_to_do(played):
 @pytest.mark.parametrize("name", [*GIVEN, *FOUND])
 def test_no_secret_is_shown_or_left_anywhere(played, name):
     secret = canary(name)
-    shapes = [secret, base64.b64encode(secret.encode()).decode().strip("="), base64.b64encode(f"jane:{secret}".encode()).decode().strip("=")]
+    shapes = [
+        secret,
+        base64.b64encode(secret.encode()).decode().strip("="),
+        base64.b64encode(f"jane:{secret}".encode()).decode().strip("="),
+    ]
     assert [where for where, text in everything(played).items() if any(shape in text for shape in shapes)] == []
 
 
@@ -192,5 +218,9 @@ def test_nobody_else_could_read_a_temporary_file_and_none_is_left(played):
 
 
 def test_what_holds_the_cluster_is_for_its_owner_and_what_is_reviewed_is_for_all(played):
-    modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in (played.place / "out").rglob("*") if path.is_file() and "reports" not in path.parts}
+    modes = {
+        path.suffix: stat.S_IMODE(path.stat().st_mode)
+        for path in (played.place / "out").rglob("*")
+        if path.is_file() and "reports" not in path.parts
+    }
     assert modes == {".json": 0o600, ".yaml": 0o644}

@@ -38,7 +38,10 @@ def hold(connection):
 # What the API server does when the signal comes, and the request that shows it is in the middle of that.
 MOMENTS = {
     "while a pod is read": ({"execs": says(then="hold")}, "/exec"),
-    "while a pod's connection is made": ({"until": "/pods/a/exec", "then": hold, "faults": {"/pods/a/exec": [says(then="hold")]}}, "/pods/a/exec"),
+    "while a pod's connection is made": (
+        {"until": "/pods/a/exec", "then": hold, "faults": {"/pods/a/exec": [says(then="hold")]}},
+        "/pods/a/exec",
+    ),
     "while a list is waited for": ({"faults": {"/api/v1/pods": [hold]}}, "/api/v1/pods"),
     "while the cluster is asked what it is": ({"faults": {"/": [hold]}}, "/"),
 }
@@ -53,7 +56,10 @@ def test_the_module_ends_at_once_with_a_message_and_leaves_nothing(tmp_path, mom
     with Cluster("a", "b", **options) as server:
         pki = fault_server.pki()
         # Certificates as data in a kubeconfig: the client puts them into files, which must go as well.
-        data = {name: base64.b64encode(open(path, "rb").read()).decode() for name, path in (("ca", pki.ca), ("cert", pki.client), ("key", pki.client_key))}
+        data = {
+            name: base64.b64encode(open(path, "rb").read()).decode()
+            for name, path in (("ca", pki.ca), ("cert", pki.client), ("key", pki.client_key))
+        }
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(
             yaml.safe_dump(
@@ -61,8 +67,12 @@ def test_the_module_ends_at_once_with_a_message_and_leaves_nothing(tmp_path, mom
                     "apiVersion": "v1",
                     "kind": "Config",
                     "current-context": "c",
-                    "clusters": [{"name": "c", "cluster": {"server": server.url, "certificate-authority-data": data["ca"]}}],
-                    "users": [{"name": "u", "user": {"client-certificate-data": data["cert"], "client-key-data": data["key"]}}],
+                    "clusters": [
+                        {"name": "c", "cluster": {"server": server.url, "certificate-authority-data": data["ca"]}}
+                    ],
+                    "users": [
+                        {"name": "u", "user": {"client-certificate-data": data["cert"], "client-key-data": data["key"]}}
+                    ],
                     "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
                 }
             ),
@@ -76,7 +86,11 @@ def test_the_module_ends_at_once_with_a_message_and_leaves_nothing(tmp_path, mom
             return bool(began) and os.times().elapsed > began[0] + 0.5
 
         ended = running.module(
-            tmp_path, running.sends(number, in_the_middle), kubeconfig=str(kubeconfig), exec_timeout=EXEC_TIMEOUT, snapshot_dest=str(record)
+            tmp_path,
+            running.sends(number, in_the_middle),
+            kubeconfig=str(kubeconfig),
+            exec_timeout=EXEC_TIMEOUT,
+            snapshot_dest=str(record),
         )
         assert os.times().elapsed - began[0] < SOON
     assert ended.code == 1
@@ -95,13 +109,17 @@ def test_the_module_goes_on_where_nohup_has_hidden_the_lost_terminal(tmp_path):
     with Cluster("a", "b", execs=late) as server:
         before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
-            ended = running.module(tmp_path, running.sends(signal.SIGHUP, lambda: bool(server.paths("/exec"))), **auth(server))
+            ended = running.module(
+                tmp_path, running.sends(signal.SIGHUP, lambda: bool(server.paths("/exec"))), **auth(server)
+            )
         finally:
             signal.signal(signal.SIGHUP, before)
     assert (ended.code, ended.stderr, ended.result["summary"]["pods_read"]) == (0, "", 2)
 
 
-@pytest.mark.parametrize(("way", "number"), [("module", signal.SIGINT), ("module", signal.SIGTERM), ("k8s_exec", signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("way", "number"), [("module", signal.SIGINT), ("module", signal.SIGTERM), ("k8s_exec", signal.SIGINT)]
+)
 def test_the_playbook_ends_and_does_not_pass_and_leaves_no_process(tmp_path, way, number):
     with Cluster("a", "b", execs=says(then="hold")) as server:
         options = {f"check_listeners_{name}": value for name, value in auth(server).items()}

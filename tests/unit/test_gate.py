@@ -40,7 +40,10 @@ def test_reports_of_no_test_fail_the_stage(tmp_path, monkeypatch, counts, why):
         gate.count(*(report(tmp_path / f"{number}.xml", **each) for number, each in enumerate(counts)))
 
 
-@pytest.mark.parametrize("printed", ["", "WARNING: All targets skipped.\n", "Running sanity test 'yamllint'\nWARNING: All targets skipped.\n"])
+@pytest.mark.parametrize(
+    "printed",
+    ["", "WARNING: All targets skipped.\n", "Running sanity test 'yamllint'\nWARNING: All targets skipped.\n"],
+)
 def test_sanity_that_skipped_everything_fails_the_stage(tmp_path, monkeypatch, printed):
     monkeypatch.setattr(gate, "copied_tree", lambda venv: contextlib.nullcontext(tmp_path))
     monkeypatch.setattr(gate, "ansible_test", lambda *_arguments, **_options: printed)

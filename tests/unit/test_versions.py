@@ -47,7 +47,9 @@ def test_a_bound_that_a_file_declares_is_tested(name, line):
     assert line in text(name)
 
 
-@pytest.mark.parametrize("line", [f'ansible-core=={NEWEST.core} ; python_version >= "3.12"', f"kubernetes=={NEWEST.client}"])
+@pytest.mark.parametrize(
+    "line", [f'ansible-core=={NEWEST.core} ; python_version >= "3.12"', f"kubernetes=={NEWEST.client}"]
+)
 def test_the_environment_of_the_gate_is_the_newest_pair(line):
     assert line in text("tests/requirements.txt").splitlines()
 
@@ -58,9 +60,16 @@ def test_every_pair_has_an_environment_of_its_own():
 
 def test_actions_are_pinned_by_commit_and_say_their_version():
     workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-    uses = [(path.name, line.strip()) for path in workflows for line in path.read_text("utf-8").splitlines() if "uses:" in line]
+    uses = [
+        (path.name, line.strip())
+        for path in workflows
+        for line in path.read_text("utf-8").splitlines()
+        if "uses:" in line
+    ]
     assert uses
-    assert [each for each in uses if not re.fullmatch(r"(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each[1])] == []
+    assert [
+        each for each in uses if not re.fullmatch(r"(- )?uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each[1])
+    ] == []
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "changelogs" / "fragments").glob("*.yml")), ids=lambda path: path.name)

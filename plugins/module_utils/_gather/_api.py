@@ -81,7 +81,9 @@ class Api:
         """The JSON object that a request is answered with. Raises ApiError."""
         return _parsed(f"{method.upper()} {path}", self._read(path, params, method=method))
 
-    def _read(self, path: str, params: dict[str, t.Any], begun: Ahead[bytes] | None = None, method: str = "get") -> bytes:
+    def _read(
+        self, path: str, params: dict[str, t.Any], begun: Ahead[bytes] | None = None, method: str = "get"
+    ) -> bytes:
         """What the server answers, tried again where that may help; `begun` is the first try. Raises ApiError."""
         asked = f"{method.upper()} {path}"
         deadline = time.monotonic() + self._timeout
@@ -163,7 +165,11 @@ def _page(asked: str, page: dict[str, t.Any]) -> tuple[list[dict[str, t.Any]], s
     if not isinstance(items, list) or not isinstance(token, str):
         raise ApiError(asked, "the answer is no list")
     for item in items:
-        if not (isinstance(item, dict) and isinstance(item.get("metadata"), dict) and isinstance(item["metadata"].get("name"), str)):
+        if not (
+            isinstance(item, dict)
+            and isinstance(item.get("metadata"), dict)
+            and isinstance(item["metadata"].get("name"), str)
+        ):
             raise ApiError(asked, "the answer is no list of objects that have a name")
     return items, token
 

@@ -70,7 +70,9 @@ def gather(
         for request in requests(selection.namespaces, istio["rootNamespace"], container_ids):
             _list(api, request, objects, trimmed)
     for namespace in selection.namespaces:
-        if not any(thing["metadata"]["namespace"] == namespace for kind in ("pods", "services") for thing in objects[kind]):
+        if not any(
+            thing["metadata"]["namespace"] == namespace for kind in ("pods", "services") for thing in objects[kind]
+        ):
             _must_exist(api, namespace, objects)
     snapshot = assemble(objects, metadata, istio)
     read_sockets(snapshot, sources, selection, keep or snapshot["socketTables"].append, progress)
@@ -127,7 +129,9 @@ def _must_exist(api: Api, namespace: str, objects: dict[str, list[t.Any]]) -> No
         objects["unlisted"].append({"resource": "namespaces", "detail": error.detail})
 
 
-def read_sockets(snapshot: Snapshot, sources: t.Sequence[Source], selection: Selection, keep: Keep, progress: Progress | None = None) -> None:
+def read_sockets(
+    snapshot: Snapshot, sources: t.Sequence[Source], selection: Selection, keep: Keep, progress: Progress | None = None
+) -> None:
     """Reads each pod that has to be read; `unread` of the snapshot gets the reason where there is no table."""
     pods = {key(pod): pod for pod in snapshot["pods"]}
     targets = select(snapshot, selection).targets
@@ -174,7 +178,9 @@ def by_exec(run: Run, concurrency: int, per_node: int, refused: Refused = lambda
         def read(pod: Thing) -> Step:
             namespace, name = key(pod)
             if namespace in no_right:  # what RBAC says of one pod it says of all of the namespace's
-                return Step(unread={"namespace": namespace, "pod": name, "reason": "forbidden", "detail": no_right[namespace]})
+                return Step(
+                    unread={"namespace": namespace, "pod": name, "reason": "forbidden", "detail": no_right[namespace]}
+                )
             result = read_pod(pod, run)
             if result.unread and is_rbac(result.unread):
                 no_right[namespace] = result.unread["detail"]

@@ -58,4 +58,7 @@ def _client(module: t.Any, asked: str) -> t.Any:
 def _given(module: t.Any) -> str:
     """The options that name a cluster, as far as they were given; their values may be secret."""
     given = [name for name in ("kubeconfig", "context", "host") if module.params.get(name)]
-    return ", ".join(given) or "kubeconfig, context or host (none is given), K8S_AUTH_*, a service account or ~/.kube/config"
+    return (
+        ", ".join(given)
+        or "kubeconfig, context or host (none is given), K8S_AUTH_*, a service account or ~/.kube/config"
+    )

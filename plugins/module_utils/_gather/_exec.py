@@ -71,13 +71,19 @@ class ExecClient:
         self.timeout = timeout
         self._configuration = client.configuration
         self._host = urlsplit(without_user(self._configuration.host))
-        self._impersonation = [f"{name}: {value}" for name, value in client.client.client.default_headers.items() if name.lower().startswith("impersonate-")]
+        self._impersonation = [
+            f"{name}: {value}"
+            for name, value in client.client.client.default_headers.items()
+            if name.lower().startswith("impersonate-")
+        ]
         self._context = tls_context(self._configuration)
         self._proxy = proxy_of(self._configuration)
         # A refresh hook may re-read a token file or run a plugin.
         self._settings = _Shared(self._configuration.auth_settings, "what makes the token")
         self._port = self._host.port or (443 if self._host.scheme == "https" else 80)
-        name, port = (self._proxy.hostname, self._proxy.port or 80) if self._proxy else (self._host.hostname or "", self._port)
+        name, port = (
+            (self._proxy.hostname, self._proxy.port or 80) if self._proxy else (self._host.hostname or "", self._port)
+        )
         self._addresses = _Shared(lambda: socket.getaddrinfo(name, port, type=socket.SOCK_STREAM), "the name server")
         self._watchdog = _Watchdog()
 
@@ -89,7 +95,12 @@ class ExecClient:
     def run(self, namespace: str, pod: str, container: str, command: t.Sequence[str]) -> Outcome:
         """What the command printed, or why that is not known. Never raises for what a cluster does; ends within `timeout` seconds."""
         deadline = time.monotonic() + self.timeout
-        query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", part) for part in command)]
+        query = [
+            ("container", container),
+            ("stdout", "true"),
+            ("stderr", "true"),
+            *(("command", part) for part in command),
+        ]
         path = f"{self._host.path.rstrip('/')}/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(pod, safe='')}/exec?{urlencode(query)}"
         wait = FIRST_WAIT
         dials = 0
@@ -100,13 +111,20 @@ class ExecClient:
             except Exception as error:  # pylint: disable=broad-except
                 # Whatever one pod's answer is, garbage included, the others are still to be read.
                 failed = self._failed(error, deadline)
-            if failed.reason == "timeout" and said:  # what the server said before tells more than that the last try had too little time
+            if (
+                failed.reason == "timeout" and said
+            ):  # what the server said before tells more than that the last try had too little time
                 return Outcome("", None, said.reason, said.detail)
             said = failed
             dials += failed.reason == "connection"
             if failed.wait is not None:
                 wait = failed.wait
-            if not failed.again or dials >= DIALS or time.monotonic() + wait >= deadline or self._watchdog.stopped.wait(wait):
+            if (
+                not failed.again
+                or dials >= DIALS
+                or time.monotonic() + wait >= deadline
+                or self._watchdog.stopped.wait(wait)
+            ):
                 return Outcome("", None, failed.reason, failed.detail)
             wait = max(wait, FIRST_WAIT) * 2
 
@@ -120,7 +138,9 @@ class ExecClient:
             return _Failed("timeout", "No answer in time.")
         if isinstance(error, websocket.WebSocketBadStatusException):
             return _refusal(error)
-        certain = isinstance(error, ssl.SSLCertVerificationError) or not isinstance(error, (websocket.WebSocketException, http.client.HTTPException, OSError))
+        certain = isinstance(error, ssl.SSLCertVerificationError) or not isinstance(
+            error, (websocket.WebSocketException, http.client.HTTPException, OSError)
+        )
         return _Failed("connection", f"{type(error).__name__}: {error}", again=not certain)
 
     def _once(self, path: str, deadline: float) -> Outcome:
@@ -140,7 +160,10 @@ class ExecClient:
                 redirect_limit=0,  # it would take the token to wherever it is sent, past the proxy and the TLS context
             )
             if stream.getstatus() != 101:
-                raise _Failed("connection", f"The server answered with {redirection(stream.getstatus(), stream.getheaders().get('location'))}.")
+                raise _Failed(
+                    "connection",
+                    f"The server answered with {redirection(stream.getstatus(), stream.getheaders().get('location'))}.",
+                )
             return _read(stream, deadline)
 
     def _headers(self, deadline: float) -> list[str]:
@@ -152,11 +175,17 @@ class ExecClient:
         name = self._host.hostname or ""
         raw = _connect(self._addresses.get(deadline), deadline, watched, stack)
         if self._proxy:
-            _tunnel(raw, f"[{name}]:{self._port}" if ":" in name else f"{name}:{self._port}", self._configuration.proxy_headers or {})
+            _tunnel(
+                raw,
+                f"[{name}]:{self._port}" if ":" in name else f"{name}:{self._port}",
+                self._configuration.proxy_headers or {},
+            )
         if self._host.scheme == "https":
             raw.settimeout(_left(deadline))
             server_name = getattr(self._configuration, "tls_server_name", None) or name
-            raw = stack.enter_context(self._context.wrap_socket(raw, server_hostname=server_name, do_handshake_on_connect=False))
+            raw = stack.enter_context(
+                self._context.wrap_socket(raw, server_hostname=server_name, do_handshake_on_connect=False)
+            )
             watched(raw)
             raw.do_handshake()
         return raw
@@ -211,7 +240,9 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _connect(addresses: t.Sequence[t.Any], deadline: float, watched: t.Callable[[t.Any], None], stack: contextlib.ExitStack) -> socket.socket:
+def _connect(
+    addresses: t.Sequence[t.Any], deadline: float, watched: t.Callable[[t.Any], None], stack: contextlib.ExitStack
+) -> socket.socket:
     """The first of a host's addresses that answers, all under one deadline: socket.create_connection() gives each the whole time."""
     for number, (family, kind, protocol, _canonical, address) in enumerate(addresses):
         raw = stack.enter_context(socket.socket(family, kind, protocol))
@@ -237,7 +268,11 @@ def _tunnel(raw: socket.socket, target: str, headers: t.Mapping[str, str]) -> No
     try:
         response.begin()
         if response.status // 100 != 2:
-            raise _Failed("connection", f"The proxy answered with {response.status} {response.reason}.", again=response.status in RETRIED)
+            raise _Failed(
+                "connection",
+                f"The proxy answered with {response.status} {response.reason}.",
+                again=response.status in RETRIED,
+            )
     finally:
         response.close()
 
@@ -284,7 +319,9 @@ def _read(stream: t.Any, deadline: float) -> Outcome:
         if len(stdout) + len(error) > MAX_OUTPUT:
             raise _Failed("too_much_output", f"The command printed more than {MAX_OUTPUT} bytes.")
     if status is None and not error:
-        raise _Failed("connection", "The connection was closed before the server said how the command ended.", again=True)
+        raise _Failed(
+            "connection", "The connection was closed before the server said how the command ended.", again=True
+        )
     if not isinstance(status, dict):
         raise _Failed("connection", "What the server said of how the command ended is no status.")
     text = stdout.decode("utf-8", "replace")
@@ -311,7 +348,9 @@ def tls_context(configuration: t.Any) -> ssl.SSLContext:
     Not ssl.create_default_context(): from Python 3.13 on that asks more of a certificate than the client's own lists may do.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # as urllib3 and kubectl: a CA given by name is trusted, root or not
+    context.verify_flags |= (
+        ssl.VERIFY_X509_PARTIAL_CHAIN
+    )  # as urllib3 and kubectl: a CA given by name is trusted, root or not
     if not configuration.verify_ssl:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -324,7 +363,9 @@ def tls_context(configuration: t.Any) -> ssl.SSLContext:
         if configuration.assert_hostname is False:
             context.check_hostname = False
     if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, configuration.key_file, password="")  # without one, an encrypted key asks the terminal
+        context.load_cert_chain(
+            configuration.cert_file, configuration.key_file, password=""
+        )  # without one, an encrypted key asks the terminal
     return context
 
 

@@ -111,7 +111,12 @@ def exec_then_node(first: Source, then: Source) -> Source:
         def take_then(result: Step) -> None:
             if result.unread:
                 before = failed[result.unread["namespace"], result.unread["pod"]]
-                result = Step(unread={**result.unread, "detail": f"By exec: {before['detail']} By probe: {result.unread['detail']}"})
+                result = Step(
+                    unread={
+                        **result.unread,
+                        "detail": f"By exec: {before['detail']} By probe: {result.unread['detail']}",
+                    }
+                )
             take(result)
 
         first(pods, take_first)
@@ -133,7 +138,11 @@ def manifest(probe: Settings, name: str, node: str, run_id: str) -> dict[str, t.
         "kind": "Pod",
         "metadata": {
             "name": name,
-            "labels": {RUN_LABEL: run_id, "app.kubernetes.io/name": "istio-precheck-node-probe", "sidecar.istio.io/inject": "false"},
+            "labels": {
+                RUN_LABEL: run_id,
+                "app.kubernetes.io/name": "istio-precheck-node-probe",
+                "sidecar.istio.io/inject": "false",
+            },
             "annotations": {"sidecar.istio.io/inject": "false", **owned},
         },
         "spec": {
@@ -152,8 +161,16 @@ def manifest(probe: Settings, name: str, node: str, run_id: str) -> dict[str, t.
                     "image": probe.image,
                     "imagePullPolicy": "IfNotPresent",
                     "command": ["sleep", str(probe.lifetime)],
-                    "securityContext": {"privileged": True, "runAsUser": 0, "runAsNonRoot": False, "readOnlyRootFilesystem": True},
-                    "resources": {"requests": {"cpu": "0", "memory": "0"}, "limits": {"cpu": "500m", "memory": "128Mi"}},
+                    "securityContext": {
+                        "privileged": True,
+                        "runAsUser": 0,
+                        "runAsNonRoot": False,
+                        "readOnlyRootFilesystem": True,
+                    },
+                    "resources": {
+                        "requests": {"cpu": "0", "memory": "0"},
+                        "limits": {"cpu": "500m", "memory": "128Mi"},
+                    },
                 }
             ],
         },
@@ -179,8 +196,17 @@ class _Probe(t.NamedTuple):
 class _Probes:
     """Leads the probes through their lives: the main thread decides, the pool's threads ask."""
 
-    def __init__(self, api: Api, run: Run, probe: Settings, concurrency: int, warn: t.Callable[[str], None], take: Take) -> None:
-        self._api, self._run, self._settings, self._concurrency, self._warn, self._take = api, run, probe, concurrency, warn, take
+    def __init__(
+        self, api: Api, run: Run, probe: Settings, concurrency: int, warn: t.Callable[[str], None], take: Take
+    ) -> None:
+        self._api, self._run, self._settings, self._concurrency, self._warn, self._take = (
+            api,
+            run,
+            probe,
+            concurrency,
+            warn,
+            take,
+        )
         self._path = f"/api/v1/namespaces/{quote(probe.namespace, safe='')}/pods"
         self._id = secrets.token_hex(4)
         self._there: set[str] = set()
@@ -208,7 +234,9 @@ class _Probes:
 
     def _prepare(self) -> None:
         """Removes what killed runs left, and makes sure that what will be made can be found and removed again. Raises ApiError."""
-        left = self._api.pages(self._path, lambda pod: (pod["metadata"]["name"], abandoned(pod, time.time())), label_selector=RUN_LABEL)
+        left = self._api.pages(
+            self._path, lambda pod: (pod["metadata"]["name"], abandoned(pod, time.time())), label_selector=RUN_LABEL
+        )
         for name in [f"{self._name(0)}-none", *(name for name, nobodys in left if nobodys)]:
             self._remove(name)
 
@@ -249,7 +277,9 @@ class _Probes:
         try:
             self._api.ask("post", self._path, body=manifest(self._settings, probe.name, probe.node, self._id))
         except ApiError as error:
-            if "already exists" not in error.detail:  # nobody else has the name, so that says that an earlier try got through
+            if (
+                "already exists" not in error.detail
+            ):  # nobody else has the name, so that says that an earlier try got through
                 reason, detail = _refused(error)
                 if reason == "probe_forbidden":
                     self._forbidden = detail
@@ -264,7 +294,14 @@ class _Probes:
     def _look(self, starting: t.Mapping[str, _Probe]) -> t.Iterator[tuple[_Probe, tuple[str, str] | None]]:
         """The probes that have an end to their start: None where it runs, (reason, detail) where it will not."""
         try:
-            pods = dict(self._api.pages(self._path, lambda pod: (pod["metadata"]["name"], pod), label_selector=f"{RUN_LABEL}={self._id}", resource_version="0"))
+            pods = dict(
+                self._api.pages(
+                    self._path,
+                    lambda pod: (pod["metadata"]["name"], pod),
+                    label_selector=f"{RUN_LABEL}={self._id}",
+                    resource_version="0",
+                )
+            )
         except ApiError as error:
             yield from [(probe, _refused(error)) for probe in starting.values()]
             return
@@ -284,7 +321,10 @@ class _Probes:
             return "probe_not_started", f"The probe on node {probe.node} was removed by another before it started."
         if not (pod.get("status") or {}).get("startTime"):
             return "node_unreachable", f"Node {probe.node} did not take the probe up in {seconds}."
-        return "probe_not_started", f"Node {probe.node} did not start the probe in {seconds}: {_waits(pod)[1] or 'it says not why'}."
+        return (
+            "probe_not_started",
+            f"Node {probe.node} did not start the probe in {seconds}: {_waits(pod)[1] or 'it says not why'}.",
+        )
 
     def _end(self, probe: _Probe, trouble: tuple[str, str] | None) -> bool:
         """Asks a probe that runs, and removes it. False: there is nothing more to do with it."""
@@ -319,7 +359,9 @@ class _Probes:
         self._clearing = True
         pool.shutdown(wait=False, cancel_futures=True)
         if self._there:
-            with ThreadPoolExecutor(min(self._concurrency, len(self._there)), thread_name_prefix="probe-removal") as removers:
+            with ThreadPoolExecutor(
+                min(self._concurrency, len(self._there)), thread_name_prefix="probe-removal"
+            ) as removers:
                 list(removers.map(self._remove_quietly, sorted(self._there)))
         pool.shutdown(wait=True)
         for name, why in sorted(self._lost.items()):
@@ -347,7 +389,13 @@ def _refused(error: ApiError) -> tuple[str, str]:
     """(reason, detail) where the API server did not do what a probe takes. Pod Security's sentence is the API server's own, and kept."""
     if error.status in (401, 403) and (" cannot " in error.detail or error.status == 401):
         return "probe_forbidden", error.detail
-    return ("probe_rejected" if 400 <= error.status < 500 and error.status != 429 else "server_error" if error.status else "connection"), error.detail
+    return (
+        "probe_rejected"
+        if 400 <= error.status < 500 and error.status != 429
+        else "server_error"
+        if error.status
+        else "connection"
+    ), error.detail
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -359,7 +407,13 @@ def start_of(pod: Thing) -> tuple[bool, str]:
     status = pod.get("status") or {}
     if status.get("phase") in ("Failed", "Succeeded"):
         ended = _state(pod).get("terminated") or {}
-        why = status.get("message") or ended.get("message") or status.get("reason") or ended.get("reason") or "it says not why"
+        why = (
+            status.get("message")
+            or ended.get("message")
+            or status.get("reason")
+            or ended.get("reason")
+            or "it says not why"
+        )
         return False, f"{why.rstrip('.')}."
     if (pod.get("metadata") or {}).get("deletionTimestamp"):
         return False, "Another removes it."
@@ -409,7 +463,9 @@ def abandoned(pod: Thing, now: float) -> bool:
         return owner_of(int(pid)) != f"{machine}.{process}"
     if (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded"):
         return True
-    made = datetime.datetime.strptime(pod["metadata"]["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
+    made = datetime.datetime.strptime(pod["metadata"]["creationTimestamp"], "%Y-%m-%dT%H:%M:%SZ").replace(
+        tzinfo=datetime.timezone.utc
+    )
     return now - made.timestamp() > ABANDONED
 
 

@@ -42,8 +42,17 @@ def minor(version: str) -> int:
 
 def _may(api: Api, verb: str, namespace: str) -> bool:
     """Raises ApiError."""
-    attributes = {"verb": verb, "resource": "pods", "subresource": "exec", **({"namespace": namespace} if namespace else {})}
-    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": attributes}}
+    attributes = {
+        "verb": verb,
+        "resource": "pods",
+        "subresource": "exec",
+        **({"namespace": namespace} if namespace else {}),
+    }
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
     status = api.post(REVIEWS, review).get("status")
     if not isinstance(status, dict) or not isinstance(status.get("allowed"), bool):
         raise ApiError(f"POST {REVIEWS}", "the answer is no review")

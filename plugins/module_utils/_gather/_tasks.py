@@ -21,8 +21,18 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey, key
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import ApiError, GatherError, status_message
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Outcome, Step, refused, step
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import (
+    ApiError,
+    GatherError,
+    status_message,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import (
+    CANNOT_RUN,
+    Outcome,
+    Step,
+    refused,
+    step,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects import (
     CONTROL_PLANE,
     SELECTED,
@@ -43,7 +53,9 @@ Result = t.Dict[str, t.Any]
 Answer = t.Dict[str, t.Any]
 """A request as `item`, beside `objects`, or `status` and `detail`, of a list, or the fields of an Outcome of an exec."""
 
-LISTINGS: dict[tuple[str, str], Listing] = {(listing.key, listing.kind): listing for listing in (*CONTROL_PLANE, *SELECTED)}
+LISTINGS: dict[tuple[str, str], Listing] = {
+    (listing.key, listing.kind): listing for listing in (*CONTROL_PLANE, *SELECTED)
+}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -155,7 +167,9 @@ def _said(result: Result) -> tuple[int, str]:
     code = int(status[1] or status[2]) if status else 0
     lines = text.splitlines()
     otherwise = f"HTTP {code}" if code else lines[0][:300] if lines else None
-    body = re.search(r"(?:HTTP response body: |-\+-\+- (?=b['\"]|\{\"))(b'(?:[^'\\]|\\.)*'|b\"(?:[^\"\\]|\\.)*\"|.*)", text)
+    body = re.search(
+        r"(?:HTTP response body: |-\+-\+- (?=b['\"]|\{\"))(b'(?:[^'\\]|\\.)*'|b\"(?:[^\"\\]|\\.)*\"|.*)", text
+    )
     if not body:
         return code, status_message(None, otherwise)
     raw: t.Any = body[1]
@@ -190,14 +204,25 @@ def exec_requests(selection: Selection, snapshot: Snapshot, answers: t.Sequence[
     found = []
     for (namespace, name), result in _steps(selection, snapshot, answers):
         if result.attempt:
-            found.append({"namespace": namespace, "pod": name, "container": result.attempt.container, "command": " ".join(result.attempt.command)})
+            found.append(
+                {
+                    "namespace": namespace,
+                    "pod": name,
+                    "container": result.attempt.container,
+                    "command": " ".join(result.attempt.command),
+                }
+            )
     return found
 
 
 def with_sockets(selection: Selection, snapshot: Snapshot, answers: t.Sequence[Answer]) -> Snapshot:
     """The snapshot with what the answers hold."""
     results = [result for _pod, result in _steps(selection, snapshot, answers)]
-    return {**snapshot, "socketTables": [r.table for r in results if r.table], "unread": [r.unread for r in results if r.unread]}
+    return {
+        **snapshot,
+        "socketTables": [r.table for r in results if r.table],
+        "unread": [r.unread for r in results if r.unread],
+    }
 
 
 def _steps(selection: Selection, snapshot: Snapshot, answers: t.Sequence[Answer]) -> list[tuple[PodKey, Step]]:
@@ -206,7 +231,9 @@ def _steps(selection: Selection, snapshot: Snapshot, answers: t.Sequence[Answer]
     for answer in answers:
         item = answer["item"]
         outcomes[item["namespace"], item["pod"]].append(Outcome(*(answer[field] for field in Outcome._fields)))
-    wanted = sorted({target.read_in for target in select(snapshot, selection).targets if is_running(pods[target.read_in])})
+    wanted = sorted(
+        {target.read_in for target in select(snapshot, selection).targets if is_running(pods[target.read_in])}
+    )
     return [(pod_key, step(pods[pod_key], outcomes[pod_key])) for pod_key in wanted]
 
 

@@ -19,7 +19,11 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Number, Required
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, SnapshotError, check_shape
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import (
+    API_VERSION,
+    SnapshotError,
+    check_shape,
+)
 
 KIND = "Report"
 
@@ -46,7 +50,14 @@ RECORD = {
     "documentation_url": str,
     "waived_by": {"reason": Required(str), "match": str, "until": str, "annotation": str},
 }
-FINDING = {**RECORD, "impact": Required(str), "code": Required(str), "level": Required(str), "message": Required(str), "documentation_url": Required(str)}
+FINDING = {
+    **RECORD,
+    "impact": Required(str),
+    "code": Required(str),
+    "level": Required(str),
+    "message": Required(str),
+    "documentation_url": Required(str),
+}
 NAMES = {"namespace": Required(str), "name": Required(str)}
 MANIFEST = {"apiVersion": Required(str), "kind": Required(str), "metadata": Required(NAMES), "spec": Required(dict)}
 
@@ -54,10 +65,22 @@ REPORT = {
     "findings": Required([FINDING]),
     "waived": Required([{**FINDING, "waived_by": Required(RECORD["waived_by"])}]),
     "remediated": Required([RECORD]),
-    "unchecked": Required([{"namespace": Required(str), "pod": Required(str), "workload": WORKLOAD, "reason": Required(str), "detail": str}]),
+    "unchecked": Required(
+        [
+            {
+                "namespace": Required(str),
+                "pod": Required(str),
+                "workload": WORKLOAD,
+                "reason": Required(str),
+                "detail": str,
+            }
+        ]
+    ),
     "not_listening": Required([RECORD]),
     "out_of_scope": Required([{"namespace": str, "service": str, "port": Number(0, 65535), "reason": str}]),
-    "remediations": Required([{"action": Required(str), "manifest": Required(MANIFEST), "findings": Required([str]), "notes": [str]}]),
+    "remediations": Required(
+        [{"action": Required(str), "manifest": Required(MANIFEST), "findings": Required([str]), "notes": [str]}]
+    ),
     "hints": Required([str]),
     "summary": Required({name: COUNT for name in ("namespaces", "workloads", "pods", "pods_read", "ports")}),
     "failed": bool,
@@ -118,7 +141,9 @@ def checked(made: t.Any) -> Document:
     for part in ("findings", "waived"):
         for number, finding in enumerate(made[part]):
             if finding["impact"] not in IMPACTS:
-                raise ReportError(f"{part}[{number}].impact: wanted one of {', '.join(IMPACTS)}, found {finding['impact'][:60]!r}")
+                raise ReportError(
+                    f"{part}[{number}].impact: wanted one of {', '.join(IMPACTS)}, found {finding['impact'][:60]!r}"
+                )
     return made
 
 
@@ -136,11 +161,19 @@ def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
     found: list[tuple[str, str, Document]] = []
     older: list[dict[str, str]] = []
     left_out: list[dict[str, str]] = []
-    for path in sorted(path for path in directory.iterdir() if path.suffix == ".json" and not path.name.endswith(".istio.json")):
+    for path in sorted(
+        path for path in directory.iterdir() if path.suffix == ".json" and not path.name.endswith(".istio.json")
+    ):
         try:
             made = parse(path.read_text("utf-8"))
         except (OSError, ReportError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+            reason = (
+                error.strerror
+                if isinstance(error, OSError)
+                else "it is not UTF-8"
+                if isinstance(error, UnicodeDecodeError)
+                else str(error)
+            )
             left_out.append({"path": str(path), "reason": reason or "it cannot be read"})
         else:
             found.append((made["metadata"]["cluster"], path.name, made))
@@ -148,8 +181,12 @@ def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
     for cluster, name, made in sorted(found, key=lambda one: one[2]["metadata"].get("takenAt") or "", reverse=True):
         kept, _made = newest.setdefault((cluster, made["metadata"].get("server") or ""), (name, made))
         if kept != name:
-            older.append({"path": str(directory / name), "reason": f"it is of the same cluster as {kept}, and no newer"})
-    reports = [made for (cluster, _server), (name, made) in sorted(newest.items(), key=lambda one: (one[0][0], one[1][0]))]
+            older.append(
+                {"path": str(directory / name), "reason": f"it is of the same cluster as {kept}, and no newer"}
+            )
+    reports = [
+        made for (cluster, _server), (name, made) in sorted(newest.items(), key=lambda one: (one[0][0], one[1][0]))
+    ]
     return {"reports": reports, "older": sorted(older, key=lambda one: one["path"]), "left_out": left_out}
 
 

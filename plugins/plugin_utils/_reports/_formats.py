@@ -12,7 +12,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document, ReportError, as_json, checked, document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import (
+    Document,
+    ReportError,
+    as_json,
+    checked,
+    document,
+)
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._html import as_html
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._istio import as_istio_json
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._junit import as_junit
@@ -35,7 +41,10 @@ FORMATS: dict[str, Format] = {
     "istio-json": Format("istio.json", as_istio_json),
 }
 
-MERGED: dict[str, t.Callable[[t.Sequence[Document], t.Sequence[dict[str, str]]], str]] = {"html": as_html, "markdown": as_markdown}
+MERGED: dict[str, t.Callable[[t.Sequence[Document], t.Sequence[dict[str, str]]], str]] = {
+    "html": as_html,
+    "markdown": as_markdown,
+}
 """What can show several clusters."""
 
 
@@ -51,7 +60,9 @@ def report_name(cluster: str, name: str) -> str:
 
 def reports_as(read: t.Mapping[str, t.Any], name: str) -> str:
     """Saved Reports, `{reports, older, left_out}`, as one text in the format `name`. Raises ReportError."""
-    return _chosen(MERGED, name)([checked(made) for made in read["reports"]], [*(read.get("left_out") or ()), *(read.get("older") or ())])
+    return _chosen(MERGED, name)(
+        [checked(made) for made in read["reports"]], [*(read.get("left_out") or ()), *(read.get("older") or ())]
+    )
 
 
 Chosen = t.TypeVar("Chosen")

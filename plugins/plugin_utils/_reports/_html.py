@@ -20,8 +20,19 @@ import jinja2
 from markupsafe import Markup, escape
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines, some, written_out
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import KINDS, ClusterView, Entry, looked, view
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import (
+    count,
+    lines,
+    some,
+    written_out,
+)
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import (
+    KINDS,
+    ClusterView,
+    Entry,
+    looked,
+    view,
+)
 
 HERE = pathlib.Path(__file__).parent
 
@@ -56,7 +67,12 @@ def _template() -> jinja2.Template:
     environment.filters.update(block=_block, some=some, parts=_parts, picture=_picture)
     style, script = ((HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
     environment.globals.update(
-        style=Markup(style), script=Markup(script), style_hash=_hash(style), script_hash=_hash(script), count=count, looked=looked
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        count=count,
+        looked=looked,
     )
     return environment.get_template("page.html.j2")
 
@@ -88,7 +104,9 @@ class Part(t.NamedTuple):
 def _parts(cluster: ClusterView) -> list[Part]:
     """The exposed ports by what is said of them. Pods are no ports: those not read are not among them."""
     rest = "Fine, or of pods not checked" if cluster.counts["unchecked"] else "Listens where connections arrive"
-    numbers = [(kind.name, kind.label, cluster.counts[kind.name]) for kind in KINDS if kind.name != "unchecked"] + [("fine", rest, cluster.rest)]
+    numbers = [(kind.name, kind.label, cluster.counts[kind.name]) for kind in KINDS if kind.name != "unchecked"] + [
+        ("fine", rest, cluster.rest)
+    ]
     total = sum(number for _name, _label, number in numbers)
     parts, at = [], 0
     for name, label, number in numbers:
@@ -118,4 +136,9 @@ def _picture(entry: Entry) -> Picture:
         "not_listening": f"Connections end at the {elsewhere}, where nothing listens.",
         "remediated": f"Connections end at {where}, where the program listens, after the upgrade, too.",
     }
-    return Picture(entry.impact, entry.listeners, elsewhere, f"Service {some(entry.services)} leads to port {entry.port}. {told[entry.impact]}")
+    return Picture(
+        entry.impact,
+        entry.listeners,
+        elsewhere,
+        f"Service {some(entry.services)} leads to port {entry.port}. {told[entry.impact]}",
+    )

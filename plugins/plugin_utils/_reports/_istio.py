@@ -14,7 +14,11 @@ import json
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 
-INTERNAL_ERROR = {"code": "IST0001", "level": "Error", "documentationUrl": "https://istio.io/latest/docs/reference/config/analysis/ist0001/"}
+INTERNAL_ERROR = {
+    "code": "IST0001",
+    "level": "Error",
+    "documentationUrl": "https://istio.io/latest/docs/reference/config/analysis/ist0001/",
+}
 """Istio's code for an analysis that failed. What could not be looked at must not read like `[]`, which is what all is well looks like."""
 
 
@@ -32,9 +36,19 @@ def as_istio_json(made: Document) -> str:
         for pod in finding["pods"]
     ]
     messages += [
-        {**INTERNAL_ERROR, "message": f"Internal error: {pod.get('detail') or pod['reason']}", "origin": f"Pod {pod['namespace']}/{pod['pod']}"}
+        {
+            **INTERNAL_ERROR,
+            "message": f"Internal error: {pod.get('detail') or pod['reason']}",
+            "origin": f"Pod {pod['namespace']}/{pod['pod']}",
+        }
         for pod in made["unchecked"]
     ]
     if made.get("failed"):
-        messages.append({**INTERNAL_ERROR, "message": f"Internal error: {made.get('msg') or 'no reason given'}", "origin": "Cluster"})
+        messages.append(
+            {
+                **INTERNAL_ERROR,
+                "message": f"Internal error: {made.get('msg') or 'no reason given'}",
+                "origin": "Cluster",
+            }
+        )
     return json.dumps(messages, indent="\t", sort_keys=True) + "\n"

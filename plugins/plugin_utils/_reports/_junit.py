@@ -34,18 +34,27 @@ def as_junit(made: Document) -> str:
             ElementTree.SubElement(properties, "property", {"name": name, "value": written_out(meta[name])})
     for name, namespace, outcome in _cases(made):
         place = f"{meta['cluster']}.{namespace}" if namespace else meta["cluster"]
-        case = ElementTree.SubElement(suite, "testcase", {"classname": written_out(place), "name": written_out(name), "time": "0"})
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": written_out(place), "name": written_out(name), "time": "0"}
+        )
         if outcome:
             kind, type_, message, text = outcome
             about = {"message": written_out(message), **({"type": written_out(type_)} if kind != "skipped" else {})}
             ElementTree.SubElement(case, kind, about).text = lines(text)
     totals = {"tests": len(suite.findall("testcase"))}
-    totals.update({f"{kind}s" if kind != "skipped" else kind: len(suite.findall(f"testcase/{kind}")) for kind in ("failure", "error", "skipped")})
+    totals.update(
+        {
+            f"{kind}s" if kind != "skipped" else kind: len(suite.findall(f"testcase/{kind}"))
+            for kind in ("failure", "error", "skipped")
+        }
+    )
     for name, value in totals.items():
         suite.set(name, str(value))
     if _is_time(meta.get("takenAt")):
         suite.set("timestamp", meta["takenAt"].rstrip("Z"))
-    suites = ElementTree.Element("testsuites", {"name": "meshops.istio_precheck", **{name: str(value) for name, value in totals.items()}})
+    suites = ElementTree.Element(
+        "testsuites", {"name": "meshops.istio_precheck", **{name: str(value) for name, value in totals.items()}}
+    )
     suites.append(suite)
     ElementTree.indent(suites)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
@@ -65,25 +74,41 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
         return "skipped", "", f"Not in check_listeners_fail_on: {kind}. {record['reason']}", text
 
     failure = made.get("msg") or "no reason given"
-    yield "the cluster could be looked at", "", ("error", "check", failure, failure) if made.get("failed") and not was_made(made) else None
+    yield (
+        "the cluster could be looked at",
+        "",
+        ("error", "check", failure, failure) if made.get("failed") and not was_made(made) else None,
+    )
     for number, problem in enumerate(problems(made), 1):
         yield f"the gate could do its work ({number})", "", ("error", "problem", problem, problem)
     for finding in made["findings"]:
         yield _name(finding), finding["namespace"], bad(finding, finding["impact"], _text(finding))
     for pod in made["unchecked"]:
         said = {"reason": f"{pod['reason']}: {pod.get('detail') or 'no detail given'}"}
-        yield f"Pod {pod['pod']} can be read ({pod['reason']})", pod["namespace"], bad(said, "unchecked", said["reason"], "error")
+        yield (
+            f"Pod {pod['pod']} can be read ({pod['reason']})",
+            pod["namespace"],
+            bad(said, "unchecked", said["reason"], "error"),
+        )
     for record in made["not_listening"]:
         yield f"{_name(record)} is listened on", record["namespace"], bad(record, "not_listening", _text(record))
     for record in made["waived"]:
-        yield _name(record), record["namespace"], ("skipped", "", f"Waived: {record['waived_by']['reason']}", _text(record))
+        yield (
+            _name(record),
+            record["namespace"],
+            ("skipped", "", f"Waived: {record['waived_by']['reason']}", _text(record)),
+        )
     for record in made["remediated"]:
         yield f"{_name(record)}, by way of a Sidecar or the mesh's configuration", record["namespace"], None
     for record, note in failing_probes(made):
         yield f"{_name(record)} answers its probes", record["namespace"], ("skipped", "", note, _text(record))
     others = rest(made)
     if others and not made["unchecked"]:  # the ports of pods that were not read are among the rest
-        yield f"{count(others, 'other exposed port listens', 'other exposed ports listen')} where connections arrive", "", None
+        yield (
+            f"{count(others, 'other exposed port listens', 'other exposed ports listen')} where connections arrive",
+            "",
+            None,
+        )
 
 
 def _name(record: dict[str, t.Any]) -> str:

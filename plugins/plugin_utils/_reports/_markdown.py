@@ -15,7 +15,15 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, written_out
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import KINDS, ClusterView, Entry, Sidecar, WorkloadView, looked, view
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import (
+    KINDS,
+    ClusterView,
+    Entry,
+    Sidecar,
+    WorkloadView,
+    looked,
+    view,
+)
 
 LIMIT = 60_000
 """Characters; GitHub takes 65,536. The Sidecars are left out first, then the least urgent workloads, and the text says so."""
@@ -30,7 +38,9 @@ def as_markdown(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]
     """One cluster, or several with a table of them first; `left_out` are files of which it shows nothing, `{path, reason}`."""
     clusters = [view(made) for made in mades]
     several = len(clusters) != 1 or bool(left_out)
-    head = (_overview(clusters, left_out) if several else "") + "".join(_head(cluster, several) for cluster in clusters if not several)
+    head = (_overview(clusters, left_out) if several else "") + "".join(
+        _head(cluster, several) for cluster in clusters if not several
+    )
     blocks = [block for cluster in clusters for block in _blocks(cluster, several)]
     text = head
     for block in blocks:
@@ -67,9 +77,15 @@ def _overview(clusters: t.Sequence[ClusterView], left_out: t.Sequence[dict[str, 
 def _head(cluster: ClusterView, several: bool) -> str:
     meta = cluster.made["metadata"]
     facts = [f"Cluster {code(cluster.name)}"]
-    facts += [f"{label} {code(text)}" for label, text in (("server", meta.get("server")), ("seen", cluster.when)) if text]
+    facts += [
+        f"{label} {code(text)}" for label, text in (("server", meta.get("server")), ("seen", cluster.when)) if text
+    ]
     facts += [looked(cluster.made)] if looked(cluster.made) else []
-    title = f"Cluster {code(cluster.name)}: {cluster.title.lower() if several else cluster.title}" if several else cluster.title
+    title = (
+        f"Cluster {code(cluster.name)}: {cluster.title.lower() if several else cluster.title}"
+        if several
+        else cluster.title
+    )
     return (
         f"{'## ' if several else '# '}{title}\n\n"
         f"**Verdict:** {prose(cluster.detail.rstrip('.'))}.\n\n{'; '.join(facts)}.\n"
@@ -93,12 +109,16 @@ def _blocks(cluster: ClusterView, several: bool) -> t.Iterator[Block]:
     for namespace in cluster.namespaces:
         above += f"\n{'###' if several else '##'} Namespace {code(namespace.name)}\n"
         for workload in namespace.workloads:
-            yield Block(above + _workload(workload, "####" if several else "###"), workload.sidecars, len(workload.entries))
+            yield Block(
+                above + _workload(workload, "####" if several else "###"), workload.sidecars, len(workload.entries)
+            )
             above = ""
 
 
 def _workload(workload: WorkloadView, level: str) -> str:
-    return f"\n{level} {code(workload.kind)} {code(workload.name)}\n\n" + "".join(_entry(entry) for entry in workload.entries)
+    return f"\n{level} {code(workload.kind)} {code(workload.name)}\n\n" + "".join(
+        _entry(entry) for entry in workload.entries
+    )
 
 
 def _entry(entry: Entry) -> str:

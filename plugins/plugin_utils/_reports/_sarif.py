@@ -34,7 +34,9 @@ RULES = (
         "fullDescription": {
             "text": "The sidecar of Istio up to 1.9 handed connections to localhost, that of later versions hands them to the pod IP, where nothing listens."
         },
-        "help": {"text": "Bind to 0.0.0.0 or ::, or apply the Sidecar that the report holds, or take the port out of the Service."},
+        "help": {
+            "text": "Bind to 0.0.0.0 or ::, or apply the Sidecar that the report holds, or take the port out of the Service."
+        },
         "helpUri": DOCUMENTATION_URL,
         "defaultConfiguration": {"level": "error"},
     },
@@ -48,7 +50,9 @@ RULES = (
     {
         "id": "not_listening",
         "name": "PortNotListening",
-        "shortDescription": {"text": "Nothing listens on a port that a Service exposes, so nothing can be said about it."},
+        "shortDescription": {
+            "text": "Nothing listens on a port that a Service exposes, so nothing can be said about it."
+        },
         "help": {"text": "Check again when the program is up, or take the port out of the Service."},
         "defaultConfiguration": {"level": "note"},
     },
@@ -70,7 +74,11 @@ def as_sarif(made: Document) -> str:
     probed = {record["id"]: record for record, _note in failing_probes(made)}.values()
     results = [_result(made, "IST0143", finding, levels[finding["impact"]]) for finding in made["findings"]]
     results += [
-        {**_result(made, "IST0143", finding, levels[finding["impact"]]), "suppressions": [_suppression(finding["waived_by"])]} for finding in made["waived"]
+        {
+            **_result(made, "IST0143", finding, levels[finding["impact"]]),
+            "suppressions": [_suppression(finding["waived_by"])],
+        }
+        for finding in made["waived"]
     ]
     results += [_unchecked(made, pod, levels["unchecked"]) for pod in made["unchecked"]]
     results += [_result(made, "not_listening", record, levels["not_listening"]) for record in made["not_listening"]]
@@ -80,14 +88,26 @@ def as_sarif(made: Document) -> str:
     said += [("error", problem) for problem in meta.get("problems") or ()]
     said += [("note", hint) for hint in made["hints"]]
     if said:
-        invocation["toolExecutionNotifications"] = [{"level": level, "message": {"text": written_out(text)}} for level, text in said]
+        invocation["toolExecutionNotifications"] = [
+            {"level": level, "message": {"text": written_out(text)}} for level, text in said
+        ]
     run = {
-        "tool": {"driver": {"name": "meshops.istio_precheck", "informationUri": "https://github.com/meshops/istio_precheck", "rules": list(RULES)}},
+        "tool": {
+            "driver": {
+                "name": "meshops.istio_precheck",
+                "informationUri": "https://github.com/meshops/istio_precheck",
+                "rules": list(RULES),
+            }
+        },
         "automationDetails": {"id": f"istio-precheck/{_quoted(meta['cluster'])}/"},
         "invocations": [invocation],
         "columnKind": "unicodeCodePoints",
         "results": results,
-        "properties": {name: meta[name] for name in ("cluster", "server", "serverVersion", "takenAt", "passed") if meta.get(name) not in (None, "")},
+        "properties": {
+            name: meta[name]
+            for name in ("cluster", "server", "serverVersion", "takenAt", "passed")
+            if meta.get(name) not in (None, "")
+        },
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
@@ -103,7 +123,9 @@ def _result(made: Document, rule: str, record: dict[str, t.Any], level: str) -> 
         "locations": [_location(made, record["namespace"], workload["kind"], workload["name"])],
         "partialFingerprints": {"precheckId/v1": f"{made['metadata']['cluster']}/{rule}/{record['id']}"},
         "properties": {
-            name: record[name] for name in ("id", "namespace", "workload", "pods", "port", "services", "listeners", "impact", "remedy") if record.get(name)
+            name: record[name]
+            for name in ("id", "namespace", "workload", "pods", "port", "services", "listeners", "impact", "remedy")
+            if record.get(name)
         },
     }
 
@@ -113,26 +135,42 @@ def _unchecked(made: Document, pod: dict[str, t.Any], level: str) -> dict[str, t
     return {
         **_about("unchecked", level, text),
         "locations": [_location(made, pod["namespace"], "Pod", pod["pod"])],
-        "partialFingerprints": {"precheckId/v1": f"{made['metadata']['cluster']}/unchecked/{pod['namespace']}/{pod['pod']}/{pod['reason']}"},
+        "partialFingerprints": {
+            "precheckId/v1": f"{made['metadata']['cluster']}/unchecked/{pod['namespace']}/{pod['pod']}/{pod['reason']}"
+        },
         "properties": {name: pod[name] for name in ("namespace", "pod", "workload", "reason") if pod.get(name)},
     }
 
 
 def _about(rule: str, level: str, text: str) -> dict[str, t.Any]:
-    return {"ruleId": rule, "ruleIndex": [each["id"] for each in RULES].index(rule), "level": level, "message": {"text": text}}
+    return {
+        "ruleId": rule,
+        "ruleIndex": [each["id"] for each in RULES].index(rule),
+        "level": level,
+        "message": {"text": text},
+    }
 
 
 def _location(made: Document, namespace: str, kind: str, name: str) -> dict[str, t.Any]:
     """There is no file. The object's place in the cluster stands for one, as services that show SARIF place a result by its file alone."""
     parts = (made["metadata"]["cluster"], namespace, kind, name)
     return {
-        "physicalLocation": {"artifactLocation": {"uri": "/".join(_quoted(part) for part in parts)}, "region": {"startLine": 1}},
-        "logicalLocations": [{"name": written_out(name), "fullyQualifiedName": written_out("/".join(parts)), "kind": "resource"}],
+        "physicalLocation": {
+            "artifactLocation": {"uri": "/".join(_quoted(part) for part in parts)},
+            "region": {"startLine": 1},
+        },
+        "logicalLocations": [
+            {"name": written_out(name), "fullyQualifiedName": written_out("/".join(parts)), "kind": "resource"}
+        ],
     }
 
 
 def _suppression(by: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"kind": "inSource" if by.get("annotation") else "external", "status": "accepted", "justification": written_out(by["reason"])}
+    return {
+        "kind": "inSource" if by.get("annotation") else "external",
+        "status": "accepted",
+        "justification": written_out(by["reason"]),
+    }
 
 
 def _quoted(text: str) -> str:

@@ -37,13 +37,27 @@ KINDS = (
         *("unknown", "Impact unknown", "port of unknown impact", "ports of unknown impact"),
         "Other pods will not reach it after the upgrade; whether they do today could not be determined.",
     ),
-    Kind("unreachable", "Unreachable already", "port unreachable already", "ports unreachable already", "Other pods cannot reach it today either."),
-    Kind("unchecked", "Not checked", "pod not checked", "pods not checked", "The pod could not be read. It is not fine, it is not known."),
+    Kind(
+        "unreachable",
+        "Unreachable already",
+        "port unreachable already",
+        "ports unreachable already",
+        "Other pods cannot reach it today either.",
+    ),
+    Kind(
+        "unchecked",
+        "Not checked",
+        "pod not checked",
+        "pods not checked",
+        "The pod could not be read. It is not fine, it is not known.",
+    ),
     Kind(
         *("not_listening", "Nothing listens", "port without a listener", "ports without a listener"),
         "Nothing accepts connections there, so nothing can be said.",
     ),
-    Kind("waived", "Waived", "port waived", "ports waived", "It listens on localhost only, and somebody accepted that."),
+    Kind(
+        "waived", "Waived", "port waived", "ports waived", "It listens on localhost only, and somebody accepted that."
+    ),
     Kind(
         *("remediated", "Remediated", "port remediated", "ports remediated"),
         "It listens on localhost only, and a Sidecar or the mesh's configuration delivers to it there.",
@@ -130,7 +144,10 @@ class ClusterView(t.NamedTuple):
 
 def view(made: Document) -> ClusterView:
     counts = {
-        **{kind: sum(finding["impact"] == kind for finding in made["findings"]) for kind in ("breaks_on_upgrade", "unknown", "unreachable")},
+        **{
+            kind: sum(finding["impact"] == kind for finding in made["findings"])
+            for kind in ("breaks_on_upgrade", "unknown", "unreachable")
+        },
         **{kind: len(made[kind]) for kind in ("unchecked", "not_listening", "waived", "remediated")},
     }
     tone, title, detail = _headline(made, counts)
@@ -148,20 +165,31 @@ def looked(made: Document) -> str:
 
 def problems(made: Document) -> list[str]:
     """What went wrong beside a check that was made."""
-    return [*(made["metadata"].get("problems") or ()), *([made.get("msg") or "no reason given"] if made.get("failed") and was_made(made) else ())]
+    return [
+        *(made["metadata"].get("problems") or ()),
+        *([made.get("msg") or "no reason given"] if made.get("failed") and was_made(made) else ()),
+    ]
 
 
 def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
     meta = made["metadata"]
     found = [count(counts[kind.name], kind.one, kind.many) for kind in KINDS if counts[kind.name]]
-    stops = [count(counts[kind.name], kind.one, kind.many) for kind in KINDS if counts[kind.name] and kind.name in (meta.get("failOn") or ())]
+    stops = [
+        count(counts[kind.name], kind.one, kind.many)
+        for kind in KINDS
+        if counts[kind.name] and kind.name in (meta.get("failOn") or ())
+    ]
     probes = len(list(failing_probes(made)))
     found += [f"{count(probes, 'probe fails', 'probes fail')} in spite of a remedy"] if probes else []
     if made.get("failed") and not was_made(made):
         return "lost", "The check could not be made", made.get("msg") or "no reason given"
     if not meta["passed"]:
         return "stop", "Do not upgrade yet", ", ".join(stops) or "; ".join(problems(made)) or "The gate did not pass"
-    return "go", "Nothing stands in the way of the upgrade", ", ".join(found) or "Every exposed port listens where connections arrive"
+    return (
+        "go",
+        "Nothing stands in the way of the upgrade",
+        ", ".join(found) or "Every exposed port listens where connections arrive",
+    )
 
 
 def rest(made: Document) -> int:
@@ -185,11 +213,17 @@ def _namespaces(made: Document) -> list[NamespaceView]:
             entries.setdefault(_place(record), []).append(_entry(record, part, cures.get(record["id"])))
     for place, pods in _unread(made).items():
         entries.setdefault(place, []).extend(pods)
-    ports: dict[str, tuple[Place, int]] = {finding["id"]: (_place(finding), finding["port"]) for finding in made["findings"]}
+    ports: dict[str, tuple[Place, int]] = {
+        finding["id"]: (_place(finding), finding["port"]) for finding in made["findings"]
+    }
     sidecars: dict[Place, list[Sidecar]] = {}
     for remediation in made["remediations"]:
         for place in dict.fromkeys(ports[finding][0] for finding in remediation["findings"] if finding in ports):
-            cured = sorted(ports[finding][1] for finding in remediation["findings"] if finding in ports and ports[finding][0] == place)
+            cured = sorted(
+                ports[finding][1]
+                for finding in remediation["findings"]
+                if finding in ports and ports[finding][0] == place
+            )
             sidecars.setdefault(place, []).append(_sidecar(remediation, cured))
     namespaces: dict[str, list[WorkloadView]] = {}
     for place, found in entries.items():
@@ -217,7 +251,10 @@ def _entry(record: dict[str, t.Any], part: str, remediation: dict[str, t.Any] | 
         impact=impact,
         port=record["port"],
         id=record["id"],
-        services=[f"{service['name']}:{service['port']}" if service.get("port") is not None else service["name"] for service in record["services"]],
+        services=[
+            f"{service['name']}:{service['port']}" if service.get("port") is not None else service["name"]
+            for service in record["services"]
+        ],
         listeners=record["listeners"],
         reason=record["reason"],
         notes=[*([waived] if waived else []), *_holders(record), *(record.get("notes") or ())],

@@ -46,7 +46,9 @@ def is_free(port: int) -> bool:
 def require_free(*names: str) -> None:
     for name in names:
         if not is_free(ports()[name]):
-            raise TestbedError(f"port {ports()[name]} on 127.0.0.1, which {name} of this cluster listens on, is taken by another process")
+            raise TestbedError(
+                f"port {ports()[name]} on 127.0.0.1, which {name} of this cluster listens on, is taken by another process"
+            )
 
 
 def server() -> str:

@@ -30,7 +30,9 @@ PROGRAMS = CLUSTER_DIR / "programs"
 KEEP_SECONDS = 7 * 24 * 3600
 PYTHON = pathlib.Path("/usr/bin/python3")
 Files = Dict[str, Union[pathlib.Path, bytes]]
-PYTHON_MODULES = "import __future__, encodings.idna, encodings.utf_8, encodings.latin_1, runpy, signal, socket, sys, time"
+PYTHON_MODULES = (
+    "import __future__, encodings.idna, encodings.utf_8, encodings.latin_1, runpy, signal, socket, sys, time"
+)
 
 
 @dataclasses.dataclass
@@ -59,7 +61,12 @@ def wanted(folder: pathlib.Path) -> list[Image]:
     return [
         Image("precheck.test/pause:1", ["/bin/listen"], listen),
         Image("precheck.test/go:1", ["/bin/listen"], {**listen, **shell}, applets),
-        Image("precheck.test/netcat:1", ["/bin/nc.openbsd", "-l", "-k"], {**with_libraries("nc.openbsd"), **shell}, applets),
+        Image(
+            "precheck.test/netcat:1",
+            ["/bin/nc.openbsd", "-l", "-k"],
+            {**with_libraries("nc.openbsd"), **shell},
+            applets,
+        ),
         Image("precheck.test/node:1", ["/bin/node", "/listen.js"], {**node_js(), **shell}, applets),
         Image("precheck.test/python:1", [str(PYTHON), "-I", "-S", "/listen.py"], {**python_files(), **shell}, applets),
         Image("precheck.test/proxyv2:1.9.9", ["/bin/listen"], {**listen, **with_libraries("ss"), **shell}, applets),
@@ -94,7 +101,12 @@ def archive(image: Image, folder: pathlib.Path) -> pathlib.Path:
             for name in folders([*image.files, *image.links]):
                 add(tar, name, mode=0o1777 if name == "tmp" else 0o755, type=tarfile.DIRTYPE)
             for name, content in sorted(image.files.items()):
-                add(tar, name, content, mode=0o755 if isinstance(content, bytes) or os.access(content, os.X_OK) else 0o644)
+                add(
+                    tar,
+                    name,
+                    content,
+                    mode=0o755 if isinstance(content, bytes) or os.access(content, os.X_OK) else 0o644,
+                )
             for name, target in sorted(image.links.items()):
                 add(tar, name, mode=0o777, type=tarfile.SYMTYPE, linkname=target)
         architecture = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -109,7 +121,11 @@ def archive(image: Image, folder: pathlib.Path) -> pathlib.Path:
         ).encode()
         fresh = pathlib.Path(work, "image.tar")
         with tarfile.open(fresh, "w") as tar:
-            add(tar, "manifest.json", json.dumps([{"Config": "config.json", "RepoTags": [image.name], "Layers": ["layer.tar"]}]).encode())
+            add(
+                tar,
+                "manifest.json",
+                json.dumps([{"Config": "config.json", "RepoTags": [image.name], "Layers": ["layer.tar"]}]).encode(),
+            )
             add(tar, "config.json", config)
             add(tar, "layer.tar", layer)
         fresh.replace(path)
@@ -147,7 +163,9 @@ def with_libraries(name: str) -> Files:
 def busybox() -> tuple[Files, dict[str, str]]:
     binary = pathlib.Path(program("/bin/busybox"))
     applets = run(binary, "--list").stdout.split()
-    return {"/bin/busybox": binary}, {f"/bin/{applet}": "busybox" for applet in applets if applet not in ("busybox", "nc", "ss")}
+    return {"/bin/busybox": binary}, {
+        f"/bin/{applet}": "busybox" for applet in applets if applet not in ("busybox", "nc", "ss")
+    }
 
 
 def go_program(folder: pathlib.Path) -> pathlib.Path:
@@ -156,16 +174,39 @@ def go_program(folder: pathlib.Path) -> pathlib.Path:
     path = folder / f"listen-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as work:
-            environment = {**os.environ, "CGO_ENABLED": "0", "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": f"{work}/cache", "GOPATH": f"{work}/path"}
-            run(program("go"), "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", f"{work}/listen", source, env=environment)
+            environment = {
+                **os.environ,
+                "CGO_ENABLED": "0",
+                "GO111MODULE": "off",
+                "GOFLAGS": "",
+                "GOCACHE": f"{work}/cache",
+                "GOPATH": f"{work}/path",
+            }
+            run(
+                program("go"),
+                "build",
+                "-trimpath",
+                "-ldflags",
+                "-s -w -buildid=",
+                "-o",
+                f"{work}/listen",
+                source,
+                env=environment,
+            )
             pathlib.Path(work, "listen").replace(path)
     return path
 
 
 def node_js() -> Files:
     """Node.js; Debian's own keeps some of its built-in modules in files."""
-    modules = [path for path in pathlib.Path("/usr/share/nodejs").glob("**/*") if path.is_file() and path.suffix in (".js", ".json", ".wasm", ".mjs")]
-    found: Files = {str(path): path for path in modules if path.parts[4] in ("acorn", "acorn-walk", "cjs-module-lexer", "undici")}
+    modules = [
+        path
+        for path in pathlib.Path("/usr/share/nodejs").glob("**/*")
+        if path.is_file() and path.suffix in (".js", ".json", ".wasm", ".mjs")
+    ]
+    found: Files = {
+        str(path): path for path in modules if path.parts[4] in ("acorn", "acorn-walk", "cjs-module-lexer", "undici")
+    }
     return {**with_libraries("node"), **found, "/listen.js": PROGRAMS / "listen.js"}
 
 

@@ -24,7 +24,10 @@ REFLECT2 = pathlib.Path("/usr/share/gocode/src/github.com/modern-go/reflect2")
 RECIPE = "2"
 """Part of the built folder's name, so that a change of the way to build is not answered with what was built the old way."""
 GO = "/usr/lib/go-1.19"
-VERSION_PACKAGES = ("k8s.io/kubernetes/vendor/k8s.io/component-base/version", "k8s.io/kubernetes/vendor/k8s.io/client-go/pkg/version")
+VERSION_PACKAGES = (
+    "k8s.io/kubernetes/vendor/k8s.io/component-base/version",
+    "k8s.io/kubernetes/vendor/k8s.io/client-go/pkg/version",
+)
 
 
 def binaries() -> pathlib.Path:
@@ -78,9 +81,23 @@ def build(work: pathlib.Path, lock: int) -> pathlib.Path:
     run("make", "generated_files", **options)
     output = work / "bin"
     output.mkdir()
-    values = {"gitVersion": f"v{upstream[0]}", "gitMajor": upstream[1], "gitMinor": upstream[2], "gitTreeState": "clean"}
+    values = {
+        "gitVersion": f"v{upstream[0]}",
+        "gitMajor": upstream[1],
+        "gitMinor": upstream[2],
+        "gitTreeState": "clean",
+    }
     stamps = " ".join(f"-X {package}.{name}={value}" for package in VERSION_PACKAGES for name, value in values.items())
-    run(f"{GO}/bin/go", "build", "-o", f"{output}/", "-ldflags", f"-s -w {stamps}", *(f"./cmd/{name}" for name in PROGRAMS), **options)
+    run(
+        f"{GO}/bin/go",
+        "build",
+        "-o",
+        f"{output}/",
+        "-ldflags",
+        f"-s -w {stamps}",
+        *(f"./cmd/{name}" for name in PROGRAMS),
+        **options,
+    )
     target = CACHE / f"kubernetes-{version}+recipe{RECIPE}"
     output.replace(target)
     say(f"built Kubernetes in {time.monotonic() - started:.0f} s: {target}")
@@ -105,9 +122,13 @@ def unpack(work: pathlib.Path, log: pathlib.Path) -> tuple[str, pathlib.Path]:
 
 def archive() -> str:
     """The Debian archive that this machine's own apt asks for packages of SUITE."""
-    targets = run("apt-get", "indextargets", "Created-By: Packages", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)").stdout.splitlines()
+    targets = run(
+        "apt-get", "indextargets", "Created-By: Packages", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"
+    ).stdout.splitlines()
     for target in targets:
         address, release, component = (target.split() + ["", "", ""])[:3]
         if (release, component) == (SUITE, "main"):
             return address
-    raise TestbedError(f"Kubernetes is built from the source package of Debian's {SUITE}, and apt knows no archive of it here")
+    raise TestbedError(
+        f"Kubernetes is built from the source package of Debian's {SUITE}, and apt knows no archive of it here"
+    )

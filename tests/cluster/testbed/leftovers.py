@@ -51,7 +51,11 @@ def bridge_exists() -> bool:
 
 def remove_cgroups() -> None:
     """Of the containers that our containerd knew, and their parent where nothing else is in it."""
-    known = {entry.name for kind in ("containers", "sandboxes") for entry in (STATE / "containerd" / "io.containerd.grpc.v1.cri" / kind).glob("*")}
+    known = {
+        entry.name
+        for kind in ("containers", "sandboxes")
+        for entry in (STATE / "containerd" / "io.containerd.grpc.v1.cri" / kind).glob("*")
+    }
     for parent in [*CGROUPS.glob("*/k8s.io"), CGROUPS / "k8s.io"]:
         for name in known:
             if (parent / name).is_dir():

@@ -73,7 +73,9 @@ def stop() -> None:
     processes.stop("node-init", how=signal.SIGKILL)
     processes.stop("node", how=signal.SIGKILL)
     # An init that was killed before it wrote its record: the kernel tells it to end with its parent.
-    processes.until(lambda: not any(map(processes.start_time, children)), 30, f"the node's processes {children} do not end")
+    processes.until(
+        lambda: not any(map(processes.start_time, children)), 30, f"the node's processes {children} do not end"
+    )
 
 
 def containerd_healthy() -> bool:
@@ -84,10 +86,15 @@ def ready() -> bool:
     """Does the kubelet answer, and has it said since it was started that the node takes pods."""
     if not processes.alive("node-init") or control_plane.request(f"/api/v1/nodes/{NODE_NAME}/proxy/healthz") != "ok":
         return False
-    started = datetime.datetime.fromtimestamp(int(processes.since("node-init")), datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    started = datetime.datetime.fromtimestamp(int(processes.since("node-init")), datetime.timezone.utc).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
     answer = control_plane.request(f"/api/v1/nodes/{NODE_NAME}")
     conditions = json.loads(answer)["status"].get("conditions", []) if answer else []
-    return any(each["type"] == "Ready" and each["status"] == "True" and each["lastHeartbeatTime"] >= started for each in conditions)
+    return any(
+        each["type"] == "Ready" and each["status"] == "True" and each["lastHeartbeatTime"] >= started
+        for each in conditions
+    )
 
 
 def ctr(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -101,7 +108,9 @@ def make_bridge() -> None:
         raise TestbedError(f"the network interface {BRIDGE} exists already and is not of this cluster")
     for family, subnet in (("-4", IPV4_SUBNET), ("-6", IPV6_SUBNET)):
         for route in json.loads(run("ip", "-j", family, "route", "show", check=False).stdout or "[]"):
-            if route["dst"] != "default" and ipaddress.ip_network(route["dst"], strict=False).overlaps(ipaddress.ip_network(subnet)):
+            if route["dst"] != "default" and ipaddress.ip_network(route["dst"], strict=False).overlaps(
+                ipaddress.ip_network(subnet)
+            ):
                 raise TestbedError(f"the pods' network {subnet} overlaps this machine's route to {route['dst']}")
     leftovers.BRIDGE_IS_OURS.touch()
     run("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -116,7 +125,9 @@ def snapshotter() -> str:
     for part in ("lower", "upper", "work", "merged"):
         (trial / part).mkdir(parents=True, exist_ok=True)
     options = f"lowerdir={trial}/lower,upperdir={trial}/upper,workdir={trial}/work"
-    mounted = run("unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay", trial / "merged", check=False)
+    mounted = run(
+        "unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay", trial / "merged", check=False
+    )
     return "native" if mounted.returncode else "overlayfs"
 
 
@@ -149,9 +160,16 @@ disabled_plugins = [{", ".join(f'"io.containerd.snapshotter.v1.{name}"' for name
   Root = "{STATE}/runc"
 """,
     )
-    addresses = {"type": "host-local", "dataDir": str(STATE / "cni-addresses"), "ranges": [[{"subnet": IPV4_SUBNET}], [{"subnet": IPV6_SUBNET}]]}
+    addresses = {
+        "type": "host-local",
+        "dataDir": str(STATE / "cni-addresses"),
+        "ranges": [[{"subnet": IPV4_SUBNET}], [{"subnet": IPV6_SUBNET}]],
+    }
     bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": False, "ipMasq": False, "ipam": addresses}
-    write(STATE / "cni" / "pods.conflist", json.dumps({"cniVersion": "0.4.0", "name": "istio-precheck", "plugins": [bridge]}))
+    write(
+        STATE / "cni" / "pods.conflist",
+        json.dumps({"cniVersion": "0.4.0", "name": "istio-precheck", "plugins": [bridge]}),
+    )
     pki.kubeconfig(STATE / "kubelet.kubeconfig", control_plane.server(), "kubelet")
     write(
         STATE / "kubelet.json",
@@ -163,7 +181,11 @@ disabled_plugins = [{", ".join(f'"io.containerd.snapshotter.v1.{name}"' for name
                 "port": control_plane.ports()["kubelet"],
                 "readOnlyPort": 0,
                 "healthzPort": 0,
-                "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": str(pki.PKI / "ca.crt")}},
+                "authentication": {
+                    "anonymous": {"enabled": False},
+                    "webhook": {"enabled": True},
+                    "x509": {"clientCAFile": str(pki.PKI / "ca.crt")},
+                },
                 "authorization": {"mode": "Webhook"},
                 "tlsCertFile": str(pki.PKI / "server.crt"),
                 "tlsPrivateKeyFile": str(pki.PKI / "server.key"),

@@ -16,7 +16,10 @@ from .settings import SERVICE_GATEWAY, STATE, run, write
 
 PKI = STATE / "pki"
 DAYS = "365"
-SERVER = "subjectAltName=DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:::1,IP:" + SERVICE_GATEWAY
+SERVER = (
+    "subjectAltName=DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,IP:127.0.0.1,IP:::1,IP:"
+    + SERVICE_GATEWAY
+)
 CLIENT = "extendedKeyUsage=clientAuth"
 AUTHORITY = ("basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign", "subjectKeyIdentifier=hash")
 """Python's clients verify strictly from 3.13 on: they want a key usage in the authority, and key identifiers everywhere."""
@@ -28,7 +31,10 @@ def ensure() -> None:
         return
     fresh = pathlib.Path(tempfile.mkdtemp(prefix="pki-", dir=STATE))
     key(fresh / "ca.key")
-    profile = write(fresh / "ca.cnf", "[req]\ndistinguished_name=name\nx509_extensions=ca\n[name]\n[ca]\n" + "\n".join(AUTHORITY) + "\n")
+    profile = write(
+        fresh / "ca.cnf",
+        "[req]\ndistinguished_name=name\nx509_extensions=ca\n[name]\n[ca]\n" + "\n".join(AUTHORITY) + "\n",
+    )
     self_signed = ["openssl", "req", "-x509", "-new", "-config", profile, "-key", fresh / "ca.key", "-days", DAYS]
     run(*self_signed, "-subj", "/CN=istio-precheck-test-ca", "-out", fresh / "ca.crt")
     profile.unlink()
@@ -47,14 +53,37 @@ def key(path: pathlib.Path) -> None:
     path.chmod(0o600)
 
 
-def certificate(folder: pathlib.Path, name: str, subject: str, extensions: str, authority: pathlib.Path | None = None) -> None:
+def certificate(
+    folder: pathlib.Path, name: str, subject: str, extensions: str, authority: pathlib.Path | None = None
+) -> None:
     authority = authority or folder
     key(folder / f"{name}.key")
     request = folder / f"{name}.csr"
     run("openssl", "req", "-new", "-key", folder / f"{name}.key", "-subj", subject, "-out", request)
     settings = write(folder / f"{name}.ext", extensions + "\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
-    signer = ["-CA", authority / "ca.crt", "-CAkey", authority / "ca.key", "-CAcreateserial", "-CAserial", folder / f"{name}.srl"]
-    run("openssl", "x509", "-req", "-in", request, *signer, "-days", DAYS, "-extfile", settings, "-out", folder / f"{name}.crt")
+    signer = [
+        "-CA",
+        authority / "ca.crt",
+        "-CAkey",
+        authority / "ca.key",
+        "-CAcreateserial",
+        "-CAserial",
+        folder / f"{name}.srl",
+    ]
+    run(
+        "openssl",
+        "x509",
+        "-req",
+        "-in",
+        request,
+        *signer,
+        "-days",
+        DAYS,
+        "-extfile",
+        settings,
+        "-out",
+        folder / f"{name}.crt",
+    )
     for temporary in (request, settings, folder / f"{name}.srl"):
         temporary.unlink()
 

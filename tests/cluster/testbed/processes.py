@@ -77,7 +77,11 @@ def start(name: str, command: list[str]) -> None:
             os.dup2(source, target)
         record(name, os.getpid())
         os.chdir("/")
-        os.execve(command[0], command, {"PATH": PATH, "HOME": "/", "ISTIO_PRECHECK_STATE": str(STATE), "ISTIO_PRECHECK_CACHE": str(CACHE)})
+        os.execve(
+            command[0],
+            command,
+            {"PATH": PATH, "HOME": "/", "ISTIO_PRECHECK_STATE": str(STATE), "ISTIO_PRECHECK_CACHE": str(CACHE)},
+        )
     finally:
         os._exit(127)
 

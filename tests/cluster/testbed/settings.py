@@ -17,7 +17,8 @@ from typing import Any, Iterator
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 CLUSTER_DIR = pathlib.Path(__file__).resolve().parents[1]
 CACHE = pathlib.Path(
-    os.environ.get("ISTIO_PRECHECK_CACHE") or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "istio-precheck"
+    os.environ.get("ISTIO_PRECHECK_CACHE")
+    or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "istio-precheck"
 ).resolve()
 USUAL_STATE = "/run/istio-precheck-cluster"
 STATE = pathlib.Path(os.environ.get("ISTIO_PRECHECK_STATE") or USUAL_STATE).resolve()
@@ -50,14 +51,23 @@ def program(name: str) -> str:
     return found
 
 
-def run(*command: Any, log: pathlib.Path | None = None, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: Any, log: pathlib.Path | None = None, check: bool = True, **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Run to the end; what it printed is captured, or written to a log, and shown only where it fails."""
     words = [str(word) for word in command]
     words[0] = program(words[0])
     if "input" not in options:
         options["stdin"] = subprocess.DEVNULL
     with log.open("a", encoding="utf-8") if log else contextlib.nullcontext(subprocess.PIPE) as stream:
-        done = subprocess.run(words, stdout=stream, stderr=subprocess.STDOUT if log else subprocess.PIPE, text=True, check=False, **options)
+        done = subprocess.run(
+            words,
+            stdout=stream,
+            stderr=subprocess.STDOUT if log else subprocess.PIPE,
+            text=True,
+            check=False,
+            **options,
+        )
     if check and done.returncode:
         shown = tail(log) if log else (done.stderr or done.stdout).strip()
         raise TestbedError(f"{' '.join(words)[:200]} failed with {done.returncode}:\n{shown}")

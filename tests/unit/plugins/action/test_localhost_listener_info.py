@@ -33,5 +33,9 @@ def test_kubernetes_core_still_puts_them_there_or_this_class_is_not_needed():
 
 def test_everything_else_is_kubernetes_cores():
     assert issubclass(ActionModule, k8s_info.ActionModule)
-    own = [name for name, value in vars(ActionModule).items() if getattr(value, "__module__", "") == ActionModule.__module__]
+    own = [
+        name
+        for name, value in vars(ActionModule).items()
+        if getattr(value, "__module__", "") == ActionModule.__module__
+    ]
     assert own == ["_ensure_invocation", "_execute_module"]

@@ -73,8 +73,12 @@ def test_tagged_input_becomes_plain():
 def test_a_tagged_report_gives_the_same_words_and_files():
     report = cluster.report()
     assert report["remediations"]
-    assert FILTERS["verdict"](tagged(report), Row([Text("breaks_on_upgrade")])) == FILTERS["verdict"](report, ["breaks_on_upgrade"])
-    assert FILTERS["sidecar_yaml"](tagged(report["remediations"][0])) == FILTERS["sidecar_yaml"](report["remediations"][0])
+    assert FILTERS["verdict"](tagged(report), Row([Text("breaks_on_upgrade")])) == FILTERS["verdict"](
+        report, ["breaks_on_upgrade"]
+    )
+    assert FILTERS["sidecar_yaml"](tagged(report["remediations"][0])) == FILTERS["sidecar_yaml"](
+        report["remediations"][0]
+    )
 
 
 @pytest.mark.parametrize(

@@ -74,10 +74,16 @@ def pod(
         else:
             containers.append(sidecar_container)
         if revision is not None:
-            notes.setdefault("sidecar.istio.io/status", json.dumps({"containers": ["istio-proxy"], "revision": revision}))
+            notes.setdefault(
+                "sidecar.istio.io/status", json.dumps({"containers": ["istio-proxy"], "revision": revision})
+            )
     if init is not None:
-        init_containers.append({"name": "istio-init", "image": f"docker.io/istio/proxyv2:{init_version or proxy}", "args": list(init)})
-    metadata = meta(name, namespace, labels={"app": app, "pod-template-hash": "7d4b9", **(labels or {})}, annotations=notes)
+        init_containers.append(
+            {"name": "istio-init", "image": f"docker.io/istio/proxyv2:{init_version or proxy}", "args": list(init)}
+        )
+    metadata = meta(
+        name, namespace, labels={"app": app, "pod-template-hash": "7d4b9", **(labels or {})}, annotations=notes
+    )
     if owner:
         metadata["ownerReferences"] = [{"kind": owner[0], "name": owner[1], "controller": True}]
     if deleting:
@@ -85,22 +91,38 @@ def pod(
     status = {
         "phase": phase,
         "conditions": [{"type": "Ready", "status": str(ready)}],
-        "containerStatuses": [{"name": "app", "ready": ready, "state": {"waiting": {"reason": waiting}} if waiting else {"running": {}}}],
+        "containerStatuses": [
+            {"name": "app", "ready": ready, "state": {"waiting": {"reason": waiting}} if waiting else {"running": {}}}
+        ],
     }
     if ips:
         status.update(podIP=ips[0], podIPs=[{"ip": ip} for ip in ips])
     return {
         "metadata": metadata,
-        "spec": {"containers": containers, "initContainers": init_containers, "hostNetwork": host_network, "nodeName": node, **spec},
+        "spec": {
+            "containers": containers,
+            "initContainers": init_containers,
+            "hostNetwork": host_network,
+            "nodeName": node,
+            **spec,
+        },
         "status": status,
     }
 
 
 def port(number=80, target=8080, name="http", protocol="TCP", **more):
-    return {"name": name, "port": number, "protocol": protocol, **({} if target is None else {"targetPort": target}), **more}
+    return {
+        "name": name,
+        "port": number,
+        "protocol": protocol,
+        **({} if target is None else {"targetPort": target}),
+        **more,
+    }
 
 
-def service(name="web", namespace="shop", selector=None, ports=None, families=("IPv4",), created="2026-01-01T00:00:00Z", **spec):
+def service(
+    name="web", namespace="shop", selector=None, ports=None, families=("IPv4",), created="2026-01-01T00:00:00Z", **spec
+):
     """A Service; `selector={}` for none."""
     return {
         "metadata": meta(name, namespace, created),
@@ -117,12 +139,18 @@ def service(name="web", namespace="shop", selector=None, ports=None, families=("
 def service_entry(name="web-entry", namespace="shop", selector=None, ports=None):
     return {
         "metadata": meta(name, namespace),
-        "spec": {"hosts": ["web.example"], "workloadSelector": {"labels": selector or {"app": "web"}}, "ports": ports or [{"number": 80, "name": "http"}]},
+        "spec": {
+            "hosts": ["web.example"],
+            "workloadSelector": {"labels": selector or {"app": "web"}},
+            "ports": ports or [{"number": 80, "name": "http"}],
+        },
     }
 
 
 def endpoint_slice(of="web", namespace="shop", pods=(), addresses=(), family="IPv4", number=8080, name="http"):
-    targets = [{"addresses": ["192.0.2.1"], "targetRef": {"kind": "Pod", "namespace": namespace, "name": p}} for p in pods]
+    targets = [
+        {"addresses": ["192.0.2.1"], "targetRef": {"kind": "Pod", "namespace": namespace, "name": p}} for p in pods
+    ]
     return {
         "metadata": meta(f"{of}-abcde", namespace, labels={"kubernetes.io/service-name": of}),
         "addressType": family,
@@ -131,12 +159,24 @@ def endpoint_slice(of="web", namespace="shop", pods=(), addresses=(), family="IP
     }
 
 
-def sidecar(name="listeners", namespace="shop", selector=None, ingress=None, created="2026-01-01T00:00:00Z", revision=None, **spec):
+def sidecar(
+    name="listeners",
+    namespace="shop",
+    selector=None,
+    ingress=None,
+    created="2026-01-01T00:00:00Z",
+    revision=None,
+    **spec,
+):
     """A Sidecar. `selector` None for none, {} for an empty one; `ingress` maps port numbers to a defaultEndpoint, None for unset."""
     labels = {"labels": {"istio.io/rev": revision}} if revision else {}
     listeners = [{"port": {"number": n}, **({"defaultEndpoint": e} if e else {})} for n, e in (ingress or {}).items()]
     chosen = {} if selector is None else {"workloadSelector": {"labels": selector} if selector else {}}
-    return {"apiVersion": "networking.istio.io/v1beta1", "metadata": meta(name, namespace, created, **labels), "spec": {**chosen, "ingress": listeners, **spec}}
+    return {
+        "apiVersion": "networking.istio.io/v1beta1",
+        "metadata": meta(name, namespace, created, **labels),
+        "spec": {**chosen, "ingress": listeners, **spec},
+    }
 
 
 def istiod(version="1.9.9", revision="default", opt_out=False, localhost=False, merge=False, **mesh_config):
@@ -153,10 +193,18 @@ def table(of="web-7d4b9-a", binds=("127.0.0.1:8080",), namespace="shop", text=No
     """A socket table as ss prints it: binds such as `127.0.0.1:8080`, `[::1]:8080`, `*:8080` (both families), `[::]:8080` (IPv6 alone)."""
     peers = ["[::]:*" if bind.startswith("[") else "*:*" if bind.startswith("*") else "0.0.0.0:*" for bind in binds]
     lines = [f"LISTEN 0 4096 {bind} {peer}\n" for bind, peer in zip(binds, peers)]
-    return {"namespace": namespace, "pod": of, "container": "istio-proxy", "format": "ss", "stdout": "".join(lines) if text is None else text}
+    return {
+        "namespace": namespace,
+        "pod": of,
+        "container": "istio-proxy",
+        "format": "ss",
+        "stdout": "".join(lines) if text is None else text,
+    }
 
 
-def snapshot(pods=None, services=None, sidecars=(), istiods=None, tables=None, binds=("127.0.0.1:8080",), unread=(), **more):
+def snapshot(
+    pods=None, services=None, sidecars=(), istiods=None, tables=None, binds=("127.0.0.1:8080",), unread=(), **more
+):
     """A checked snapshot; without `tables`, each running pod binds `binds`."""
     pods = [pod()] if pods is None else list(pods)
     if tables is None:

@@ -32,7 +32,12 @@ TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
 def exited(code: int) -> dict[str, t.Any]:
     """The status of a command that ended with `code`, as a kubelet puts it."""
     cause = {"reason": "ExitCode", "message": str(code)}
-    return {"status": "Failure", "reason": "NonZeroExitCode", "message": f"exit code {code}", "details": {"causes": [cause]}}
+    return {
+        "status": "Failure",
+        "reason": "NonZeroExitCode",
+        "message": f"exit code {code}",
+        "details": {"causes": [cause]},
+    }
 
 
 NO_BINARY = {
@@ -40,16 +45,27 @@ NO_BINARY = {
     "reason": "InternalError",
     "code": 500,
     "message": 'Internal error occurred: error executing command in container: exec: "ss": executable file not found in $PATH',
-    "details": {"causes": [{"message": 'error executing command in container: exec: "ss": executable file not found in $PATH'}]},
+    "details": {
+        "causes": [{"message": 'error executing command in container: exec: "ss": executable file not found in $PATH'}]
+    },
 }
 
 
 def refusal(code: int, reason: str, message: str) -> bytes:
-    return json.dumps({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code}).encode()
+    return json.dumps(
+        {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": code}
+    ).encode()
 
 
 def http(code: int, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
-    lines = [f"HTTP/1.1 {code} Said", "Content-Type: application/json", f"Content-Length: {len(body) if length is None else length}", *headers, "", ""]
+    lines = [
+        f"HTTP/1.1 {code} Said",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body) if length is None else length}",
+        *headers,
+        "",
+        "",
+    ]
     return "\r\n".join(lines).encode() + body
 
 
@@ -58,7 +74,11 @@ def frame(payload: bytes, opcode: int = BINARY, final: bool = True) -> bytes:
     head = bytes([(0x80 if final else 0) | opcode])
     if size < 126:
         return head + bytes([size]) + payload
-    return head + (bytes([126]) + struct.pack(">H", size) if size < 1 << 16 else bytes([127]) + struct.pack(">Q", size)) + payload
+    return (
+        head
+        + (bytes([126]) + struct.pack(">H", size) if size < 1 << 16 else bytes([127]) + struct.pack(">Q", size))
+        + payload
+    )
 
 
 def out(text: str | bytes) -> bytes:
@@ -143,7 +163,12 @@ class Connection:
 def handshake(asked: Request) -> bytes:
     key = asked.all("Sec-WebSocket-Key")[0] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
-    lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Accept: {accept}"]
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accept}",
+    ]
     return "\r\n".join([*lines, "Sec-WebSocket-Protocol: v4.channel.k8s.io", "", ""]).encode()
 
 
@@ -153,7 +178,14 @@ Behaviour = t.Callable[[Connection], None]
 class FaultServer:
     """Serves each connection with the next of `behaviours`; the last one serves all that follow."""
 
-    def __init__(self, *behaviours: Behaviour, tls: ssl.SSLContext | None = None, raw: bool = False, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        *behaviours: Behaviour,
+        tls: ssl.SSLContext | None = None,
+        raw: bool = False,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         self.behaviours = list(behaviours)
         self.requests: list[Request] = []
         self.connections = 0
@@ -249,7 +281,10 @@ def client(url: str, headers: t.Mapping[str, str] | None = None, **configuration
     made.no_proxy = None
     for name, value in configuration.items():
         setattr(made, name, value)
-    return types.SimpleNamespace(configuration=made, client=types.SimpleNamespace(client=types.SimpleNamespace(default_headers=dict(headers or {}))))
+    return types.SimpleNamespace(
+        configuration=made,
+        client=types.SimpleNamespace(client=types.SimpleNamespace(default_headers=dict(headers or {}))),
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -314,8 +349,14 @@ def pki() -> Pki:
         ("client", "client", "client", True),
         ("expired", "server", "server", False),
     ):
-        openssl("req", "-new", "-key", f"{secret}.key", "-subj", f"/CN={name}", "-config", "ca.cnf", "-out", f"{name}.csr")
-        end = "20200102000000Z" if not valid else (datetime.date.today() + datetime.timedelta(days=2)).strftime("%Y%m%d000000Z")
+        openssl(
+            "req", "-new", "-key", f"{secret}.key", "-subj", f"/CN={name}", "-config", "ca.cnf", "-out", f"{name}.csr"
+        )
+        end = (
+            "20200102000000Z"
+            if not valid
+            else (datetime.date.today() + datetime.timedelta(days=2)).strftime("%Y%m%d000000Z")
+        )
         openssl(
             "ca",
             "-batch",
@@ -333,7 +374,12 @@ def pki() -> Pki:
             "-extensions",
             section,
         )
-    return Pki(*(str(place / name) for name in ("ca.pem", "server.pem", "server.key", "client.pem", "client.key", "expired.pem", "named.pem")))
+    return Pki(
+        *(
+            str(place / name)
+            for name in ("ca.pem", "server.pem", "server.key", "client.pem", "client.key", "expired.pem", "named.pem")
+        )
+    )
 
 
 pki_folders: list[tempfile.TemporaryDirectory[str]] = []
@@ -351,7 +397,11 @@ class ApiServer(FaultServer):
     """
 
     def __init__(
-        self, lists: t.Mapping[str, t.Any], execs: Behaviour | None = None, faults: t.Mapping[str, t.Sequence[t.Any]] | None = None, **options: t.Any
+        self,
+        lists: t.Mapping[str, t.Any],
+        execs: Behaviour | None = None,
+        faults: t.Mapping[str, t.Sequence[t.Any]] | None = None,
+        **options: t.Any,
     ) -> None:
         super().__init__(self._route, **options)
         self.lists = {
@@ -394,7 +444,12 @@ class ApiServer(FaultServer):
     def _page(self, items: list[t.Any], query: dict[str, str]) -> dict[str, t.Any]:
         start = int(query.get("continue") or 0)
         end = start + min(self.page, int(query.get("limit") or self.page))
-        return {"kind": "List", "apiVersion": "v1", "metadata": {"continue": str(end)} if end < len(items) else {}, "items": items[start:end]}
+        return {
+            "kind": "List",
+            "apiVersion": "v1",
+            "metadata": {"continue": str(end)} if end < len(items) else {},
+            "items": items[start:end],
+        }
 
 
 class _Asked(Connection):

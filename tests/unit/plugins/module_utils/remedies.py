@@ -27,10 +27,22 @@ from hypothesis import strategies as st
 NOW = "2026-11-23T12:00:00Z"
 
 
-def controller(name="web-7d4b9", labels=None, kind="ReplicaSet", namespace="shop", owner=("Deployment", "web"), expressions=None, **spec):
+def controller(
+    name="web-7d4b9",
+    labels=None,
+    kind="ReplicaSet",
+    namespace="shop",
+    owner=("Deployment", "web"),
+    expressions=None,
+    **spec,
+):
     owners = {"ownerReferences": [{"kind": owner[0], "name": owner[1], "controller": True}]} if owner else {}
     labels = {"app": "web", "pod-template-hash": "7d4b9"} if labels is None else labels
-    selector = labels if kind == "ReplicationController" else {"matchLabels": labels, **({"matchExpressions": expressions} if expressions else {})}
+    selector = (
+        labels
+        if kind == "ReplicationController"
+        else {"matchLabels": labels, **({"matchExpressions": expressions} if expressions else {})}
+    )
     return {"kind": kind, "metadata": meta(name, namespace, **owners), "spec": {"selector": selector, **spec}}
 
 
@@ -44,7 +56,11 @@ def applied(before, remediations):
     after = copy.deepcopy(before)
     for remediation in copy.deepcopy(remediations):
         manifest = remediation["manifest"]
-        same = [s for s in after["sidecars"] if all(s["metadata"][k] == manifest["metadata"][k] for k in ("namespace", "name"))]
+        same = [
+            s
+            for s in after["sidecars"]
+            if all(s["metadata"][k] == manifest["metadata"][k] for k in ("namespace", "name"))
+        ]
         assert len(same) == (remediation["action"] == "update")
         if same:
             same[0]["spec"] = manifest["spec"]
@@ -81,12 +97,24 @@ def _disagreement():
 
 def _stateful_set():
     pods = [
-        pod(f"db-{n}", app="db", owner=("StatefulSet", "db"), labels={"statefulset.kubernetes.io/pod-name": f"db-{n}", "controller-revision-hash": "db-1"})
+        pod(
+            f"db-{n}",
+            app="db",
+            owner=("StatefulSet", "db"),
+            labels={"statefulset.kubernetes.io/pod-name": f"db-{n}", "controller-revision-hash": "db-1"},
+        )
         for n in (0, 1)
     ]
     return snapshot(
         pods,
-        [service("db", selector={"app": "db"}, ports=[port(27017, 27017, "client"), port(9216, 9216, "http-metrics")], clusterIP="None")],
+        [
+            service(
+                "db",
+                selector={"app": "db"},
+                ports=[port(27017, 27017, "client"), port(9216, 9216, "http-metrics")],
+                clusterIP="None",
+            )
+        ],
         controllers=[controller("db", {"app": "db"}, "StatefulSet", owner=None)],
         binds=("127.0.0.1:27017", "0.0.0.0:9216"),
     )
@@ -103,14 +131,29 @@ GOLDEN = {
     "root-default": _with(
         [
             versioned(
-                sidecar("mesh-wide", "istio-system", egress=[{"hosts": ["./*"]}], inboundConnectionPool={"tcp": {"maxConnections": 100}}, ingress={7070: None}),
+                sidecar(
+                    "mesh-wide",
+                    "istio-system",
+                    egress=[{"hosts": ["./*"]}],
+                    inboundConnectionPool={"tcp": {"maxConnections": 100}},
+                    ingress={7070: None},
+                ),
                 "42",
             )
         ]
     ),
     "existing-selector": _with(
         [
-            versioned(sidecar("web", selector={"app": "web"}, ingress={9090: "127.0.0.1:9091"}, egress=EGRESS, outboundTrafficPolicy={}), "815"),
+            versioned(
+                sidecar(
+                    "web",
+                    selector={"app": "web"},
+                    ingress={9090: "127.0.0.1:9091"},
+                    egress=EGRESS,
+                    outboundTrafficPolicy={},
+                ),
+                "815",
+            ),
             sidecar("default", egress=[{"hosts": ["./*"]}]),
         ],
         services=[service(ports=[port(), port(9090, 9090, "http-metrics"), port(7070, 7070, "admin")])],
@@ -157,7 +200,11 @@ def pods_of(draw, name, number, ips):
     binds = {p: draw(st.sampled_from((home, home, "*", *HOSTS))) for p in PORTS}
     tier = draw(st.sampled_from(("front", "back")))
     proxy = draw(mostly("1.9.9", None))
-    annotations = draw(mostly({}, {"traffic.sidecar.istio.io/excludeInboundPorts": "9090"}, {"sidecar.istio.io/interceptionMode": "NONE"}))
+    annotations = draw(
+        mostly(
+            {}, {"traffic.sidecar.istio.io/excludeInboundPorts": "9090"}, {"sidecar.istio.io/interceptionMode": "NONE"}
+        )
+    )
     found, tables = [], []
     for n in range(draw(st.integers(1, 3))):
         own = dict(binds)
@@ -225,14 +272,21 @@ def clusters(draw):
     workloads = [draw(pods_of(name, number, ips)) for number, name in enumerate(names, 1)]
     services = []
     for number in range(draw(st.integers(1, 4))):
-        selector = draw(mostly({"app": names[number % len(names)]}, {"app": names[0]}, {"tier": "front"}, {"track": "stable"}))
+        selector = draw(
+            mostly({"app": names[number % len(names)]}, {"app": names[0]}, {"tier": "front"}, {"track": "stable"})
+        )
         offered = [
             port(p, draw(mostly(p, "main")), draw(st.sampled_from(("http", "tcp-x", "", "grpc-web-y", "a.b", "mysql"))))
             for p in draw(st.lists(st.sampled_from(PORTS), min_size=1, max_size=3, unique=True))
         ]
         created = draw(st.sampled_from(("2026-01-01T00:00:00Z", "2026-02-02T00:00:00Z")))
-        services.append(service(f"svc{number}", selector=selector, ports=offered, families=FAMILIES[ips], created=created))
-    controllers = [controller(f"{name}-h{n}", {"app": name, "pod-template-hash": f"h{n}"}, owner=("Deployment", name)) for n, name in enumerate(names, 1)]
+        services.append(
+            service(f"svc{number}", selector=selector, ports=offered, families=FAMILIES[ips], created=created)
+        )
+    controllers = [
+        controller(f"{name}-h{n}", {"app": name, "pod-template-hash": f"h{n}"}, owner=("Deployment", name))
+        for n, name in enumerate(names, 1)
+    ]
     return snapshot(
         [each for pods, _tables in workloads for each in pods],
         services,
@@ -247,7 +301,14 @@ def manifests(examples):
     """The manifests of every golden case and of some random clusters, always the same, each once."""
     found = [r["manifest"] for each in GOLDEN.values() for r in evaluate(each, Options(TODAY))["remediations"]]
 
-    @settings(max_examples=examples, derandomize=True, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(clusters())
     def collect(cluster):
         found.extend(r["manifest"] for r in evaluate(cluster, Options(TODAY))["remediations"])

@@ -20,7 +20,12 @@ from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server as faults
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import ApiServer, Connection, http, refusal
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+    ApiServer,
+    Connection,
+    http,
+    refusal,
+)
 
 PODS = "/api/v1/pods"
 NAMES = [{"metadata": {"name": f"web-{n}"}} for n in range(7)]
@@ -52,7 +57,11 @@ def test_pages_are_read_to_the_last_each_object_once_and_in_order():
     with ApiServer({PODS: NAMES}) as server:
         server.page = 3
         assert names(api(server).pages(PODS, same)) == names(NAMES)
-        assert server.paths(PODS) == [f"{PODS}?limit=500", f"{PODS}?continue=3&limit=500", f"{PODS}?continue=6&limit=500"]
+        assert server.paths(PODS) == [
+            f"{PODS}?limit=500",
+            f"{PODS}?continue=3&limit=500",
+            f"{PODS}?continue=6&limit=500",
+        ]
 
 
 def test_a_request_of_another_kind_carries_its_method_body_and_query():
@@ -66,7 +75,9 @@ def test_a_request_of_another_kind_carries_its_method_body_and_query():
 
 
 def test_a_request_of_another_kind_that_is_refused_names_itself():
-    with ApiServer({PODS: {}}, faults={PODS: [http(403, refusal(403, "Forbidden", FORBIDDEN), "Connection: close")]}) as server:
+    with ApiServer(
+        {PODS: {}}, faults={PODS: [http(403, refusal(403, "Forbidden", FORBIDDEN), "Connection: close")]}
+    ) as server:
         with pytest.raises(ApiError, match=f"^POST {PODS}: pods is forbidden") as caught:
             api(server).ask("post", PODS, body={})
     assert (caught.value.status, caught.value.detail) == (403, FORBIDDEN)
@@ -79,7 +90,9 @@ def test_objects_are_reduced_as_their_page_arrives():
 
 def test_objects_that_are_reduced_to_none_are_left_out():
     with ApiServer({PODS: NAMES}) as server:
-        assert names(api(server).pages(PODS, lambda item: item if item["metadata"]["name"] == "web-3" else None)) == ["web-3"]
+        assert names(api(server).pages(PODS, lambda item: item if item["metadata"]["name"] == "web-3" else None)) == [
+            "web-3"
+        ]
 
 
 def test_the_server_makes_the_next_page_while_one_is_reduced():
@@ -158,24 +171,52 @@ REFUSED: dict[str, tuple[t.Any, int, str]] = {
     "403": (body(refusal(403, "Forbidden", FORBIDDEN), code=403), 403, f"GET /api/v1/pods: {FORBIDDEN}"),
     "404": (body(b"404 page not found", code=404), 404, "GET /api/v1/pods: 404 Said"),
     "409": (body(refusal(409, "Conflict", "conflict"), code=409), 409, "GET /api/v1/pods: conflict"),
-    "500 for ever": (body(refusal(500, "InternalError", "etcd is gone"), code=500), 500, "GET /api/v1/pods: etcd is gone"),
+    "500 for ever": (
+        body(refusal(500, "InternalError", "etcd is gone"), code=500),
+        500,
+        "GET /api/v1/pods: etcd is gone",
+    ),
     "503 for ever": (body(b"", code=503), 503, "GET /api/v1/pods: 503 Said"),
     "a message that is none": (body(b'{"message": {"no": 1}}', code=409), 409, "GET /api/v1/pods: 409 Said"),
-    "429 that asks for an hour": (body(b"", "Retry-After: 3600", code=429), 0, "GET /api/v1/pods: the API server did not answer in time"),
+    "429 that asks for an hour": (
+        body(b"", "Retry-After: 3600", code=429),
+        0,
+        "GET /api/v1/pods: the API server did not answer in time",
+    ),
     "silence": (silent, 0, "GET /api/v1/pods: "),
     "a reset": (resets, 0, "GET /api/v1/pods: "),
     "byte by byte": (dribbles, 0, "GET /api/v1/pods: the API server did not answer in time"),
     "HTML": (body(b"<html>log in first</html>"), 0, "GET /api/v1/pods: JSONDecodeError"),
     "binary": (body(b"\xff\xfe\x00"), 0, "GET /api/v1/pods: "),
     "a JSON list": (body(b"[]"), 0, "GET /api/v1/pods: the answer is no JSON object"),
-    "a page that leads to itself": (body(b'{"items": [], "metadata": {"continue": "on"}}'), 0, "GET /api/v1/pods: the list has no end: a continue token came"),
+    "a page that leads to itself": (
+        body(b'{"items": [], "metadata": {"continue": "on"}}'),
+        0,
+        "GET /api/v1/pods: the list has no end: a continue token came",
+    ),
     "no list": (body(b'{"kind": "PodList"}'), 0, "GET /api/v1/pods: the answer is no list"),
     "a list that is a mapping": (body(b'{"items": {"a": 1}}'), 0, "GET /api/v1/pods: the answer is no list"),
     "metadata that is a list": (body(b'{"items": [], "metadata": [1]}'), 0, "GET /api/v1/pods: the answer is no list"),
-    "a continue token that is none": (body(b'{"items": [], "metadata": {"continue": [1]}}'), 0, "GET /api/v1/pods: the answer is no list"),
-    "an object that is null": (body(b'{"items": [null]}'), 0, "GET /api/v1/pods: the answer is no list of objects that have a name"),
-    "an object without metadata": (body(b'{"items": [{"spec": {}}]}'), 0, "GET /api/v1/pods: the answer is no list of objects that have a name"),
-    "an object without a name": (body(b'{"items": [{"metadata": {"name": 1}}]}'), 0, "GET /api/v1/pods: the answer is no list of objects that have a name"),
+    "a continue token that is none": (
+        body(b'{"items": [], "metadata": {"continue": [1]}}'),
+        0,
+        "GET /api/v1/pods: the answer is no list",
+    ),
+    "an object that is null": (
+        body(b'{"items": [null]}'),
+        0,
+        "GET /api/v1/pods: the answer is no list of objects that have a name",
+    ),
+    "an object without metadata": (
+        body(b'{"items": [{"spec": {}}]}'),
+        0,
+        "GET /api/v1/pods: the answer is no list of objects that have a name",
+    ),
+    "an object without a name": (
+        body(b'{"items": [{"metadata": {"name": 1}}]}'),
+        0,
+        "GET /api/v1/pods: the answer is no list of objects that have a name",
+    ),
     "levels without end": (body(b'{"items": [' + b"[" * 200_000), 0, "GET /api/v1/pods: "),
     "a refusal of levels without end": (body(b"[" * 200_000, code=403), 403, "GET /api/v1/pods: 403 Said"),
     "half an answer": (http(200, b'{"items": [', length=500), 0, "GET /api/v1/pods: "),
@@ -212,7 +253,9 @@ def test_a_retry_after_is_waited_for():
 def test_an_unreachable_server_is_named():
     with ApiServer({PODS: NAMES}) as server:
         asking = api(server)
-    with pytest.raises(ApiError, match=rf"GET /api/v1/pods: http://127.0.0.1:{server.port} cannot be reached: .*Connection refused"):
+    with pytest.raises(
+        ApiError, match=rf"GET /api/v1/pods: http://127.0.0.1:{server.port} cannot be reached: .*Connection refused"
+    ):
         asking.pages(PODS, same)
 
 

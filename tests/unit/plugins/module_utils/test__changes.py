@@ -8,12 +8,23 @@ import copy
 import json
 
 import pytest
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._changes import RecordError, changes, record, record_problem, undo
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._changes import (
+    RecordError,
+    changes,
+    record,
+    record_problem,
+    undo,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import sidecar_files, sidecar_manifests
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import CARRIES_OVER
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import EGRESS, clusters, controller, versioned
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import (
+    EGRESS,
+    clusters,
+    controller,
+    versioned,
+)
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import applied as with_remedies
 from hypothesis import HealthCheck, given, settings
 
@@ -24,7 +35,17 @@ SELECTING, OTHERS = ({**NEW, "workloadSelector": {"labels": {"app": app}}} for a
 
 def thing(spec, name="web", version=None, namespace="shop", **metadata):
     """As a manifest says it, or with server-managed fields as a server does."""
-    served = {"resourceVersion": version, "uid": "u-1", "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [{}]} if version else {}
+    served = (
+        {
+            "resourceVersion": version,
+            "uid": "u-1",
+            "generation": 3,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "managedFields": [{}],
+        }
+        if version
+        else {}
+    )
     return {
         "apiVersion": "networking.istio.io/v1beta1",
         "kind": "Sidecar",
@@ -155,12 +176,16 @@ def test_a_reviewed_file_may_say_more_than_todays_plan_but_nothing_worse(file, t
     if version and file["workloadSelector"] == {"labels": {"app": "web", "tier": "front", "track": "stable"}}:
         why = "it selects pods by app=web,tier=front,track=stable, but today's plan by app=web,tier=front. Plan again."  # the others would lose it
     current = [thing(OLD, version=version)] if version else []
-    assert planned(manifest(file, version), current, [manifest(today, version)])[1] == ([f"Sidecar shop/web: {why}"] if why else [])
+    assert planned(manifest(file, version), current, [manifest(today, version)])[1] == (
+        [f"Sidecar shop/web: {why}"] if why else []
+    )
 
 
 def test_two_files_for_the_same_pods_are_refused():
     found = changes([mine(SELECTING), manifest(SELECTING)], [], planning(manifest(SELECTING)))
-    assert found["refused"] == ["Sidecar shop/web: Sidecar shop/mine of these files selects the same pods, and a second one would have no effect. Plan again."]
+    assert found["refused"] == [
+        "Sidecar shop/web: Sidecar shop/mine of these files selects the same pods, and a second one would have no effect. Plan again."
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -172,11 +197,21 @@ def report(**parts):
     return cluster.report(target="1.24", controllers=[controller()], **parts)
 
 
-SECOND_PORT = {"services": [cluster.service(ports=[cluster.port(), cluster.port(90, 9090, "http-b")])], "binds": ("127.0.0.1:8080", "127.0.0.1:9090")}
-SELECTOR = versioned(cluster.sidecar("mine", selector={"app": "web"}, egress=EGRESS, ingress={7070: "127.0.0.1:7070"}), "5")
+SECOND_PORT = {
+    "services": [cluster.service(ports=[cluster.port(), cluster.port(90, 9090, "http-b")])],
+    "binds": ("127.0.0.1:8080", "127.0.0.1:9090"),
+}
+SELECTOR = versioned(
+    cluster.sidecar("mine", selector={"app": "web"}, egress=EGRESS, ingress={7070: "127.0.0.1:7070"}), "5"
+)
 DEFAULT = versioned(cluster.sidecar("default", egress=[{"hosts": ["*/*"]}]), "10")
 STRICT = versioned(cluster.sidecar("default", egress=EGRESS, outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}), "11")
-CURING = versioned(cluster.sidecar("default", egress=EGRESS, ingress={8080: "127.0.0.1:8080"}, outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}), "11")
+CURING = versioned(
+    cluster.sidecar(
+        "default", egress=EGRESS, ingress={8080: "127.0.0.1:8080"}, outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}
+    ),
+    "11",
+)
 OLDER = versioned(cluster.sidecar("older", selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"}), "3")
 UNREAD = {"tables": [], "unread": [{"namespace": "shop", "pod": "web-7d4b9-a", "reason": "timeout", "detail": "x"}]}
 WAIVED = {"waivers": [{"match": "port==`8080`", "reason": "moves in May"}]}
@@ -236,12 +271,19 @@ def test_a_file_that_was_true_once_is_refused_with_the_reason(case):
 EXPIRED = {"waivers": [{"match": "port==`8080`", "reason": "moved in May", "until": "2026-05-31"}]}
 
 
-@pytest.mark.parametrize("then", [{}, {"sidecars": [SELECTOR]}, {"sidecars": [DEFAULT]}, SECOND_PORT, EXPIRED], ids=range(5))
+@pytest.mark.parametrize(
+    "then", [{}, {"sidecars": [SELECTOR]}, {"sidecars": [DEFAULT]}, SECOND_PORT, EXPIRED], ids=range(5)
+)
 def test_a_file_is_applied_as_long_as_it_is_true_and_then_changes_nothing(then):
     files = sidecar_manifests(sidecar_files(report(**then)))
     found = changes(files, then.get("sidecars", []), report(**then))
-    assert (found["refused"], [change["action"] for change in found["changes"]]) == ([], ["update" if then.get("sidecars") == [SELECTOR] else "create"])
-    after = with_remedies(cluster.snapshot(sidecars=then.get("sidecars", [])), report(**then)["remediations"])["sidecars"]
+    assert (found["refused"], [change["action"] for change in found["changes"]]) == (
+        [],
+        ["update" if then.get("sidecars") == [SELECTOR] else "create"],
+    )
+    after = with_remedies(cluster.snapshot(sidecars=then.get("sidecars", [])), report(**then)["remediations"])[
+        "sidecars"
+    ]
     again = changes(files, after, report(**{**then, "sidecars": after}))
     assert (again["refused"], [change["action"] for change in again["changes"]]) == ([], ["none"])
 
@@ -267,7 +309,11 @@ def applied(before, after):
     current = [before] if before else []
     wanted = manifest(after, before["metadata"]["resourceVersion"] if before else None)
     plan = changes([wanted], current, planning(wanted))["changes"]
-    return plan, thing(after, version="8", **{k: v for k, v in (before or thing({}))["metadata"].items() if k in ("labels", "annotations")})
+    return plan, thing(
+        after,
+        version="8",
+        **{k: v for k, v in (before or thing({}))["metadata"].items() if k in ("labels", "annotations")},
+    )
 
 
 def test_what_was_created_is_deleted_if_it_is_still_what_it_was():
@@ -289,7 +335,13 @@ def test_what_was_edited_is_restored_whole_on_the_version_that_was_seen():
     assert restored["changes"] == [
         {
             "action": "restore",
-            "manifest": {**thing(OLD), "metadata": {**thing(OLD, labels={"a": "b"}, annotations={"empty": ""})["metadata"], "resourceVersion": "8"}},
+            "manifest": {
+                **thing(OLD),
+                "metadata": {
+                    **thing(OLD, labels={"a": "b"}, annotations={"empty": ""})["metadata"],
+                    "resourceVersion": "8",
+                },
+            },
         }
     ]
     assert [c["action"] for c in undo(kept, [before])["changes"]] == ["none"]
@@ -340,7 +392,9 @@ def test_what_a_run_does_not_touch_stays_recorded():
 def test_a_dry_run_belongs_to_the_change_that_it_was_made_for():
     done = {"action": "none", "manifest": manifest(OLD), "before": thing(OLD)}
     other = {"action": "create", "manifest": thing(NEW, "zoo"), "before": None}
-    assert record(None, [done, other], [thing(NEW, "zoo", "8")])["changes"] == [{"before": None, "after": thing(NEW, "zoo")}]
+    assert record(None, [done, other], [thing(NEW, "zoo", "8")])["changes"] == [
+        {"before": None, "after": thing(NEW, "zoo")}
+    ]
 
 
 def test_what_the_server_alone_writes_is_not_recorded():
@@ -388,7 +442,11 @@ def test_neither_is_what_is_no_json(text):
 def test_a_record_is_of_one_cluster(recorded, here, then):
     plan, result = applied(thing(OLD, version="7"), NEW)
     kept = record(None, plan, [result], recorded)
-    refusal = f"it records what was changed on {recorded}, but this cluster is {here}" if recorded and here and not then else ""
+    refusal = (
+        f"it records what was changed on {recorded}, but this cluster is {here}"
+        if recorded and here and not then
+        else ""
+    )
     assert record_problem(json.dumps(kept), here) == refusal
     if refusal:
         for use in (lambda: undo(kept, [result], here), lambda: record(kept, plan, [result], here)):

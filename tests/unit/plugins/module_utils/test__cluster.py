@@ -20,7 +20,11 @@ pytest.importorskip("websocket")
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError, GatherError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather, read_sockets
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import (
+    by_exec,
+    gather,
+    read_sockets,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import Outcome, Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
@@ -61,7 +65,11 @@ def pods(*names, namespace="shop", **more):
 def lists(some_pods, some_services=None, prefix="", istio=()):
     """The lists of a cluster with no Istio API but what `istio` adds."""
     services = [cluster.service()] if some_services is None else some_services
-    base = {f"/api/v1/{prefix}pods": some_pods, f"/api/v1/{prefix}services": services, "/api/v1/replicationcontrollers": []}
+    base = {
+        f"/api/v1/{prefix}pods": some_pods,
+        f"/api/v1/{prefix}services": services,
+        "/api/v1/replicationcontrollers": [],
+    }
     control = {"/api/v1/namespaces/istio-system/pods": [], "/api/v1/namespaces/istio-system/configmaps": []}
     return {**base, **control, **dict(istio)}
 
@@ -86,7 +94,8 @@ def test_a_gather_is_a_whole_snapshot():
         assert found["metadata"] == {"takenAt": AT, "server": server.url, "serverVersion": "v1.30.0"}
     assert check(found) is found
     assert found["socketTables"] == [
-        {"namespace": "shop", "pod": pod, "container": "istio-proxy", "format": "ss", "stdout": TABLE} for pod in ("web-1", "web-2")
+        {"namespace": "shop", "pod": pod, "container": "istio-proxy", "format": "ss", "stdout": TABLE}
+        for pod in ("web-1", "web-2")
     ]
     assert (found["unread"], found["sidecars"], found["unlisted"]) == ([], [], [])
 
@@ -111,7 +120,9 @@ def test_a_namespace_that_is_not_there_is_named():
 
 
 def test_a_namespace_that_is_empty_is_no_mistake():
-    with ApiServer({**lists([], [], prefix="namespaces/shop/"), "/api/v1/namespaces/shop": {"kind": "Namespace"}}, READ) as server:
+    with ApiServer(
+        {**lists([], [], prefix="namespaces/shop/"), "/api/v1/namespaces/shop": {"kind": "Namespace"}}, READ
+    ) as server:
         found = run(server, Selection(namespaces=("shop",)))
     assert (found["pods"], found["emptyNamespaces"]) == ([], ["shop"])
 
@@ -119,7 +130,11 @@ def test_a_namespace_that_is_empty_is_no_mistake():
 def test_a_namespace_that_may_not_be_looked_at_is_not_taken_for_an_empty_one():
     def behave(asked):
         allowed = asked.request().path != "/api/v1/namespaces/shop"
-        asked.send(http(200, b'{"items": []}', "Connection: close") if allowed else http(403, refusal(403, "Forbidden", "no"), "Connection: close"))
+        asked.send(
+            http(200, b'{"items": []}', "Connection: close")
+            if allowed
+            else http(403, refusal(403, "Forbidden", "no"), "Connection: close")
+        )
 
     with ApiServer(lists([]), READ, {"/namespaces/shop": [behave]}) as server:
         found = run(server, Selection(namespaces=("shop",)))
@@ -139,7 +154,9 @@ REQUIRED = {
 def test_a_list_that_a_verdict_depends_on_and_is_forbidden_stops_the_gather(resource):
     path = REQUIRED[resource]
     message = f'{resource} is forbidden: User "jane" cannot list resource "{resource}" at the cluster scope'
-    with ApiServer(lists(pods("web-1")), READ, {path: [http(403, refusal(403, "Forbidden", message), "Connection: close")]}) as server:
+    with ApiServer(
+        lists(pods("web-1")), READ, {path: [http(403, refusal(403, "Forbidden", message), "Connection: close")]}
+    ) as server:
         with pytest.raises(ApiError) as caught:
             run(server)
         assert str(caught.value) == f"GET {path}: {message}"
@@ -155,14 +172,22 @@ def test_a_server_that_has_no_core_kinds_is_no_cluster_without_pods(path):
 
 def test_a_list_that_helps_and_is_forbidden_is_told():
     message = 'endpointslices is forbidden: User "jane" cannot list resource "endpointslices"'
-    with ApiServer(lists(pods("web-1")), READ, {"/endpointslices": [http(403, refusal(403, "Forbidden", message), "Connection: close")]}) as server:
+    with ApiServer(
+        lists(pods("web-1")),
+        READ,
+        {"/endpointslices": [http(403, refusal(403, "Forbidden", message), "Connection: close")]},
+    ) as server:
         found = run(server)
     assert found["unlisted"] == [{"resource": "endpointslices", "detail": message}]
     assert read(found) == ["web-1"]
 
 
 def test_a_list_that_helps_and_breaks_is_not_taken_for_an_empty_one():
-    with ApiServer(lists(pods("web-1")), READ, {"/endpointslices": [http(500, refusal(500, "InternalError", "etcd"), "Connection: close")]}) as server:
+    with ApiServer(
+        lists(pods("web-1")),
+        READ,
+        {"/endpointslices": [http(500, refusal(500, "InternalError", "etcd"), "Connection: close")]},
+    ) as server:
         with pytest.raises(ApiError, match="endpointslices: etcd"):
             client = get_api_client(host=server.url, api_key="abc")
             gather(Api(client, 0.3), [], Selection(), "istio-system", AT)
@@ -179,10 +204,18 @@ def test_the_first_version_that_the_server_has_counts(version):
 
 def test_endpoint_slices_are_kept_for_services_that_select_nothing():
     services = [cluster.service(), cluster.service("bare", selector={}), cluster.service("bare", "bank")]
-    slices = [cluster.endpoint_slice("web"), cluster.endpoint_slice("bare", pods=["web-1"]), cluster.endpoint_slice("bare", "bank")]
-    with ApiServer(lists(pods("web-1"), services, istio={"/apis/discovery.k8s.io/v1/endpointslices": slices}), READ) as server:
+    slices = [
+        cluster.endpoint_slice("web"),
+        cluster.endpoint_slice("bare", pods=["web-1"]),
+        cluster.endpoint_slice("bare", "bank"),
+    ]
+    with ApiServer(
+        lists(pods("web-1"), services, istio={"/apis/discovery.k8s.io/v1/endpointslices": slices}), READ
+    ) as server:
         found = run(server)
-    assert [(part["metadata"]["namespace"], part["metadata"]["name"]) for part in found["endpointSlices"]] == [("shop", "bare-abcde")]
+    assert [(part["metadata"]["namespace"], part["metadata"]["name"]) for part in found["endpointSlices"]] == [
+        ("shop", "bare-abcde")
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -252,7 +285,9 @@ def test_a_namespace_without_the_right_is_asked_about_once_and_all_of_its_pods_a
         found = run(server, concurrency=4)
         assert len(server.paths("/namespaces/shop/pods/")) <= 8
     assert read(found) == ["pay-1"]
-    assert set(unread(found).values()) == {("forbidden", 'User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"')}
+    assert set(unread(found).values()) == {
+        ("forbidden", 'User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"')
+    }
     assert len(found["unread"]) == 30
 
 
@@ -268,7 +303,9 @@ def test_impersonation_reaches_lists_and_execs():
         run(server, impersonate_user="jane", impersonate_groups=["dev", "ops"])
         asked = [request for request in server.requests if "/pods" in request.path]
     assert any("/exec" in request.path for request in asked)
-    assert {(request.all("Impersonate-User")[0], *sorted(request.all("Impersonate-Group"))) for request in asked} == {("jane", "dev", "ops")}
+    assert {(request.all("Impersonate-User")[0], *sorted(request.all("Impersonate-Group"))) for request in asked} == {
+        ("jane", "dev", "ops")
+    }
 
 
 def test_no_more_pods_are_read_at_once_than_asked_for():

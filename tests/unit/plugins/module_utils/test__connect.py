@@ -50,7 +50,10 @@ def alone(monkeypatch, tmp_path):
 
 
 def connected(exec_timeout: float = 5, **options: t.Any) -> t.Any:
-    return _connect.connect(types.SimpleNamespace(params=options, requires=lambda *_args, **_more: None, server_side_dry_run=False), exec_timeout)
+    return _connect.connect(
+        types.SimpleNamespace(params=options, requires=lambda *_args, **_more: None, server_side_dry_run=False),
+        exec_timeout,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -61,7 +64,9 @@ def connected(exec_timeout: float = 5, **options: t.Any) -> t.Any:
 @pytest.mark.parametrize("piece", [PODS, "/version"], ids=["a list", "the first request"])
 def test_no_request_follows_a_redirection(code, piece):
     with FaultServer(answers(http(200, json.dumps({"items": []}).encode(), "Connection: close"))) as elsewhere:
-        redirection = http(code, b"", f"Location: http://jane:secret@127.0.0.1:{elsewhere.port}{PODS}", "Connection: close")
+        redirection = http(
+            code, b"", f"Location: http://jane:secret@127.0.0.1:{elsewhere.port}{PODS}", "Connection: close"
+        )
         with ApiServer({PODS: []}, faults={piece: [redirection]}) as server, pytest.raises(GatherError) as caught:
             with connected(host=server.url, api_key="abc", impersonate_user="jane") as (api, _run):
                 api.pages(PODS, lambda item: item)
@@ -75,7 +80,9 @@ def test_no_request_follows_a_redirection(code, piece):
 
 
 def test_what_a_server_says_at_the_first_request_is_printable():
-    with ApiServer({}, faults={"/": [http(401, refusal(401, "Unauthorized", "no\x1b[2J\x9b31m\u202e\r\n"), "Connection: close")]}) as server:
+    with ApiServer(
+        {}, faults={"/": [http(401, refusal(401, "Unauthorized", "no\x1b[2J\x9b31m\u202e\r\n"), "Connection: close")]}
+    ) as server:
         with pytest.raises(GatherError) as caught, connected(host=server.url, api_key="abc"):
             pass
     assert str(caught.value) == "no cluster to look at, from host: no?[2J?31m???"
@@ -115,7 +122,12 @@ class Plugin:
         (place / "plugin.py").write_text(PLUGIN, "utf-8")
         self._hangs, self._count = place / "hangs", place / "count"
         arguments = [str(place / "plugin.py"), str(self._count), str(self._hangs)]
-        asked = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": sys.executable, "args": arguments, "interactiveMode": "Never"}
+        asked = {
+            "apiVersion": "client.authentication.k8s.io/v1beta1",
+            "command": sys.executable,
+            "args": arguments,
+            "interactiveMode": "Never",
+        }
         config = {
             "apiVersion": "v1",
             "kind": "Config",

@@ -11,7 +11,12 @@ import random
 
 import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes, _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import OptionError, Options, evaluate, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import (
+    OptionError,
+    Options,
+    evaluate,
+    target,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
@@ -83,11 +88,23 @@ BREAKS, NEVER, CURE, FINE, SILENT = "breaks_on_upgrade", "unreachable", "remedia
         ({"host_network": True}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
         ({"role": "router"}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
         ({"role": "router"}, ["IPv4"], [], ["0.0.0.0:8080"], FINE),
-        ({"proxy": None, "annotations": {"ambient.istio.io/redirection": "enabled"}}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
+        (
+            {"proxy": None, "annotations": {"ambient.istio.io/redirection": "enabled"}},
+            ["IPv4"],
+            [],
+            ["127.0.0.1:8080"],
+            NEVER,
+        ),
         (EXCLUDED, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
         (EXCLUDED, ["IPv4"], [sidecar(**CURED)], ["127.0.0.1:8080"], NEVER),
         ({"annotations": {"sidecar.istio.io/interceptionMode": "NONE"}}, ["IPv4"], [], ["127.0.0.1:8080"], NEVER),
-        ({"annotations": {"sidecar.istio.io/interceptionMode": "NONE"}}, ["IPv4"], [sidecar(**CURED)], ["127.0.0.1:8080"], CURE),
+        (
+            {"annotations": {"sidecar.istio.io/interceptionMode": "NONE"}},
+            ["IPv4"],
+            [sidecar(**CURED)],
+            ["127.0.0.1:8080"],
+            CURE,
+        ),
         ({}, ["IPv4"], [sidecar(selector={"app": "web"}, **CURED)], ["127.0.0.1:8080"], CURE),
         ({}, ["IPv4"], [sidecar(selector={"app": "other"}, **CURED)], ["127.0.0.1:8080"], BREAKS),
         ({}, ["IPv4"], [sidecar(selector={}, **CURED)], ["127.0.0.1:8080"], CURE),
@@ -142,7 +159,10 @@ def test_a_port_that_an_endpoint_slice_alone_exposes_is_passed_through_if_anothe
     by_slice = [service("manual", selector={}, ports=[port(81, 9090, "other")])]
     part = endpoint_slice("manual", pods=["web-7d4b9-a"], number=9090, name="other")
     binds = ["127.0.0.1:8080", "127.0.0.1:9090"]
-    assert verdicts(report(services=[service(), *by_slice], binds=binds, endpointSlices=[part])) == {("web", 8080): BREAKS, ("web", 9090): NEVER}
+    assert verdicts(report(services=[service(), *by_slice], binds=binds, endpointSlices=[part])) == {
+        ("web", 8080): BREAKS,
+        ("web", 9090): NEVER,
+    }
     assert verdicts(report(services=by_slice, binds=binds, endpointSlices=[part])) == {("web", 9090): BREAKS}
 
 
@@ -155,7 +175,11 @@ def test_a_port_that_an_endpoint_slice_alone_exposes_is_passed_through_if_anothe
         ([service("odd", ports=[port(53, "nowhere")])], [], NEVER),
         ([service("none", ports=[])], [], NEVER),
         ([service("alias", type="ExternalName", externalName="example.org")], [], NEVER),
-        ([service("dns", ports=[port(53, 53, "dns", "UDP")])], [service_entry(ports=[{"number": 8080, "name": "m"}])], BREAKS),
+        (
+            [service("dns", ports=[port(53, 53, "dns", "UDP")])],
+            [service_entry(ports=[{"number": 8080, "name": "m"}])],
+            BREAKS,
+        ),
         ([service("dns", "billing", ports=[port(53, 53, "dns", "UDP")])], [], BREAKS),
         ([service("dns", selector={"app": "other"}, ports=[port(53, 53, "dns", "UDP")])], [], BREAKS),
     ],
@@ -163,12 +187,23 @@ def test_a_port_that_an_endpoint_slice_alone_exposes_is_passed_through_if_anothe
 def test_endpoint_slices_count_where_no_kubernetes_service_selects_the_pod_whatever_its_ports(beside, entries, wanted):
     binds = ["127.0.0.1:8080", "0.0.0.0:9090"]
     for services in ([service(selector={}), *beside], [*beside, service(selector={})]):
-        found = report(services=services, endpointSlices=[endpoint_slice(pods=["web-7d4b9-a"])], serviceEntries=entries, binds=binds, target="1.24")
+        found = report(
+            services=services,
+            endpointSlices=[endpoint_slice(pods=["web-7d4b9-a"])],
+            serviceEntries=entries,
+            binds=binds,
+            target="1.24",
+        )
         assert verdicts(found) == {("web", 8080): wanted}
 
 
 def test_a_service_entry_is_asked_at_the_primary_address():
-    found = report([pod(**DUAL)], [], serviceEntries=[service_entry(ports=[{"number": 8080}])], binds=["0.0.0.0:8080", "[::1]:8080"])
+    found = report(
+        [pod(**DUAL)],
+        [],
+        serviceEntries=[service_entry(ports=[{"number": 8080}])],
+        binds=["0.0.0.0:8080", "[::1]:8080"],
+    )
     assert verdict(found) == FINE
 
 
@@ -201,7 +236,10 @@ def test_a_pod_that_could_not_be_read_is_unchecked_with_the_reason(spec, tables,
 @pytest.mark.parametrize("spec", [{"phase": "Succeeded"}, {"phase": "Failed"}, {"deleting": True}])
 def test_a_pod_that_has_ended_is_nobodys_business(spec):
     found = report([pod(**spec)], tables=[])
-    assert verdicts(found) == {} and found["out_of_scope"][0]["reason"] == "Its selector matches no pod that runs or may run."
+    assert (
+        verdicts(found) == {}
+        and found["out_of_scope"][0]["reason"] == "Its selector matches no pod that runs or may run."
+    )
 
 
 def test_a_suspect_table_makes_the_pod_unchecked_and_its_findings_are_still_reported():
@@ -223,7 +261,10 @@ def test_several_tables_of_a_pod_are_taken_together():
 
 def test_nothing_listening_says_which_container_does_not_run():
     found = report([pod(ready=False, waiting="CrashLoopBackOff")], binds=[])
-    assert found["not_listening"][0]["reason"] == "Nothing listens on the port; container app does not run (CrashLoopBackOff)."
+    assert (
+        found["not_listening"][0]["reason"]
+        == "Nothing listens on the port; container app does not run (CrashLoopBackOff)."
+    )
     assert report(binds=[])["not_listening"][0]["reason"] == "Nothing listens on the port."
     elsewhere = report([pod(ready=False, waiting="CrashLoopBackOff")], binds=["10.0.0.9:8080"])
     assert "does not run" not in elsewhere["not_listening"][0]["reason"]
@@ -254,19 +295,31 @@ def test_a_finding_has_the_keys_of_the_contract():
 
 
 def test_replicas_are_one_finding_and_services_on_one_port_are_named_together():
-    found = report([pod("web-7d4b9-b"), pod("web-7d4b9-a")], [service("z"), service("a", ports=[port(9000)])])["findings"]
-    assert [(f["pods"], [s["name"] for s in f["services"]]) for f in found] == [(["web-7d4b9-a", "web-7d4b9-b"], ["a", "z"])]
+    found = report([pod("web-7d4b9-b"), pod("web-7d4b9-a")], [service("z"), service("a", ports=[port(9000)])])[
+        "findings"
+    ]
+    assert [(f["pods"], [s["name"] for s in f["services"]]) for f in found] == [
+        (["web-7d4b9-a", "web-7d4b9-b"], ["a", "z"])
+    ]
 
 
 def test_a_finding_names_the_services_of_its_port_and_pods_alone():
     pods = [pod("a", ports={"http": 8080}, labels={"tier": "x"}), pod("b", ports={"http": 9090})]
-    services = [service(ports=[port(80, "http")]), service("x", selector={"tier": "x"}), service("all", ports=[port(81, 9090)])]
+    services = [
+        service(ports=[port(80, "http")]),
+        service("x", selector={"tier": "x"}),
+        service("all", ports=[port(81, 9090)]),
+    ]
     found = report(pods, services, binds=["127.0.0.1:8080", "127.0.0.1:9090"])["findings"]
     assert [(f["port"], f["pods"], [s["name"] for s in f["services"]]) for f in found] == [
         (8080, ["a"], ["web", "x"]),
         (9090, ["a", "b"], ["all", "web"]),
     ]
-    only = report([pod("a", labels={"tier": "x"}), pod("b")], [service(), service("x", selector={"tier": "x"})], tables=[table("a", []), table("b")])
+    only = report(
+        [pod("a", labels={"tier": "x"}), pod("b")],
+        [service(), service("x", selector={"tier": "x"})],
+        tables=[table("a", []), table("b")],
+    )
     assert [s["name"] for s in only["findings"][0]["services"]] == ["web"]
 
 
@@ -296,7 +349,12 @@ def test_findings_come_most_urgent_first():
     pods = [pod(name, app=name, owner=None, **spec) for name, spec in special.items()]
     services = [service(name, selector={"app": name}) for name in "abcd"]
     found = report(pods, services)["findings"]
-    assert [(f["workload"]["name"], f["impact"]) for f in found] == [("a", BREAKS), ("d", BREAKS), ("b", "unknown"), ("c", NEVER)]
+    assert [(f["workload"]["name"], f["impact"]) for f in found] == [
+        ("a", BREAKS),
+        ("d", BREAKS),
+        ("b", "unknown"),
+        ("c", NEVER),
+    ]
 
 
 @pytest.mark.parametrize("binds, wanted", [(["127.0.0.1:8080"], BREAKS), (["10.0.0.5:8080"], FINE)])
@@ -328,7 +386,11 @@ def test_a_pod_that_was_read_itself_needs_no_other():
 
 def test_the_summary_counts():
     pods = [pod("a"), pod("b", app="db", owner=None), pod("c", app="c", owner=None)]
-    services = [service(), service("db", selector={"app": "db"}, ports=[port(), port(53, protocol="UDP")]), service("c", selector={"app": "c"})]
+    services = [
+        service(),
+        service("db", selector={"app": "db"}, ports=[port(), port(53, protocol="UDP")]),
+        service("c", selector={"app": "c"}),
+    ]
     found = report(pods, services, tables=[table("a"), table("b", ["0.0.0.0:8080"])])
     assert found["summary"] == {
         "namespaces": 1,
@@ -368,7 +430,14 @@ def test_the_target_version_is_understood(text, wanted):
 
 
 @pytest.mark.parametrize(
-    "text, wanted", [("latest", "is no Istio"), ("1", "is no Istio"), ("1.2", "needs quotes"), ("1.4", "needs quotes"), ("0.9", "no istiod 0.9")]
+    "text, wanted",
+    [
+        ("latest", "is no Istio"),
+        ("1", "is no Istio"),
+        ("1.2", "needs quotes"),
+        ("1.4", "needs quotes"),
+        ("0.9", "no istiod 0.9"),
+    ],
 )
 def test_a_target_version_that_is_none_is_refused(text, wanted):
     with pytest.raises(OptionError, match=wanted):
@@ -390,7 +459,9 @@ def test_a_target_version_that_is_none_is_refused(text, wanted):
         ([istiod("1.9.9")], []),
     ],
 )
-def test_a_revision_whose_settings_speak_for_another_is_hinted_at_where_an_upgrade_in_place_would_be_worse(istiods, spoken_for):
+def test_a_revision_whose_settings_speak_for_another_is_hinted_at_where_an_upgrade_in_place_would_be_worse(
+    istiods, spoken_for
+):
     hints = report(istiods=istiods, target="1.24")["hints"]
     assert hints == [
         f"The settings of revision test, which runs the target version, count for pods of revision {name} too: let them move to it. "
@@ -410,7 +481,9 @@ def test_lists_that_were_refused_are_hinted_at():
 
 
 def test_the_waivers_of_the_options_are_applied():
-    found = report(waivers=[{"match": "namespace == 'shop'", "reason": "known"}, {"match": "port == `1`", "reason": "typo"}])
+    found = report(
+        waivers=[{"match": "namespace == 'shop'", "reason": "known"}, {"match": "port == `1`", "reason": "typo"}]
+    )
     assert not found["findings"] and found["waived"][0]["waived_by"]["reason"] == "known"
     assert found["hints"] == ["waivers[1] matches no finding: port == `1`"]
     assert not found["remediations"]
@@ -426,9 +499,18 @@ def test_a_waiver_may_ask_for_the_remedy_and_a_waived_finding_has_one():
 
 
 def test_an_expired_waiver_is_noted_once_beside_one_that_counts():
-    waivers = [{"match": "port == `8080`", "reason": "old", "until": "2026-01-31"}, {"match": "port == `9090`", "reason": "known"}]
-    found = report(services=[service(ports=[port(), port(90, 9090, "x")])], binds=["127.0.0.1:8080", "127.0.0.1:9090"], waivers=waivers)
-    assert [note for note in found["findings"][0]["notes"] if "waives nothing" in note] == ["waivers[0] (old) expired on 2026-01-31 and waives nothing."]
+    waivers = [
+        {"match": "port == `8080`", "reason": "old", "until": "2026-01-31"},
+        {"match": "port == `9090`", "reason": "known"},
+    ]
+    found = report(
+        services=[service(ports=[port(), port(90, 9090, "x")])],
+        binds=["127.0.0.1:8080", "127.0.0.1:9090"],
+        waivers=waivers,
+    )
+    assert [note for note in found["findings"][0]["notes"] if "waives nothing" in note] == [
+        "waivers[0] (old) expired on 2026-01-31 and waives nothing."
+    ]
     assert [f["port"] for f in found["waived"]] == [9090]
 
 
@@ -436,7 +518,9 @@ def test_an_expired_waiver_is_noted_once_beside_one_that_counts():
 # Properties
 
 NAMES = st.sampled_from(["a", "b"])
-BINDS = st.sets(st.sampled_from(["127.0.0.1:8080", "[::1]:8080", "*:8080", "10.0.0.5:8080", "127.0.0.1:9090", "0.0.0.0:9090"]))
+BINDS = st.sets(
+    st.sampled_from(["127.0.0.1:8080", "[::1]:8080", "*:8080", "10.0.0.5:8080", "127.0.0.1:9090", "0.0.0.0:9090"])
+)
 ENDPOINTS = st.sampled_from(["127.0.0.1:8080", "0.0.0.0:8080", "[::1]:9090", "unix:///x", None])
 
 
@@ -459,7 +543,9 @@ def clusters(draw):
                 ready=draw(st.booleans()),
                 host_network=draw(st.integers(0, 5)) == 0,
                 ports=draw(st.sampled_from([{}, {"http": 8080}, {"http": 9090}])),
-                annotations=draw(st.sampled_from([{}, EXCLUDED["annotations"], {"galley.istio.io/analyze-suppress": "*"}])),
+                annotations=draw(
+                    st.sampled_from([{}, EXCLUDED["annotations"], {"galley.istio.io/analyze-suppress": "*"}])
+                ),
                 probes=draw(st.sampled_from([{}, {"livenessProbe": {"httpGet": {"port": 8080}}}])),
             )
         )
@@ -496,35 +582,63 @@ def clusters(draw):
         )
         for _n in range(draw(st.integers(0, 3)))
     ]
-    slices = [endpoint_slice(f"svc-{draw(st.integers(0, 3))}", draw(NAMES), addresses=["10.0.0.5"]) for _n in range(draw(st.integers(0, 2)))]
+    slices = [
+        endpoint_slice(f"svc-{draw(st.integers(0, 3))}", draw(NAMES), addresses=["10.0.0.5"])
+        for _n in range(draw(st.integers(0, 2)))
+    ]
     entries = [service_entry(namespace=draw(NAMES), selector={"app": "a"})] if draw(st.booleans()) else []
     owners = [
         {
             "kind": kind,
-            "metadata": meta(name, namespace, ownerReferences=[{"kind": "Deployment", "name": name[0], "controller": True}] if kind == "ReplicaSet" else []),
+            "metadata": meta(
+                name,
+                namespace,
+                ownerReferences=[{"kind": "Deployment", "name": name[0], "controller": True}]
+                if kind == "ReplicaSet"
+                else [],
+            ),
             "spec": {"selector": {"matchLabels": {"app": name[0], "pod-template-hash": "7d4b9"}}},
         }
         for kind, name, namespace in draw(
             st.lists(
-                st.tuples(st.sampled_from(["ReplicaSet", "StatefulSet"]), st.sampled_from(["a", "b", "a-7d4b9", "b-7d4b9"]), NAMES),
+                st.tuples(
+                    st.sampled_from(["ReplicaSet", "StatefulSet"]),
+                    st.sampled_from(["a", "b", "a-7d4b9", "b-7d4b9"]),
+                    NAMES,
+                ),
                 unique=True,
                 max_size=4,
             )
         )
     ]
-    hidden = [{"resource": name} for name in draw(st.lists(st.sampled_from(["jobs", "configmaps", "endpointslices"]), unique=True))]
+    hidden = [
+        {"resource": name}
+        for name in draw(st.lists(st.sampled_from(["jobs", "configmaps", "endpointslices"]), unique=True))
+    ]
     more = {"endpointSlices": slices, "serviceEntries": entries, "controllers": owners, "unlisted": hidden}
     return snapshot(pods, services, sidecars, istiods, tables, unread=unread, **more)
 
 
 OPTIONS = st.builds(
-    lambda labels, scope, replicas, to: Options(TODAY, Selection(label_selectors=labels, scope=scope, replicas=replicas), to),
+    lambda labels, scope, replicas, to: Options(
+        TODAY, Selection(label_selectors=labels, scope=scope, replicas=replicas), to
+    ),
     st.sampled_from([(), (), ("app=a",)]),
     st.sampled_from(["mesh", "all"]),
     st.sampled_from(["all", "one"]),
     st.sampled_from([None, "1.9", "1.15", "1.21", "1.24"]),
 )
-LISTS = ("pods", "services", "sidecars", "serviceEntries", "endpointSlices", "controllers", "socketTables", "unread", "unlisted")
+LISTS = (
+    "pods",
+    "services",
+    "sidecars",
+    "serviceEntries",
+    "endpointSlices",
+    "controllers",
+    "socketTables",
+    "unread",
+    "unlisted",
+)
 
 
 def shuffled(document, seed):
@@ -552,7 +666,9 @@ def test_every_exposed_pod_is_judged_or_unchecked(document, options):
     found = evaluate(document, options)
     tabled = {(t["namespace"], t["pod"]) for t in document["socketTables"]}
     unchecked = {(u["namespace"], u["pod"]) for u in found["unchecked"]}
-    readable = {(p["metadata"]["namespace"], p["metadata"]["name"]) for p in document["pods"] if p["status"].get("podIP")}
+    readable = {
+        (p["metadata"]["namespace"], p["metadata"]["name"]) for p in document["pods"] if p["status"].get("podIP")
+    }
     own = options.selection.replicas == "all" and not any(p["spec"]["hostNetwork"] for p in document["pods"])
     if own:
         assert not unchecked & tabled & readable
@@ -585,7 +701,11 @@ class Anything:
         if isinstance(shape, (_shapes.Required, _shapes.Reduced)):
             return self.of(shape.shape)
         if isinstance(shape, dict):
-            return {key: self.part(inner) for key, inner in shape.items() if isinstance(inner, _shapes.Required) or self.random.random() < 0.6}
+            return {
+                key: self.part(inner)
+                for key, inner in shape.items()
+                if isinstance(inner, _shapes.Required) or self.random.random() < 0.6
+            }
         if isinstance(shape, list):
             return [self.of(shape[0]) for _time in range(self.random.randrange(3))]
         if isinstance(shape, tuple):
@@ -593,7 +713,9 @@ class Anything:
         if isinstance(shape, _shapes.Mapping):
             return {self.of(str): self.of(shape.value) for _time in range(self.random.randrange(3))}
         if isinstance(shape, _shapes.Number):
-            return self.random.choice([n for n in (shape.low, 22, 80, 8080, 15021, shape.high) if shape.low <= n <= shape.high])
+            return self.random.choice(
+                [n for n in (shape.low, 22, 80, 8080, 15021, shape.high) if shape.low <= n <= shape.high]
+            )
         if isinstance(shape, _shapes.Address):
             return self.random.choice(["", "10.0.0.5", "fd00::5", "fe80::1%eth0", "::ffff:10.0.0.5"])
         if shape is dict:
@@ -605,7 +727,22 @@ class Anything:
         return None if not isinstance(shape, _shapes.Required) and self.random.random() < 0.2 else self.of(shape)
 
     def json(self):
-        return self.random.choice([None, True, 7, 1.5, "LOCALHOST", "app", [], ["x", {}], {}, {"app": "web"}, {"mode": "LOCALHOST"}, {"mode": []}])
+        return self.random.choice(
+            [
+                None,
+                True,
+                7,
+                1.5,
+                "LOCALHOST",
+                "app",
+                [],
+                ["x", {}],
+                {},
+                {"app": "web"},
+                {"mode": "LOCALHOST"},
+                {"mode": []},
+            ]
+        )
 
     def like(self, shape, sample):
         """The sample, of which one part in fifteen is anything that its shape allows: ordinary enough to be looked at."""
@@ -625,12 +762,21 @@ class Anything:
 
 
 ORDINARY = snapshot(
-    [pod("a", "a", init=["-b", "*"], ports={"http": 8080}, probes={"livenessProbe": {"httpGet": {"port": 8080}}}), pod("b", "a", native=True)],
+    [
+        pod("a", "a", init=["-b", "*"], ports={"http": 8080}, probes={"livenessProbe": {"httpGet": {"port": 8080}}}),
+        pod("b", "a", native=True),
+    ],
     [service("a", "a"), service("b", "a", {}, ports=[port(81, "http")])],
     [sidecar("a", "a", {"app": "web"}, {8080: "127.0.0.1:8080"}), sidecar("b", "a")],
     endpointSlices=[endpoint_slice("b", "a", pods=["a"], addresses=["10.0.0.5"])],
     serviceEntries=[service_entry("a", "a")],
-    controllers=[{"kind": "ReplicaSet", "metadata": {"name": "web-7d4b9", "namespace": "a"}, "spec": {"selector": {"matchLabels": {"app": "web"}}}}],
+    controllers=[
+        {
+            "kind": "ReplicaSet",
+            "metadata": {"name": "web-7d4b9", "namespace": "a"},
+            "spec": {"selector": {"matchLabels": {"app": "web"}}},
+        }
+    ],
     unread=[{"namespace": "a", "pod": "b", "reason": "timeout"}],
     unlisted=[],
 )
@@ -655,20 +801,48 @@ def test_evaluate_never_raises_on_a_checked_snapshot(seed, odd, options):
 @given(st.integers(), OPTIONS)
 def test_replicas_that_share_their_parts_in_memory_are_judged_like_any_other_pods(seed, options):
     parts = Anything(seed).like(_shapes.SNAPSHOT, ORDINARY)
-    others = [{**one, "metadata": {**one["metadata"], "name": f"{one['metadata']['name']}-{n}"}} for n in range(3) for one in parts["pods"]]
+    others = [
+        {**one, "metadata": {**one["metadata"], "name": f"{one['metadata']['name']}-{n}"}}
+        for n in range(3)
+        for one in parts["pods"]
+    ]
     for n, other in enumerate(others):
-        other["status"] = {**(other.get("status") or {}), "podIP": f"10.0.1.{n}", "podIPs": [{"ip": f"10.0.1.{n}"}, {"ip": f"fd00::{n}"}][: n % 3]}
+        other["status"] = {
+            **(other.get("status") or {}),
+            "podIP": f"10.0.1.{n}",
+            "podIPs": [{"ip": f"10.0.1.{n}"}, {"ip": f"fd00::{n}"}][: n % 3],
+        }
     parts["pods"] += others
-    parts["socketTables"] = [table(p["metadata"]["name"], ["127.0.0.1:8080", "10.0.1.1:81"], p["metadata"]["namespace"]) for p in parts["pods"]]
+    parts["socketTables"] = [
+        table(p["metadata"]["name"], ["127.0.0.1:8080", "10.0.1.1:81"], p["metadata"]["namespace"])
+        for p in parts["pods"]
+    ]
     trimmed = _shapes.Trimmer()
-    shared = {**parts, "apiVersion": _snapshot.API_VERSION, "kind": _snapshot.KIND, "pods": [trimmed(p, _shapes.POD) for p in parts["pods"]]}
+    shared = {
+        **parts,
+        "apiVersion": _snapshot.API_VERSION,
+        "kind": _snapshot.KIND,
+        "pods": [trimmed(p, _shapes.POD) for p in parts["pods"]],
+    }
     alone = json.loads(json.dumps(shared))
     assert json.dumps(evaluate(shared, options)) == json.dumps(evaluate(alone, options))
     assert shared == alone
 
 
 ADDRESSES = [("10.0.0.5",), ("10.0.0.6",), ("fd00::5",), ("fd00::6", "10.0.0.6"), ("10.0.0.5", "fd00::5")]
-BOUND = ["127.0.0.1", "10.0.0.5", "0.0.0.0", "*", "[::]", "[::1]", "[fd00::5]", "[::ffff:10.0.0.5]", "[::ffff:127.0.0.1]", "127.0.0.2", "0.0.0.0%lo"]
+BOUND = [
+    "127.0.0.1",
+    "10.0.0.5",
+    "0.0.0.0",
+    "*",
+    "[::]",
+    "[::1]",
+    "[fd00::5]",
+    "[::ffff:10.0.0.5]",
+    "[::ffff:127.0.0.1]",
+    "127.0.0.2",
+    "0.0.0.0%lo",
+]
 
 
 @pytest.mark.parametrize("bind", BOUND)
@@ -676,7 +850,12 @@ BOUND = ["127.0.0.1", "10.0.0.5", "0.0.0.0", "*", "[::]", "[::1]", "[fd00::5]", 
 def test_each_pod_is_judged_at_its_own_addresses_whatever_was_found_of_the_others(bind, to):
     several = [pod(f"pod-{n}", ips=ips, owner=None) for n, ips in enumerate(ADDRESSES)]
     services = [service(families=("IPv4", "IPv6")), service("primary", ports=[port(81)])]
-    options = {"binds": [f"{bind}:8080", "127.0.0.1:9000"], "services": services, "target": to, "sidecars": [sidecar(ingress={8080: "0.0.0.0:9000"})]}
+    options = {
+        "binds": [f"{bind}:8080", "127.0.0.1:9000"],
+        "services": services,
+        "target": to,
+        "sidecars": [sidecar(ingress={8080: "0.0.0.0:9000"})],
+    }
     together = verdicts(report(several, **options))
     assert together == {what: said for each in several for what, said in verdicts(report([each], **options)).items()}
     assert together

@@ -144,7 +144,9 @@ def resets(connection: Connection) -> None:
 
 
 BIG = "".join(f"LISTEN 0 128 127.0.0.1:{n % 65536} 0.0.0.0:*\n" for n in range(100_000))
-FORBIDDEN = 'pods "web-1" is forbidden: User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'
+FORBIDDEN = (
+    'pods "web-1" is forbidden: User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'
+)
 RBAC = 'User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'
 LATE = ("", None, "timeout", "No answer in time.")
 CUT = ("", None, "connection", "The connection was closed before the server said how the command ended.")
@@ -155,17 +157,26 @@ FAULTS: dict[str, tuple[t.Sequence[faults.Behaviour], tuple[t.Any, ...]]] = {
     "all frames in one piece": ([says(b"".join(GOOD))], ANSWERED),
     "the connection stays open after the status": ([says(out(TABLE), status(SUCCESS), then="hold")], ANSWERED),
     "the connection is reset after the status": ([says(out(TABLE), status(SUCCESS), then="reset")], ANSWERED),
-    "empty frames first, as a kubelet sends them": ([says(frame(b"\1"), frame(b"\2"), frame(b"\3"), frame(b""), *GOOD)], ANSWERED),
+    "empty frames first, as a kubelet sends them": (
+        [says(frame(b"\1"), frame(b"\2"), frame(b"\3"), frame(b""), *GOOD)],
+        ANSWERED,
+    ),
     "text frames": ([says(frame(b"\1" + TABLE.encode(), faults.TEXT), status(SUCCESS))], ANSWERED),
     "a ping in between": ([says(out(TABLE), frame(b"?", faults.PING), status(SUCCESS))], ANSWERED),
     "something on stderr": ([says(frame(b"\2warning\n"), out(TABLE), status(SUCCESS))], ANSWERED),
     "a channel of a later protocol": ([says(frame(b"\xff\1"), *GOOD)], ANSWERED),
-    "one frame in two fragments": ([says(frame(b"\1" + TABLE[:9].encode(), final=False), frame(TABLE[9:].encode(), 0), status(SUCCESS))], ANSWERED),
+    "one frame in two fragments": (
+        [says(frame(b"\1" + TABLE[:9].encode(), final=False), frame(TABLE[9:].encode(), 0), status(SUCCESS))],
+        ANSWERED,
+    ),
     "a status in two frames": ([says(out(TABLE), status(b'{"status": "Suc'), status(b'cess"}'))], ANSWERED),
     "UTF-8 split over frames": ([says(out("é".encode()[:1]), out("é".encode()[1:]), status(SUCCESS))], ("é", 0)),
     "bytes that are no UTF-8": ([says(out(b"a\xff\xfe\n"), status(SUCCESS))], ("a\ufffd\ufffd\n", 0)),
     "no output": ([says(status(SUCCESS))], ("", 0)),
-    "megabytes in small frames": ([says(*(out(BIG[n : n + 65000]) for n in range(0, len(BIG), 65000)), status(SUCCESS))], (BIG, 0)),
+    "megabytes in small frames": (
+        [says(*(out(BIG[n : n + 65000]) for n in range(0, len(BIG), 65000)), status(SUCCESS))],
+        (BIG, 0),
+    ),
     "megabytes in one frame": ([says(out(BIG), status(SUCCESS))], (BIG, 0)),
     # Commands that fail
     "a non-zero exit without output": ([says(status(exited(3)))], ("", 3)),
@@ -184,7 +195,10 @@ FAULTS: dict[str, tuple[t.Sequence[faults.Behaviour], tuple[t.Any, ...]]] = {
     "half a frame, then silence": ([says(out(TABLE)[:9], then="hold")], LATE),
     "a status that is no JSON": ([says(out(TABLE), status(b"<html>"), CLOSED)], ("", None, "connection")),
     "a status that is a list": ([says(status([])), says(status([]))], ("", None, "connection")),
-    "a status with causes of a wrong shape": ([says(status({"status": "Failure", "details": {"causes": "no"}}))], ("", None, "connection")),
+    "a status with causes of a wrong shape": (
+        [says(status({"status": "Failure", "details": {"causes": "no"}}))],
+        ("", None, "connection"),
+    ),
     "cut off once, then well": ([says(out(TABLE)), says(*GOOD)], ANSWERED),
     "frames that are garbage": ([says(b"\xff" * 64)], ("", None, "connection")),
     "a frame that claims to be endless": ([says(bytes([0x82, 127]) + struct.pack(">Q", 1 << 62), then="hold")], LATE),
@@ -201,7 +215,10 @@ FAULTS: dict[str, tuple[t.Sequence[faults.Behaviour], tuple[t.Any, ...]]] = {
     "reset after the request": ([resets], ("", None, "connection")),
     "reset once after the request, then well": ([resets, says(*GOOD)], ANSWERED),
     "an answer that is no HTTP": ([answers(b"\x15\x03\x01\x00\x02\x02\x50\r\n\r\n")], ("", None, "connection")),
-    "a header that is no UTF-8": ([answers(b"HTTP/1.1 101 \xff\xfe\r\nUpgrade: \xff\r\n\r\n")], ("", None, "connection")),
+    "a header that is no UTF-8": (
+        [answers(b"HTTP/1.1 101 \xff\xfe\r\nUpgrade: \xff\r\n\r\n")],
+        ("", None, "connection"),
+    ),
     "a status line without a status": ([answers(b"HTTP/1.1\r\n\r\n")], ("", None, "connection")),
     "an upgrade that is none": ([answers(http(200, b"hello"))], ("", None, "server_error", "hello")),
     "a redirection": ([answers(http(302, b"", "Location: http://127.0.0.1:9/"))], ("", None, "connection")),
@@ -209,23 +226,38 @@ FAULTS: dict[str, tuple[t.Sequence[faults.Behaviour], tuple[t.Any, ...]]] = {
     "401": ([refuse(401, "Unauthorized")], ("", None, "forbidden", "Unauthorized")),
     "403": ([refuse(403, FORBIDDEN)], ("", None, "forbidden", RBAC)),
     "404": ([refuse(404, 'pods "web-1" not found')], ("", None, "gone", 'pods "web-1" not found')),
-    "400, container not found": ([refuse(400, "container istio-proxy is not valid for pod web-1")], ("", None, "cannot_run")),
+    "400, container not found": (
+        [refuse(400, "container istio-proxy is not valid for pod web-1")],
+        ("", None, "cannot_run"),
+    ),
     "500, container not found": ([refuse(500, 'container not found ("istio-proxy")')], ("", None, "cannot_run")),
-    "500, kubelet unreachable": ([refuse(500, "error dialing backend: dial tcp 10.0.0.1:10250: i/o timeout")], ("", None, "node_unreachable")),
+    "500, kubelet unreachable": (
+        [refuse(500, "error dialing backend: dial tcp 10.0.0.1:10250: i/o timeout")],
+        ("", None, "node_unreachable"),
+    ),
     "409": ([refuse(409, "conflict")], ("", None, "server_error", "conflict")),
     "a refusal without a body": ([answers(b"HTTP/1.1 403 Forbidden\r\n\r\n")], ("", None, "forbidden", "HTTP 403")),
     "a refusal in HTML": ([answers(http(409, b"<h1>no</h1>"))], ("", None, "server_error", "<h1>no</h1>")),
     "a refusal in binary": ([answers(http(409, b"\xff\x00"))], ("", None, "server_error")),
     "a refusal whose body is cut off": ([answers(http(403, b"{", length=99))], ("", None, "connection")),
     # Refusals that pass
-    "429 with Retry-After, then well": ([refuse(429, "slow down", "TooManyRequests", "Retry-After: 0"), says(*GOOD)], ANSWERED),
+    "429 with Retry-After, then well": (
+        [refuse(429, "slow down", "TooManyRequests", "Retry-After: 0"), says(*GOOD)],
+        ANSWERED,
+    ),
     "500, then well": ([refuse(500, "etcd"), says(*GOOD)], ANSWERED),
     "502, then well": ([answers(http(502, b"<html>")), says(*GOOD)], ANSWERED),
     "503, then well": ([refuse(503), says(*GOOD)], ANSWERED),
     "504, then well": ([refuse(504), says(*GOOD)], ANSWERED),
-    "503, then silent": ([refuse(503, "apiserver not ready"), silent], ("", None, "server_error", "apiserver not ready")),
+    "503, then silent": (
+        [refuse(503, "apiserver not ready"), silent],
+        ("", None, "server_error", "apiserver not ready"),
+    ),
     "503 for ever": ([refuse(503, "apiserver not ready")], ("", None, "server_error", "apiserver not ready")),
-    "429 that asks for more time than there is": ([refuse(429, "slow down", "Slow", "Retry-After: 60")], ("", None, "server_error", "slow down")),
+    "429 that asks for more time than there is": (
+        [refuse(429, "slow down", "Slow", "Retry-After: 60")],
+        ("", None, "server_error", "slow down"),
+    ),
 }
 
 
@@ -242,7 +274,9 @@ def suffer(secure: bool) -> dict[str, Ended]:
         # Only what is late needs a short one; a busy machine makes the others late, too.
         patience = 20 if "megabytes" in fault else TIMEOUT if FAULTS[fault][1] == LATE else 3
         with FaultServer(*FAULTS[fault][0], tls=faults.pki().context() if secure else None) as server:
-            with contextlib.closing(_exec.ExecClient(client(server.url, ssl_ca_cert=faults.pki().ca), patience)) as executor:
+            with contextlib.closing(
+                _exec.ExecClient(client(server.url, ssl_ca_cert=faults.pki().ca), patience)
+            ) as executor:
                 began = time.monotonic()
                 outcome = executor.run("shop", "web-1", "istio-proxy", COMMAND)
                 return Ended(outcome, time.monotonic() - began, patience)
@@ -288,7 +322,12 @@ def test_a_name_server_that_does_not_answer_keeps_no_pod_beyond_its_deadline(mon
     monkeypatch.setattr(_exec.socket, "getaddrinfo", lambda *_args, **_kwargs: done.wait(30))
     began = time.monotonic()
     try:
-        assert run(client("http://slow.example:1"), timeout=0.5) == ("", None, "timeout", "No answer in time from the name server.")
+        assert run(client("http://slow.example:1"), timeout=0.5) == (
+            "",
+            None,
+            "timeout",
+            "No answer in time from the name server.",
+        )
     finally:
         done.set()
     assert time.monotonic() - began < 0.5 + GRACE
@@ -340,7 +379,12 @@ def test_a_connection_that_always_breaks_is_tried_three_times():
 def test_no_token_follows_a_redirection():
     with FaultServer(says(*GOOD)) as elsewhere:
         with FaultServer(answers(http(307, b"", f"Location: {elsewhere.url.replace('http', 'ws')}/"))) as server:
-            assert run(client(server.url, api_key={"authorization": "Bearer secret", "BearerToken": "Bearer secret"})).reason == "connection"
+            assert (
+                run(
+                    client(server.url, api_key={"authorization": "Bearer secret", "BearerToken": "Bearer secret"})
+                ).reason
+                == "connection"
+            )
         assert elsewhere.requests == []
 
 
@@ -363,7 +407,10 @@ def test_one_bad_pod_among_many_costs_the_others_nothing():
 
 def test_many_silent_pods_end_together_at_the_deadline():
     with FaultServer(says(then="hold")) as server:
-        with contextlib.closing(_exec.ExecClient(client(server.url), TIMEOUT)) as executor, ThreadPoolExecutor(max_workers=32) as pool:
+        with (
+            contextlib.closing(_exec.ExecClient(client(server.url), TIMEOUT)) as executor,
+            ThreadPoolExecutor(max_workers=32) as pool,
+        ):
             began = time.monotonic()
             found = list(pool.map(lambda n: executor.run("shop", f"web-{n}", "c", COMMAND), range(32)))
             assert time.monotonic() - began < TIMEOUT + GRACE + 0.5
@@ -395,7 +442,10 @@ def test_the_request_names_pod_container_and_command_and_asks_for_both_streams()
 def test_a_name_cannot_leave_its_place_in_the_path():
     with FaultServer(says(*GOOD)) as server:
         run(client(server.url), pod="../../secrets?x=\r\nHost: evil")
-        assert urlsplit(server.requests[0].path).path == "/api/v1/namespaces/shop/pods/..%2F..%2Fsecrets%3Fx%3D%0D%0AHost%3A%20evil/exec"
+        assert (
+            urlsplit(server.requests[0].path).path
+            == "/api/v1/namespaces/shop/pods/..%2F..%2Fsecrets%3Fx%3D%0D%0AHost%3A%20evil/exec"
+        )
 
 
 def test_the_token_is_sent():
@@ -415,9 +465,15 @@ def test_a_token_is_refreshed_for_each_exec_by_one_thread_at_a_time():
         inside.pop()
 
     with FaultServer(says(*GOOD)) as server:
-        made = client(server.url, api_key={"authorization": "Bearer old", "BearerToken": "Bearer old"}, refresh_api_key_hook=refresh)
+        made = client(
+            server.url,
+            api_key={"authorization": "Bearer old", "BearerToken": "Bearer old"},
+            refresh_api_key_hook=refresh,
+        )
         with contextlib.closing(_exec.ExecClient(made, 10)) as executor, ThreadPoolExecutor(max_workers=8) as pool:
-            assert list(pool.map(lambda n: executor.run("shop", f"web-{n}", "c", COMMAND), range(16))) == [ANSWERED] * 16
+            assert (
+                list(pool.map(lambda n: executor.run("shop", f"web-{n}", "c", COMMAND), range(16))) == [ANSWERED] * 16
+            )
         assert {value for asked in server.requests for value in asked.all("authorization")} == {"Bearer fresh"}
     assert max(most) == 1
 
@@ -446,7 +502,11 @@ def test_a_refresh_that_fails_is_tried_again_for_the_next_pod():
             raise left.pop()
 
     with FaultServer(says(*GOOD)) as server:
-        made = client(server.url, api_key={"authorization": "Bearer abc", "BearerToken": "Bearer abc"}, refresh_api_key_hook=refresh)
+        made = client(
+            server.url,
+            api_key={"authorization": "Bearer abc", "BearerToken": "Bearer abc"},
+            refresh_api_key_hook=refresh,
+        )
         with contextlib.closing(_exec.ExecClient(made, 10)) as executor:
             outcomes = [executor.run("shop", "web", "c", COMMAND) for _run in range(_exec.DIALS + 1)]
     assert outcomes[0] == ("", None, "connection", "ValueError: no token yet")
@@ -462,18 +522,29 @@ def test_impersonation_reaches_the_exec_with_all_of_its_groups():
         def __eq__(self, other):
             return self is other
 
-    headers = {"Impersonate-User": "jane", Unequal("Impersonate-Group"): "dev", Unequal("Impersonate-Group"): "ops", "User-Agent": "other"}
+    headers = {
+        "Impersonate-User": "jane",
+        Unequal("Impersonate-Group"): "dev",
+        Unequal("Impersonate-Group"): "ops",
+        "User-Agent": "other",
+    }
     with FaultServer(says(*GOOD)) as server:
         run(client(server.url, headers))
         (asked,) = server.requests
-    assert (asked.all("Impersonate-User"), asked.all("Impersonate-Group"), asked.all("User-Agent")) == (["jane"], ["dev", "ops"], [])
+    assert (asked.all("Impersonate-User"), asked.all("Impersonate-Group"), asked.all("User-Agent")) == (
+        ["jane"],
+        ["dev", "ops"],
+        [],
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # TLS
 
 
-def over_tls(certificate: str | None = None, ask_client: bool = False, host: str | None = None, **configuration: t.Any) -> tuple[Outcome, t.Any]:
+def over_tls(
+    certificate: str | None = None, ask_client: bool = False, host: str | None = None, **configuration: t.Any
+) -> tuple[Outcome, t.Any]:
     seen: list[t.Any] = []
 
     def behave(connection: Connection) -> None:
@@ -481,7 +552,13 @@ def over_tls(certificate: str | None = None, ask_client: bool = False, host: str
         says(*GOOD)(connection)
 
     with FaultServer(behave, tls=faults.pki().context(certificate, ask_client)) as server:
-        outcome = run(client(host.format(port=server.port) if host else server.url, **{"ssl_ca_cert": faults.pki().ca, **configuration}), timeout=5)
+        outcome = run(
+            client(
+                host.format(port=server.port) if host else server.url,
+                **{"ssl_ca_cert": faults.pki().ca, **configuration},
+            ),
+            timeout=5,
+        )
     return outcome, seen[0] if seen else None
 
 
@@ -529,14 +606,19 @@ def test_a_server_that_wants_a_client_certificate_gets_none_that_was_not_given()
 def test_a_client_certificate_that_is_none_is_said_before_anything_is_run(tmp_path):
     (tmp_path / "no.pem").write_text("no certificate", encoding="utf-8")
     with pytest.raises(ssl.SSLError):
-        _exec.ExecClient(client("https://127.0.0.1:1", cert_file=str(tmp_path / "no.pem"), ssl_ca_cert=faults.pki().ca), 1)
+        _exec.ExecClient(
+            client("https://127.0.0.1:1", cert_file=str(tmp_path / "no.pem"), ssl_ca_cert=faults.pki().ca), 1
+        )
     with pytest.raises(FileNotFoundError):
         _exec.ExecClient(client("https://127.0.0.1:1", ssl_ca_cert=str(tmp_path / "missing.pem")), 1)
 
 
 def test_a_plain_server_behind_https_is_a_connection_failure():
     with FaultServer(says(*GOOD)) as server:
-        assert run(client(server.url.replace("http", "https"), ssl_ca_cert=faults.pki().ca)).reason in ("connection", "timeout")
+        assert run(client(server.url.replace("http", "https"), ssl_ca_cert=faults.pki().ca)).reason in (
+            "connection",
+            "timeout",
+        )
 
 
 def test_a_tls_handshake_byte_by_byte_ends_at_the_deadline():
@@ -595,9 +677,18 @@ def copy(source: socket.socket, target: socket.socket) -> None:
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 def test_a_proxy_is_asked_for_a_connection_with_its_headers(secure):
     basic = "Basic " + base64.b64encode(b"user:secret").decode()
-    with FaultServer(says(*GOOD), tls=faults.pki().context() if secure else None) as server, FaultServer(proxy(server.port)) as via:
+    with (
+        FaultServer(says(*GOOD), tls=faults.pki().context() if secure else None) as server,
+        FaultServer(proxy(server.port)) as via,
+    ):
         url = f"{'https' if secure else 'http'}://api.example:6443"
-        assert run(client(url, proxy=via.url, proxy_headers={"proxy-authorization": basic}, ssl_ca_cert=faults.pki().ca), timeout=5) == ANSWERED
+        assert (
+            run(
+                client(url, proxy=via.url, proxy_headers={"proxy-authorization": basic}, ssl_ca_cert=faults.pki().ca),
+                timeout=5,
+            )
+            == ANSWERED
+        )
         (asked,) = via.requests
         assert asked.line == "CONNECT api.example:6443 HTTP/1.1"
         assert asked.all("proxy-authorization") == [basic]

@@ -6,7 +6,14 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import can_be_asked, expose
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import endpoint_slice, pod, port, service, service_entry, snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    endpoint_slice,
+    pod,
+    port,
+    service,
+    service_entry,
+    snapshot,
+)
 
 
 def exposed(*args, **kwargs):
@@ -30,7 +37,10 @@ def two(**second):
         ([service(ports=[port(80, None)])], [(80, "web")]),
         ([service(ports=[port(80, 0)])], [(80, "web")]),
         ([service(ports=[port(80, "http")])], [(8080, "web")]),
-        ([service(ports=[port(80), port(81, 8080, "again"), port(82, 8082, "more")])], [(8080, "web"), (8080, "web"), (8082, "web")]),
+        (
+            [service(ports=[port(80), port(81, 8080, "again"), port(82, 8082, "more")])],
+            [(8080, "web"), (8080, "web"), (8082, "web")],
+        ),
         ([service(), service("other", ports=[port(9000, 8080)])], [(8080, "other"), (8080, "web")]),
         ([service(clusterIP="None")], [(8080, "web")]),
         ([service(type="NodePort")], [(8080, "web")]),
@@ -43,46 +53,93 @@ def test_a_service_exposes_the_target_ports_of_the_pods_it_selects(services, wan
 
 
 def test_an_exposure_says_by_what():
-    named = service(ports=[port(80, name="grpc", appProtocol="kubernetes.io/h2c")], families=("IPv6", "IPv4"), created="2026-02-02T00:00:00Z")
+    named = service(
+        ports=[port(80, name="grpc", appProtocol="kubernetes.io/h2c")],
+        families=("IPv6", "IPv4"),
+        created="2026-02-02T00:00:00Z",
+    )
     entry = service_entry(ports=[{"number": 81, "name": "tcp", "protocol": "MONGO"}])
     entry["metadata"]["creationTimestamp"] = "2026-03-03T00:00:00Z"
     found = expose(snapshot([pod("a")], [named], serviceEntries=[entry])).by_pod["shop", "a"]
     assert [tuple(e) for e in found] == [
-        ("shop", "a", 81, "web-entry", 81, "tcp", "MONGO", "ServiceEntry", (), ("2026-03-03T00:00:00Z", "web.example", 0), True),
-        ("shop", "a", 8080, "web", 80, "grpc", "kubernetes.io/h2c", "Service", ("IPv6", "IPv4"), ("2026-02-02T00:00:00Z", "web.shop.svc.", 0), True),
+        (
+            "shop",
+            "a",
+            81,
+            "web-entry",
+            81,
+            "tcp",
+            "MONGO",
+            "ServiceEntry",
+            (),
+            ("2026-03-03T00:00:00Z", "web.example", 0),
+            True,
+        ),
+        (
+            "shop",
+            "a",
+            8080,
+            "web",
+            80,
+            "grpc",
+            "kubernetes.io/h2c",
+            "Service",
+            ("IPv6", "IPv4"),
+            ("2026-02-02T00:00:00Z", "web.shop.svc.", 0),
+            True,
+        ),
     ]
     assert found[1].as_dict() == {"name": "web", "port": 80, "port_name": "grpc"}
 
 
 @pytest.mark.parametrize(
     "a_service",
-    [service(namespace="billing"), service(selector={"app": "other"}), service(selector={"app": "web", "tier": "x"}), service(ports=[])],
+    [
+        service(namespace="billing"),
+        service(selector={"app": "other"}),
+        service(selector={"app": "web", "tier": "x"}),
+        service(ports=[]),
+    ],
 )
 def test_a_service_that_does_not_select_the_pod_exposes_nothing_of_it(a_service):
     assert exposed([pod()], [a_service]) == {}
 
 
 def test_a_named_target_port_is_each_pods_own():
-    assert exposed(two(ports={"http": 9090}), [service(ports=[port(80, "http")])]) == {"a": [(8080, "web")], "b": [(9090, "web")]}
+    assert exposed(two(ports={"http": 9090}), [service(ports=[port(80, "http")])]) == {
+        "a": [(8080, "web")],
+        "b": [(9090, "web")],
+    }
 
 
 def test_a_named_target_port_may_be_a_native_sidecars():
     helper = {"name": "helper", "restartPolicy": "Always", "ports": [{"name": "http", "containerPort": 7070}]}
     once = {"name": "once", "ports": [{"name": "http", "containerPort": 6060}]}
-    assert exposed([pod("a", initContainers=[once, helper])], [service(ports=[port(80, "http")])]) == {"a": [(7070, "web")]}
+    assert exposed([pod("a", initContainers=[once, helper])], [service(ports=[port(80, "http")])]) == {
+        "a": [(7070, "web")]
+    }
 
 
 def test_a_named_target_port_is_of_the_same_protocol():
     a_pod = pod("a")
-    a_pod["spec"]["containers"][0]["ports"] = [{"name": "dns", "containerPort": 53, "protocol": "UDP"}, {"name": "dns", "containerPort": 5353}]
+    a_pod["spec"]["containers"][0]["ports"] = [
+        {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+        {"name": "dns", "containerPort": 5353},
+    ]
     assert exposed([a_pod], [service(ports=[port(80, "dns")])]) == {"a": [(5353, "web")]}
 
 
 @pytest.mark.parametrize(
     "pods, reason",
     [
-        ([pod("a")], "The pod that it selects declares no TCP container port named 'http', so the Service sends nothing there."),
-        (two(), "1 of the 2 pods that it selects declare no TCP container port named 'http', so the Service sends nothing there."),
+        (
+            [pod("a")],
+            "The pod that it selects declares no TCP container port named 'http', so the Service sends nothing there.",
+        ),
+        (
+            two(),
+            "1 of the 2 pods that it selects declare no TCP container port named 'http', so the Service sends nothing there.",
+        ),
     ],
 )
 def test_a_named_port_that_no_container_declares_is_said(pods, reason):
@@ -158,12 +215,20 @@ def test_the_address_of_a_node_is_no_pods():
 
 
 def test_the_endpoint_slices_of_a_service_with_a_selector_add_nothing():
-    assert exposed([pod("a"), pod("b", app="other")], endpointSlices=[endpoint_slice(pods=["a", "b"], number=9090)]) == {"a": [(8080, "web")]}
+    assert exposed(
+        [pod("a"), pod("b", app="other")], endpointSlices=[endpoint_slice(pods=["a", "b"], number=9090)]
+    ) == {"a": [(8080, "web")]}
 
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 def test_an_endpoint_slice_is_of_one_family(family):
-    found = expose(snapshot([pod("a")], [service(selector={}, families=("IPv4", "IPv6"))], endpointSlices=[endpoint_slice(pods=["a"], family=family)]))
+    found = expose(
+        snapshot(
+            [pod("a")],
+            [service(selector={}, families=("IPv4", "IPv6"))],
+            endpointSlices=[endpoint_slice(pods=["a"], family=family)],
+        )
+    )
     assert [e.families for e in found.by_pod["shop", "a"]] == [(family,)]
 
 
@@ -188,9 +253,13 @@ def test_a_service_entry_with_a_workload_selector_exposes_pods(ports, wanted):
 
 def test_what_a_service_entry_does_not_expose_is_said():
     udp = service_entry(ports=[{"number": 53, "protocol": "UDP"}])
-    assert passed_over([pod()], [], serviceEntries=[udp]) == [("web-entry", 53, "UDP is not checked: the rule is about TCP listeners.")]
+    assert passed_over([pod()], [], serviceEntries=[udp]) == [
+        ("web-entry", 53, "UDP is not checked: the rule is about TCP listeners.")
+    ]
     gone = service_entry(selector={"app": "gone"})
-    assert passed_over([pod()], [], serviceEntries=[gone]) == [("web-entry", 80, "Its workloadSelector matches no pod that runs or may run.")]
+    assert passed_over([pod()], [], serviceEntries=[gone]) == [
+        ("web-entry", 80, "Its workloadSelector matches no pod that runs or may run.")
+    ]
 
 
 def test_a_service_entry_without_a_workload_selector_is_about_no_pod():

@@ -9,7 +9,14 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _ladder
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Outcome, is_rbac, locked_out, refused, step
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import (
+    CANNOT_RUN,
+    Outcome,
+    is_rbac,
+    locked_out,
+    refused,
+    step,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import attempts
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
@@ -36,7 +43,13 @@ def test_the_first_attempt_that_answers_gives_the_table(case):
     outcomes, (container, form, stdout) = TABLES[case]
     for number in range(len(outcomes)):
         assert step(POD, outcomes[:number]).attempt == attempts(POD)[number]
-    assert step(POD, outcomes).table == {"namespace": "shop", "pod": "web-7d4b9-a", "container": container, "format": form, "stdout": stdout}
+    assert step(POD, outcomes).table == {
+        "namespace": "shop",
+        "pod": "web-7d4b9-a",
+        "container": container,
+        "format": form,
+        "stdout": stdout,
+    }
 
 
 def test_a_pod_in_which_nothing_runs_is_unread_and_every_attempt_is_told():
@@ -50,7 +63,9 @@ def test_a_pod_in_which_nothing_runs_is_unread_and_every_attempt_is_told():
     }
 
 
-@pytest.mark.parametrize("reason", ["timeout", "connection", "forbidden", "gone", "node_unreachable", "server_error", "too_much_output"])
+@pytest.mark.parametrize(
+    "reason", ["timeout", "connection", "forbidden", "gone", "node_unreachable", "server_error", "too_much_output"]
+)
 def test_a_reason_that_is_not_the_containers_ends_the_attempts(reason):
     found = step(POD, [MISSING, Outcome("", None, reason, "Why.")])
     assert found.unread == {"namespace": "shop", "pod": "web-7d4b9-a", "reason": reason, "detail": "Why."}
@@ -66,12 +81,21 @@ def test_output_whose_end_is_not_known_is_not_taken_for_a_table():
 
 REFUSED = {
     (401, "Unauthorized"): ("forbidden", "Unauthorized"),
-    (403, 'pods "web-1" is forbidden: User "jane" cannot get resource "pods/exec"'): ("forbidden", 'User "jane" cannot get resource "pods/exec"'),
+    (403, 'pods "web-1" is forbidden: User "jane" cannot get resource "pods/exec"'): (
+        "forbidden",
+        'User "jane" cannot get resource "pods/exec"',
+    ),
     (403, "admission webhook denied the request"): ("forbidden", "admission webhook denied the request"),
     (404, 'pods "web-1" not found'): ("gone", 'pods "web-1" not found'),
-    (400, "container istio-proxy is not valid for pod web-1"): (CANNOT_RUN, "container istio-proxy is not valid for pod web-1"),
+    (400, "container istio-proxy is not valid for pod web-1"): (
+        CANNOT_RUN,
+        "container istio-proxy is not valid for pod web-1",
+    ),
     (500, 'container not found ("istio-proxy")'): (CANNOT_RUN, 'container not found ("istio-proxy")'),
-    (500, "error dialing backend: dial tcp: i/o timeout"): ("node_unreachable", "error dialing backend: dial tcp: i/o timeout"),
+    (500, "error dialing backend: dial tcp: i/o timeout"): (
+        "node_unreachable",
+        "error dialing backend: dial tcp: i/o timeout",
+    ),
     (500, "etcd"): ("server_error", "etcd"),
     (409, "conflict"): ("server_error", "conflict"),
     (503, "x" * 1000): ("server_error", "x" * 300),
@@ -83,7 +107,12 @@ def test_an_http_error_is_a_word_and_a_sentence(case):
     assert refused(*case) == REFUSED[case]
 
 
-def unread(reason="forbidden", detail='User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"', namespace="shop", pod="web"):
+def unread(
+    reason="forbidden",
+    detail='User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"',
+    namespace="shop",
+    pod="web",
+):
     return {"namespace": namespace, "pod": pod, "reason": reason, "detail": detail}
 
 
@@ -110,7 +139,10 @@ def test_a_token_that_is_none_is_not_cured_by_rights():
     assert locked_out(snapshot(unread(detail="Unauthorized"))) == "no pod may be read: Unauthorized."
 
 
-@pytest.mark.parametrize("other", [snapshot(), snapshot(unread(), tables=[{}]), snapshot(unread(), unread("timeout")), snapshot(unread("gone"))])
+@pytest.mark.parametrize(
+    "other",
+    [snapshot(), snapshot(unread(), tables=[{}]), snapshot(unread(), unread("timeout")), snapshot(unread("gone"))],
+)
 def test_a_run_that_read_something_or_failed_otherwise_is_judged(other):
     assert locked_out(other) is None
 

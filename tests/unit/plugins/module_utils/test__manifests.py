@@ -10,7 +10,12 @@ import json
 import pytest
 import yaml
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import ManifestError, sidecar_files, sidecar_manifests, sidecar_yaml
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import (
+    ManifestError,
+    sidecar_files,
+    sidecar_manifests,
+    sidecar_yaml,
+)
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import TODAY, sidecar, snapshot
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import GOLDEN
 
@@ -22,7 +27,12 @@ def remediation(**metadata):
         "metadata": {"name": "web", "namespace": "shop", **metadata},
         "spec": {"ingress": [{"port": {"number": 80}}]},
     }
-    return {"action": "create", "manifest": manifest, "findings": ["IST0143/shop/Deployment/web/8080"], "notes": ["why"]}
+    return {
+        "action": "create",
+        "manifest": manifest,
+        "findings": ["IST0143/shop/Deployment/web/8080"],
+        "notes": ["why"],
+    }
 
 
 def test_a_file_says_what_it_is_for_and_how_to_take_it_away():
@@ -46,7 +56,9 @@ def test_a_saved_report_gives_the_same_files_as_the_live_one(name):
         assert sidecar_files(json.loads(saved)) == sidecar_files(report)
 
 
-@pytest.mark.parametrize("text", ["a\nspec: {}", "a\r\nb", "a\x85b: c", "a\u2028b", "a\x00\x1b[2Jb", "a\ud800", "\ufeff", "--- # x"])
+@pytest.mark.parametrize(
+    "text", ["a\nspec: {}", "a\r\nb", "a\x85b: c", "a\u2028b", "a\x00\x1b[2Jb", "a\ud800", "\ufeff", "--- # x"]
+)
 def test_no_note_breaks_out_of_its_comment(text):
     hostile = {**remediation(), "findings": [text], "notes": [text]}
     written = sidecar_yaml(hostile)
@@ -56,7 +68,27 @@ def test_no_note_breaks_out_of_its_comment(text):
     assert all(line.startswith("# ") and line.isprintable() for line in comments.splitlines())
 
 
-BAD_NAMES = ["..", ".", "../x", "/etc", "a/b", "a\\b", "", "A", "a_b", "-a", "a-", "a" * 64, "a\n", "\u0430", None, 1, ["a"], "~", "a\x00"]
+BAD_NAMES = [
+    "..",
+    ".",
+    "../x",
+    "/etc",
+    "a/b",
+    "a\\b",
+    "",
+    "A",
+    "a_b",
+    "-a",
+    "a-",
+    "a" * 64,
+    "a\n",
+    "\u0430",
+    None,
+    1,
+    ["a"],
+    "~",
+    "a\x00",
+]
 
 
 @pytest.mark.parametrize("field", ["namespace", "name"])
@@ -160,4 +192,7 @@ def test_two_files_for_one_sidecar_are_refused():
 
 def test_files_may_be_empty_or_hold_several_and_come_in_any_order():
     one, two = changed(), changed(metadata={"name": "api", "namespace": "shop"})
-    assert sidecar_manifests([file(""), file("# only a comment\n"), file(yaml.safe_dump_all([one, two, None]))]) == [two, one]
+    assert sidecar_manifests([file(""), file("# only a comment\n"), file(yaml.safe_dump_all([one, two, None]))]) == [
+        two,
+        one,
+    ]

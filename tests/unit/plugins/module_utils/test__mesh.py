@@ -16,9 +16,20 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh impor
     is_ambient,
     revision,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_object, as_version, go_false, go_true, image_tag
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import (
+    as_object,
+    as_version,
+    go_false,
+    go_true,
+    image_tag,
+)
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import istiod, pod, sidecar, snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    istiod,
+    pod,
+    sidecar,
+    snapshot,
+)
 
 
 def planes(*istiods, **more):
@@ -70,12 +81,20 @@ def test_the_endpoint_any_address_was_the_primary_one_up_to_1_14(version, addres
     assert delivered(pod(ips=("fd00::5", "10.0.0.5")), 8080, "0.0.0.0:8080", plane) == address
 
 
-@pytest.mark.parametrize("version, ips, kind", [("1.20.8", ("fd00::5",), "localhost"), ("1.9.9", ("fd00::5",), "pod_ip"), ("1.20.8", ("10.0.0.5",), "pod_ip")])
+@pytest.mark.parametrize(
+    "version, ips, kind",
+    [("1.20.8", ("fd00::5",), "localhost"), ("1.9.9", ("fd00::5",), "pod_ip"), ("1.20.8", ("10.0.0.5",), "pod_ip")],
+)
 def test_the_endpoint_any_address_is_localhost_where_the_pod_has_no_such_family(version, ips, kind):
-    assert delivery(pod(ips=ips), 8080, sidecar(ingress={8080: "0.0.0.0:8080"}), serving(pod(), istiod(version))).kind == kind
+    assert (
+        delivery(pod(ips=ips), 8080, sidecar(ingress={8080: "0.0.0.0:8080"}), serving(pod(), istiod(version))).kind
+        == kind
+    )
 
 
-@pytest.mark.parametrize("version, merge, where", [("1.15.7", True, "pod IP"), ("1.16.0", True, "127.0.0.1"), ("1.16.0", False, "pod IP")])
+@pytest.mark.parametrize(
+    "version, merge, where", [("1.15.7", True, "pod IP"), ("1.16.0", True, "127.0.0.1"), ("1.16.0", False, "pod IP")]
+)
 def test_ports_that_a_sidecar_does_not_list_keep_their_delivery_only_where_istiod_merges(version, merge, where):
     plane = serving(pod(), istiod(version, opt_out=True, merge=merge))
     assert delivered(pod(), 9090, "127.0.0.1:8080", plane) == where
@@ -98,7 +117,10 @@ def test_without_control_plane_the_delivery_is_unknown_but_a_sidecar_is_still_re
 def test_a_mesh_configuration_that_was_not_listed_makes_the_delivery_unknown_where_it_decides():
     unlisted = [{"resource": "configmaps", "detail": "forbidden"}]
     assert delivery(pod(), 8080, None, planes(istiod("1.22.0"), unlisted=unlisted).today(pod())).kind == "unknown"
-    assert delivery(pod(), 8080, None, planes(istiod("1.22.0", localhost=True), unlisted=unlisted).today(pod())).kind == "localhost"
+    assert (
+        delivery(pod(), 8080, None, planes(istiod("1.22.0", localhost=True), unlisted=unlisted).today(pod())).kind
+        == "localhost"
+    )
     assert delivery(pod(), 8080, None, planes(istiod("1.21.0"), unlisted=unlisted).today(pod())).kind == "pod_ip"
 
 
@@ -107,30 +129,74 @@ def test_a_mesh_configuration_that_was_not_listed_makes_the_delivery_unknown_whe
     [
         ({"host_network": True}, {}, None, 8080, "the pod shares its node's network, which the mesh leaves alone"),
         ({"proxy": None}, {}, None, 8080, "the pod has no sidecar, so the kernel delivers to the pod IP"),
-        (truth.NONE, {}, None, 8080, "interception mode NONE gives it no inbound listener, so the kernel delivers to the pod IP"),
-        (truth.EXCLUDED, {}, None, 8080, "inbound interception leaves the port out, so the kernel delivers to the pod IP"),
+        (
+            truth.NONE,
+            {},
+            None,
+            8080,
+            "interception mode NONE gives it no inbound listener, so the kernel delivers to the pod IP",
+        ),
+        (
+            truth.EXCLUDED,
+            {},
+            None,
+            8080,
+            "inbound interception leaves the port out, so the kernel delivers to the pod IP",
+        ),
         ({}, {}, None, 8080, "istiod 1.9 delivers to 127.0.0.1"),
-        ({}, {"version": "1.10.3", "opt_out": True}, None, 8080, "istiod 1.10 delivers to 127.0.0.1 (PILOT_ENABLE_INBOUND_PASSTHROUGH=false)"),
-        ({}, {"version": "1.22.0", "localhost": True}, None, 8080, "istiod 1.22 delivers to 127.0.0.1 (meshConfig.inboundTrafficPolicy.mode: LOCALHOST)"),
+        (
+            {},
+            {"version": "1.10.3", "opt_out": True},
+            None,
+            8080,
+            "istiod 1.10 delivers to 127.0.0.1 (PILOT_ENABLE_INBOUND_PASSTHROUGH=false)",
+        ),
+        (
+            {},
+            {"version": "1.22.0", "localhost": True},
+            None,
+            8080,
+            "istiod 1.22 delivers to 127.0.0.1 (meshConfig.inboundTrafficPolicy.mode: LOCALHOST)",
+        ),
         ({}, {"version": "1.24.0"}, None, 8080, "istiod 1.24 delivers to the pod IP"),
         ({}, {"version": "?"}, None, 8080, "an istiod of unknown version serves the pod"),
         ({}, {}, {8080: "127.0.0.1:9000"}, 8080, "Sidecar shop/listeners delivers it to 127.0.0.1:9000"),
         ({}, {}, {8080: None}, 8080, "Sidecar shop/listeners delivers it to the pod IP"),
-        ({}, {}, {8080: "10.9.9.9:1"}, 8080, "Sidecar shop/listeners delivers it to the pod IP, because 10.9.9.9:1 is no endpoint that istiod knows"),
-        ({}, {}, {8080: None}, 9090, "Sidecar shop/listeners does not list the port, so it is passed through to the pod IP"),
+        (
+            {},
+            {},
+            {8080: "10.9.9.9:1"},
+            8080,
+            "Sidecar shop/listeners delivers it to the pod IP, because 10.9.9.9:1 is no endpoint that istiod knows",
+        ),
+        (
+            {},
+            {},
+            {8080: None},
+            9090,
+            "Sidecar shop/listeners does not list the port, so it is passed through to the pod IP",
+        ),
     ],
 )
 def test_the_delivery_says_why(spec, settings, chosen, port, why):
-    found = delivery(pod(**spec), port, chosen and sidecar(ingress=chosen), serving(pod(revision=None), istiod(**settings)))
+    found = delivery(
+        pod(**spec), port, chosen and sidecar(ingress=chosen), serving(pod(revision=None), istiod(**settings))
+    )
     assert found.why == why
 
 
 def test_an_endpoint_without_a_host_is_not_known_where_the_version_of_istiod_is_not():
     of_no_version = serving(pod(), istiod("?"))
-    for plane, why in ((planes().today(pod()), "no istiod was found that serves the pod"), (of_no_version, "an istiod of unknown version serves the pod")):
+    for plane, why in (
+        (planes().today(pod()), "no istiod was found that serves the pod"),
+        (of_no_version, "an istiod of unknown version serves the pod"),
+    ):
         found = delivery(pod(), 8080, sidecar(ingress={8080: ":9000"}), plane)
         assert found[:3] == ("unknown", "127.0.0.1", 9000)
-        assert found.why == f"Sidecar shop/listeners delivers it to :9000, which means localhost up to istiod 1.9 and the pod IP after, and {why}"
+        assert (
+            found.why
+            == f"Sidecar shop/listeners delivers it to :9000, which means localhost up to istiod 1.9 and the pod IP after, and {why}"
+        )
 
 
 def test_the_delivery_says_why_it_is_not_known():
@@ -188,10 +254,33 @@ def test_ambient_is_what_ztunnel_really_captures(spec, wanted):
     "args",
     [
         ["-m", "NONE", "-b", "80,90", "-d", "15090"],
-        ["istio-iptables", "-p", "15001", "-z", "15006", "-m", "NONE", "-i", "*", "-x", "", "-b", "80,90", "-d", "15090"],
+        [
+            "istio-iptables",
+            "-p",
+            "15001",
+            "-z",
+            "15006",
+            "-m",
+            "NONE",
+            "-i",
+            "*",
+            "-x",
+            "",
+            "-b",
+            "80,90",
+            "-d",
+            "15090",
+        ],
         ["-m=NONE", "-b=80,90", "-d=15090"],
         ["-mNONE", "-b80,90", "-d15090"],
-        ["--istio-inbound-interception-mode", "NONE", "--istio-inbound-ports", "80,90", "--istio-local-exclude-ports", "15090"],
+        [
+            "--istio-inbound-interception-mode",
+            "NONE",
+            "--istio-inbound-ports",
+            "80,90",
+            "--istio-local-exclude-ports",
+            "15090",
+        ],
         ["--istio-inbound-interception-mode=NONE", "--istio-inbound-ports=80,90", "--istio-local-exclude-ports=15090"],
         ["-m", "none", "-b", " 80,90 ", "-d", "15090"],
         ["-m", "TPROXY", "-m", "NONE", "-b", "80,90", "-d", "15090"],
@@ -222,7 +311,10 @@ def test_what_is_no_port_in_a_list_of_ports_is_passed_over(text):
     [
         ({"revision": "canary"}, ("canary", True)),
         ({"revision": "canary", "labels": {"istio.io/rev": "prod"}}, ("canary", True)),
-        ({"revision": None, "annotations": {"istio.io/rev": "canary"}, "labels": {"istio.io/rev": "prod"}}, ("canary", True)),
+        (
+            {"revision": None, "annotations": {"istio.io/rev": "canary"}, "labels": {"istio.io/rev": "prod"}},
+            ("canary", True),
+        ),
         ({"revision": None, "labels": {"istio.io/rev": "prod"}}, ("prod", False)),
         ({"revision": None}, ("default", False)),
         ({"revision": ""}, ("default", False)),
@@ -302,7 +394,9 @@ def test_a_revision_with_a_mesh_configuration_of_its_own_does_not_take_the_defau
         assert ControlPlanes(snapshot(istio=istio)).today(pod(revision="canary")).default_delivery() == wanted
 
 
-@pytest.mark.parametrize("policy", [None, [], "LOCALHOST", {"mode": None}, {"mode": "PASSTHROUGH"}, {"mode": ["LOCALHOST"]}])
+@pytest.mark.parametrize(
+    "policy", [None, [], "LOCALHOST", {"mode": None}, {"mode": "PASSTHROUGH"}, {"mode": ["LOCALHOST"]}]
+)
 def test_only_the_policy_localhost_is_localhost(policy):
     plane = serving(pod(), {**istiod("1.24.0"), "meshConfig": {"inboundTrafficPolicy": policy}})
     assert plane.default_delivery() == "pod_ip"
@@ -334,7 +428,13 @@ OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
         ([sidecar("root", "istio-system", selector={})], None),
         ([sidecar("ns", created=NEW), sidecar("root", "istio-system", created=OLD)], "ns"),
         ([sidecar("ns", created=OLD), sidecar("mine", selector={"app": "web"}, created=NEW)], "mine"),
-        ([sidecar("young", selector={"app": "web"}, created=NEW), sidecar("old", selector={"app": "web"}, created=OLD)], "old"),
+        (
+            [
+                sidecar("young", selector={"app": "web"}, created=NEW),
+                sidecar("old", selector={"app": "web"}, created=OLD),
+            ],
+            "old",
+        ),
         ([sidecar("b", selector={"app": "web"}), sidecar("a", selector={"app": "web"})], "a"),
         ([sidecar("young", created=NEW), sidecar("old", created=OLD)], "old"),
         ([sidecar("other", selector={"app": "other"}), sidecar("ns")], "ns"),
@@ -362,7 +462,10 @@ def test_no_sidecar_is_effective_for_a_pod_without_a_sidecar(spec):
 
 @pytest.mark.parametrize("named, wanted", [("roots", "roots"), (None, "istio-system"), (3, "istio-system")])
 def test_the_root_namespace_is_the_control_planes_own(named, wanted):
-    seen = snapshot(istiods=[{**istiod(), "meshConfig": {"rootNamespace": named}}], sidecars=[sidecar(namespace="roots"), sidecar(namespace="istio-system")])
+    seen = snapshot(
+        istiods=[{**istiod(), "meshConfig": {"rootNamespace": named}}],
+        sidecars=[sidecar(namespace="roots"), sidecar(namespace="istio-system")],
+    )
     found = Sidecars(seen, ControlPlanes(seen)).effective(pod(), ControlPlanes(seen).today(pod()))
     assert found["metadata"]["namespace"] == wanted
 
@@ -415,6 +518,9 @@ def test_a_tag_is_read_off_every_legal_image_reference(image, wanted):
     assert image_tag(image) == wanted
 
 
-@pytest.mark.parametrize("text, wanted", [('{"a": 1}', {"a": 1}), ("[]", {}), ("{", {}), ("", {}), (None, {}), ("[" * 200000, {}), (json.dumps("x"), {})])
+@pytest.mark.parametrize(
+    "text, wanted",
+    [('{"a": 1}', {"a": 1}), ("[]", {}), ("{", {}), ("", {}), (None, {}), ("[" * 200000, {}), (json.dumps("x"), {})],
+)
 def test_json_in_an_annotation_is_an_object_or_nothing(text, wanted):
     assert as_object(text) == wanted

@@ -26,7 +26,11 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils 
 PATH = "/api/v1/namespaces/probes/pods"
 RBAC = 'pods is forbidden: User "gate" cannot {} resource "pods" in API group "" in the namespace "probes"'
 PSA = 'pods "{}" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true, hostPID=true)'
-RUNNING = {"phase": "Running", "startTime": "2026-11-23T00:00:00Z", "containerStatuses": [{"name": "probe", "state": {"running": {}}}]}
+RUNNING = {
+    "phase": "Running",
+    "startTime": "2026-11-23T00:00:00Z",
+    "containerStatuses": [{"name": "probe", "state": {"running": {}}}],
+}
 
 
 def waiting(reason, message=""):
@@ -49,7 +53,9 @@ class Probed:
         for number, node in enumerate(n for n in nodes for _pod in range(pods_on_node)):
             pod = cluster.pod(f"web-{number}", node=node, ips=(f"10.0.0.{number + 1}",))
             pod["metadata"]["uid"] = f"00000000-0000-4000-8000-{number:012x}"
-            pod["status"]["containerStatuses"] = [{"name": "app", "containerID": f"containerd://{sandbox(number)}", "ready": True}]
+            pod["status"]["containerStatuses"] = [
+                {"name": "app", "containerID": f"containerd://{sandbox(number)}", "ready": True}
+            ]
             self.pods.append(pod)
         self.probes = {pod["metadata"]["name"]: pod for pod in left}
         self.made, self.said, self.warned = [], [], []
@@ -73,7 +79,10 @@ class Probed:
                 assert path == PATH
                 if name in self.probes:
                     raise ApiError("", f'pods "{name}" already exists', 409)
-                self.probes[name] = {**body, "metadata": {**body["metadata"], "creationTimestamp": "2026-11-23T00:00:00Z"}}
+                self.probes[name] = {
+                    **body,
+                    "metadata": {**body["metadata"], "creationTimestamp": "2026-11-23T00:00:00Z"},
+                }
                 self.made.append(body)
                 self.most = max(self.most, len(self.probes))
             elif self.probes.pop(name, None) is None:
@@ -86,7 +95,11 @@ class Probed:
         self._faults.get("list", lambda *_: None)(label_selector, None)
         label, _equals, value = label_selector.partition("=")
         with self._lock:
-            several = [pod for pod in self.probes.values() if label in pod["metadata"]["labels"] and value in ("", pod["metadata"]["labels"][label])]
+            several = [
+                pod
+                for pod in self.probes.values()
+                if label in pod["metadata"]["labels"] and value in ("", pod["metadata"]["labels"][label])
+            ]
         return [reduce({"status": self._status(pod["spec"]["nodeName"]), **pod}) for pod in several]
 
     # -- the kubelet
@@ -100,12 +113,17 @@ class Probed:
     def look(self, node, word):
         """What the script prints on a healthy node."""
         several = [(number, pod) for number, pod in enumerate(self.pods) if pod["spec"]["nodeName"] == node]
-        pods = "".join(f"/proc/{100 + n}/cgroup:0::/kubepods/pod{pod['metadata']['uid']}/{sandbox(n)}\n" for n, pod in several)
+        pods = "".join(
+            f"/proc/{100 + n}/cgroup:0::/kubepods/pod{pod['metadata']['uid']}/{sandbox(n)}\n" for n, pod in several
+        )
         networks = "".join(f"l 1 0 0 0 /proc/{100 + n}/ns/net -> net:[{5000 + n}]\n" for n, _pod in several)
         tables = "".join(
-            f"{word} table {5000 + n}\n  sl  local_address rem_address   st\n     |-- 10.0.0.{n + 1}\n        /32 host LOCAL\n" for n, _pod in several
+            f"{word} table {5000 + n}\n  sl  local_address rem_address   st\n     |-- 10.0.0.{n + 1}\n        /32 host LOCAL\n"
+            for n, _pod in several
         )
-        return Outcome(f"{word} pods\n{pods}{word} names\n{word} networks\n{networks}{tables}{word} sockets\n{word} end\n", 0)
+        return Outcome(
+            f"{word} pods\n{pods}{word} names\n{word} networks\n{networks}{tables}{word} sockets\n{word} end\n", 0
+        )
 
     # -- a run
 
@@ -116,7 +134,9 @@ class Probed:
         (source or _node.by_node(self, self.run, probe, concurrency, self.warned.append))(self.pods, steps.append)
         counted = Counter((step.table or step.unread)["pod"] for step in steps)
         assert counted == Counter(pod["metadata"]["name"] for pod in self.pods), "each pod is answered for once"
-        return [s.table["pod"] for s in steps if s.table], {s.unread["pod"]: (s.unread["reason"], s.unread["detail"]) for s in steps if s.unread}
+        return [s.table["pod"] for s in steps if s.table], {
+            s.unread["pod"]: (s.unread["reason"], s.unread["detail"]) for s in steps if s.unread
+        }
 
     def count(self, verb):
         return sum(said[0] == verb for said in self.said)
@@ -167,9 +187,24 @@ def test_no_more_probes_are_there_at_once_than_concurrency_allows():
 
 # What goes wrong on one node, the reason its pods get, and what the detail must hold.
 ON_ONE_NODE = [
-    ("rejected", {"faults": {"post": refuse(PSA, 403, "bad")}}, "probe_rejected", 'violates PodSecurity "baseline:latest"'),
-    ("a quota", {"faults": {"post": refuse('pods "{}" is forbidden: exceeded quota: few', 403, "bad")}}, "probe_rejected", "exceeded quota: few"),
-    ("no answer", {"faults": {"post": refuse("the API server did not answer in time", 0, "bad")}}, "connection", "did not answer in time"),
+    (
+        "rejected",
+        {"faults": {"post": refuse(PSA, 403, "bad")}},
+        "probe_rejected",
+        'violates PodSecurity "baseline:latest"',
+    ),
+    (
+        "a quota",
+        {"faults": {"post": refuse('pods "{}" is forbidden: exceeded quota: few', 403, "bad")}},
+        "probe_rejected",
+        "exceeded quota: few",
+    ),
+    (
+        "no answer",
+        {"faults": {"post": refuse("the API server did not answer in time", 0, "bad")}},
+        "connection",
+        "did not answer in time",
+    ),
     (
         "image",
         {"status": waiting("ErrImagePull", "rpc error: not found")},
@@ -177,7 +212,12 @@ ON_ONE_NODE = [
         "Node bad did not start the probe: ErrImagePull: rpc error: not found.",
     ),
     ("no such image", {"status": waiting("ErrImageNeverPull", "Never")}, "probe_not_started", "ErrImageNeverPull"),
-    ("slow", {"status": waiting("ContainerCreating")}, "probe_not_started", "did not start the probe in 0.5 seconds: ContainerCreating."),
+    (
+        "slow",
+        {"status": waiting("ContainerCreating")},
+        "probe_not_started",
+        "did not start the probe in 0.5 seconds: ContainerCreating.",
+    ),
     (
         "full",
         {"status": {"phase": "Failed", "reason": "OutOfpods", "message": "Node didn't have enough resource: pods"}},
@@ -189,16 +229,41 @@ ON_ONE_NODE = [
         {
             "status": {
                 "phase": "Failed",
-                "containerStatuses": [{"name": "probe", "state": {"terminated": {"reason": "StartError", "message": 'exec: "sleep": not found'}}}],
+                "containerStatuses": [
+                    {
+                        "name": "probe",
+                        "state": {"terminated": {"reason": "StartError", "message": 'exec: "sleep": not found'}},
+                    }
+                ],
             }
         },
         "probe_not_started",
         'exec: "sleep": not found',
     ),
-    ("no kubelet", {"status": {"phase": "Pending"}}, "node_unreachable", "Node bad did not take the probe up in 0.5 seconds."),
-    ("timeout", {"answer": Outcome("", None, "timeout", "No answer in time.")}, "timeout", "On node bad: No answer in time."),
-    ("dead", {"answer": Outcome("", None, "node_unreachable", "error dialing backend")}, "node_unreachable", "On node bad: error dialing backend"),
-    ("no shell", {"answer": Outcome("", None, CANNOT_RUN, 'exec: "sh": not found')}, "probe_failed", 'exec: "sh": not found'),
+    (
+        "no kubelet",
+        {"status": {"phase": "Pending"}},
+        "node_unreachable",
+        "Node bad did not take the probe up in 0.5 seconds.",
+    ),
+    (
+        "timeout",
+        {"answer": Outcome("", None, "timeout", "No answer in time.")},
+        "timeout",
+        "On node bad: No answer in time.",
+    ),
+    (
+        "dead",
+        {"answer": Outcome("", None, "node_unreachable", "error dialing backend")},
+        "node_unreachable",
+        "On node bad: error dialing backend",
+    ),
+    (
+        "no shell",
+        {"answer": Outcome("", None, CANNOT_RUN, 'exec: "sh": not found')},
+        "probe_failed",
+        'exec: "sh": not found',
+    ),
     ("no exec right", {"answer": Outcome("", None, "forbidden", "no")}, "probe_forbidden", "On node bad: no"),
     ("cut off", {"answer": "half"}, "probe_failed", "On node bad: What the probe printed is cut off."),
     ("nothing", {"answer": Outcome("", 0)}, "probe_failed", "cut off"),
@@ -207,7 +272,9 @@ ON_ONE_NODE = [
 ]
 
 
-@pytest.mark.parametrize(("how", "reason", "detail"), [case[1:] for case in ON_ONE_NODE], ids=[case[0] for case in ON_ONE_NODE])
+@pytest.mark.parametrize(
+    ("how", "reason", "detail"), [case[1:] for case in ON_ONE_NODE], ids=[case[0] for case in ON_ONE_NODE]
+)
 def test_one_bad_node_hides_no_other(how, reason, detail):
     status, answer = how.get("status", RUNNING), how.get("answer")
 
@@ -217,7 +284,12 @@ def test_one_bad_node_hides_no_other(how, reason, detail):
             return healthy
         return Outcome(healthy.stdout[: len(healthy.stdout) // 2], 0) if answer == "half" else answer
 
-    probed = Probed(["bad", "good-1", "good-2"], status=lambda node: status if node == "bad" else RUNNING, answer=answers, faults=how.get("faults"))
+    probed = Probed(
+        ["bad", "good-1", "good-2"],
+        status=lambda node: status if node == "bad" else RUNNING,
+        answer=answers,
+        faults=how.get("faults"),
+    )
     read, unread = probed.read(timeout=0.5)
     assert sorted(read) == ["web-2", "web-3", "web-4", "web-5"]
     assert set(unread) == {"web-0", "web-1"}
@@ -245,7 +317,10 @@ def test_a_namespace_that_is_not_there_is_named():
 def test_a_probe_that_was_made_though_the_answer_was_lost_is_used():
     def lost(name, node):
         if name not in probed.probes:
-            probed.probes[name] = {"metadata": {"name": name, "labels": {_node.RUN_LABEL: name.split("-")[2]}}, "spec": {"nodeName": node}}
+            probed.probes[name] = {
+                "metadata": {"name": name, "labels": {_node.RUN_LABEL: name.split("-")[2]}},
+                "spec": {"nodeName": node},
+            }
 
     probed = Probed(faults={"post": lost})
     assert len(probed.read()[0]) == 2
@@ -263,10 +338,18 @@ def test_a_probe_that_another_removes_is_no_table():
 
 
 def test_a_probe_that_cannot_be_removed_is_told_of():
-    probed = Probed(faults={"delete": lambda name, _node_name: refuse("etcdserver: no leader", 500)(name, None) if name in probed.probes else None})
+    probed = Probed(
+        faults={
+            "delete": lambda name, _node_name: (
+                refuse("etcdserver: no leader", 500)(name, None) if name in probed.probes else None
+            )
+        }
+    )
     assert len(probed.read()[0]) == 2
     (warning,) = probed.warned
-    assert warning.startswith("The probe pod probes/istio-precheck-") and warning.endswith("could not be removed: etcdserver: no leader")
+    assert warning.startswith("The probe pod probes/istio-precheck-") and warning.endswith(
+        "could not be removed: etcdserver: no leader"
+    )
 
 
 def test_an_error_of_our_own_leaves_no_probe():
@@ -287,7 +370,12 @@ def left_over(name="istio-precheck-aaaaaaaa-0", owner=None, made="2026-11-23T00:
     """A probe of another run."""
     annotations = {_node.OWNER: owner} if owner else {}
     return {
-        "metadata": {"name": name, "labels": {_node.RUN_LABEL: "aaaaaaaa"}, "annotations": annotations, "creationTimestamp": made},
+        "metadata": {
+            "name": name,
+            "labels": {_node.RUN_LABEL: "aaaaaaaa"},
+            "annotations": annotations,
+            "creationTimestamp": made,
+        },
         "spec": {"nodeName": "node-1"},
         **({"status": {"phase": phase}} if phase else {}),
     }
@@ -308,15 +396,29 @@ ELSEWHERE = "0123456789abcdef.1234.5678"
 @pytest.mark.parametrize(
     ("pod", "expected"),
     [
-        pytest.param(lambda: left_over(owner=_node.owner_of(os.getpid()), made=JUST_NOW), False, id="of a run that goes on"),
         pytest.param(
-            lambda: left_over(owner=_node.owner_of(os.getpid()), made=LONG_AGO, phase="Failed"), False, id="of a run that goes on, and will look at it"
+            lambda: left_over(owner=_node.owner_of(os.getpid()), made=JUST_NOW), False, id="of a run that goes on"
+        ),
+        pytest.param(
+            lambda: left_over(owner=_node.owner_of(os.getpid()), made=LONG_AGO, phase="Failed"),
+            False,
+            id="of a run that goes on, and will look at it",
         ),
         pytest.param(lambda: left_over(owner=ended_process(), made=JUST_NOW), True, id="of a process that was killed"),
-        pytest.param(lambda: left_over(owner=_node.owner_of(os.getpid()) + "0", made=JUST_NOW), True, id="of a process whose number another has now"),
+        pytest.param(
+            lambda: left_over(owner=_node.owner_of(os.getpid()) + "0", made=JUST_NOW),
+            True,
+            id="of a process whose number another has now",
+        ),
         pytest.param(lambda: left_over(owner=ELSEWHERE, made=JUST_NOW), False, id="of another machine"),
-        pytest.param(lambda: left_over(owner=ELSEWHERE, made=JUST_NOW, phase="Failed"), True, id="of another machine, past its deadline"),
-        pytest.param(lambda: left_over(owner=ELSEWHERE, made=LONG_AGO), True, id="of another machine, on a node that is dead"),
+        pytest.param(
+            lambda: left_over(owner=ELSEWHERE, made=JUST_NOW, phase="Failed"),
+            True,
+            id="of another machine, past its deadline",
+        ),
+        pytest.param(
+            lambda: left_over(owner=ELSEWHERE, made=LONG_AGO), True, id="of another machine, on a node that is dead"
+        ),
         pytest.param(lambda: left_over(made=JUST_NOW), False, id="of a machine without /proc"),
         pytest.param(lambda: left_over(made=LONG_AGO), True, id="of a machine without /proc, long ago"),
         pytest.param(lambda: left_over(owner="nonsense", made=JUST_NOW), False, id="of nobody knows whom"),
@@ -327,7 +429,10 @@ def test_what_a_killed_run_left_is_told_from_what_a_run_uses(pod, expected):
 
 
 def test_a_run_removes_what_a_killed_one_left_and_nothing_else():
-    others = [left_over("istio-precheck-aaaaaaaa-0", ended_process()), left_over("istio-precheck-bbbbbbbb-0", _node.owner_of(os.getpid()))]
+    others = [
+        left_over("istio-precheck-aaaaaaaa-0", ended_process()),
+        left_over("istio-precheck-bbbbbbbb-0", _node.owner_of(os.getpid())),
+    ]
     bystander = {"metadata": {"name": "mine", "labels": {"app": "mine"}}, "spec": {"nodeName": "node-1"}}
     probed = Probed(left=[*others, bystander])
     assert len(probed.read()[0]) == 2
@@ -355,7 +460,13 @@ def source_of(table=(), unread=None):
 
 
 def test_auto_asks_a_probe_only_for_what_exec_could_not_read():
-    reasons = {"web-1": "no_tool", "web-2": "timeout", "web-3": "forbidden", "web-4": "gone", "web-5": "node_unreachable"}
+    reasons = {
+        "web-1": "no_tool",
+        "web-2": "timeout",
+        "web-3": "forbidden",
+        "web-4": "gone",
+        "web-5": "node_unreachable",
+    }
     probed = Probed(pods_on_node=6)
     by_exec, by_probe = source_of(["web-0"], reasons), source_of(["web-1"], {"web-2": "not_seen"})
     read, unread = probed.read(source=_node.exec_then_node(by_exec, by_probe))
@@ -403,7 +514,10 @@ def test_a_signal_ends_the_run_with_no_probe_left(number, when):
 
     try:
         probed = Probed(
-            [f"node-{n}" for n in range(40)], pods_on_node=1, faults={} if when == "exec" else {when: struck}, answer=answers if when == "exec" else None
+            [f"node-{n}" for n in range(40)],
+            pods_on_node=1,
+            faults={} if when == "exec" else {when: struck},
+            answer=answers if when == "exec" else None,
         )
         with pytest.raises(AssertionError, match="each pod is answered for once"):
             probed.read(concurrency=2)
@@ -436,7 +550,9 @@ def test_a_probe_that_appears_while_the_others_are_removed_goes_too():
 
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
-        probed = Probed(["node-1", "node-2"], faults={"post": slow, "delete": lambda *_: started.is_set() and interrupted.set()})
+        probed = Probed(
+            ["node-1", "node-2"], faults={"post": slow, "delete": lambda *_: started.is_set() and interrupted.set()}
+        )
         with pytest.raises(AssertionError):
             probed.read()
     finally:

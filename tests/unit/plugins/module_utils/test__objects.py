@@ -24,7 +24,14 @@ BY_KIND = {listing.kind: listing for listing in (*_objects.CONTROL_PLANE, *_obje
 def test_everything_is_listed_once_where_no_namespace_is_named():
     asked = _objects.requests((), "istio-system")
     assert [r.namespace for r in asked] == [""] * len(_objects.SELECTED)
-    assert {r.listing.kind for r in asked} >= {"Service", "Pod", "Sidecar", "ServiceEntry", "EndpointSlice", "ReplicaSet"}
+    assert {r.listing.kind for r in asked} >= {
+        "Service",
+        "Pod",
+        "Sidecar",
+        "ServiceEntry",
+        "EndpointSlice",
+        "ReplicaSet",
+    }
 
 
 def test_with_namespaces_only_these_are_listed_and_the_root_namespaces_sidecars():
@@ -43,7 +50,12 @@ def test_a_root_namespace_that_is_named_is_not_listed_twice():
     [
         ("Pod", "v1", "", "/api/v1/pods"),
         ("Service", "v1", "shop", "/api/v1/namespaces/shop/services"),
-        ("Sidecar", "networking.istio.io/v1beta1", "shop", "/apis/networking.istio.io/v1beta1/namespaces/shop/sidecars"),
+        (
+            "Sidecar",
+            "networking.istio.io/v1beta1",
+            "shop",
+            "/apis/networking.istio.io/v1beta1/namespaces/shop/sidecars",
+        ),
         ("Pod", "v1", "../../nodes?x=", "/api/v1/namespaces/..%2F..%2Fnodes%3Fx%3D/pods"),
     ],
 )
@@ -51,7 +63,10 @@ def test_a_request_has_a_path_that_a_name_cannot_leave(kind, version, namespace,
     assert _objects.Request(BY_KIND[kind], namespace).path(version) == path
 
 
-@pytest.mark.parametrize(("kind", "absent"), [("Pod", False), ("Service", False), ("Sidecar", True), ("EndpointSlice", True), ("ReplicaSet", True)])
+@pytest.mark.parametrize(
+    ("kind", "absent"),
+    [("Pod", False), ("Service", False), ("Sidecar", True), ("EndpointSlice", True), ("ReplicaSet", True)],
+)
 def test_a_server_may_lack_an_extension_but_no_core_kind(kind, absent):
     listings = [listing for listing in _objects.SELECTED if listing.kind == kind]
     assert [listing.may_be_absent for listing in listings] == [absent]
@@ -62,11 +77,18 @@ def test_objects_are_sorted_so_that_the_same_cluster_gives_the_same_file():
     shuffled = random.Random(1).sample(pods, len(pods))
     one, other = (_objects.assemble({"pods": some}, {}, {}) for some in (pods, shuffled))
     assert one == other
-    assert [(p["metadata"]["namespace"], p["metadata"]["name"]) for p in one["pods"]][:2] == [("bank", "web-0"), ("bank", "web-1")]
+    assert [(p["metadata"]["namespace"], p["metadata"]["name"]) for p in one["pods"]][:2] == [
+        ("bank", "web-0"),
+        ("bank", "web-1"),
+    ]
 
 
 def test_an_assembled_snapshot_is_one():
-    found = _objects.assemble({"pods": [cluster.pod()], "services": [cluster.service()]}, {"server": "x"}, _objects.control_planes({}, "istio-system"))
+    found = _objects.assemble(
+        {"pods": [cluster.pod()], "services": [cluster.service()]},
+        {"server": "x"},
+        _objects.control_planes({}, "istio-system"),
+    )
     assert check(found)["pods"][0]["metadata"]["name"] == "web-7d4b9-a"
 
 
@@ -78,11 +100,19 @@ def test_the_served_versions_of_sidecars_are_kept():
 def test_an_object_keeps_what_its_list_says_of_it():
     meta = {"metadata": {"name": "web", "namespace": "shop"}}
     assert _objects.reduced(BY_KIND["ReplicaSet"], {**meta, "spec": {}}, "apps/v1")["kind"] == "ReplicaSet"
-    assert _objects.reduced(BY_KIND["Sidecar"], {**meta, "spec": {}}, "networking.istio.io/v1")["apiVersion"] == "networking.istio.io/v1"
+    assert (
+        _objects.reduced(BY_KIND["Sidecar"], {**meta, "spec": {}}, "networking.istio.io/v1")["apiVersion"]
+        == "networking.istio.io/v1"
+    )
 
 
 def test_a_sidecar_without_a_specification_is_an_empty_one():
-    assert _objects.reduced(BY_KIND["Sidecar"], {"metadata": {"name": "web", "namespace": "shop"}}, "networking.istio.io/v1")["spec"] == {}
+    assert (
+        _objects.reduced(
+            BY_KIND["Sidecar"], {"metadata": {"name": "web", "namespace": "shop"}}, "networking.istio.io/v1"
+        )["spec"]
+        == {}
+    )
 
 
 def nested(levels):
@@ -102,23 +132,54 @@ MISSHAPEN = [
     ("Pod", "metadata.namespace", None, "Pod None/web-7d4b9-a.metadata.namespace: missing"),
     ("Pod", "metadata.labels", {"app": 1}, "Pod shop/web-7d4b9-a.metadata.labels.app: wanted text, found 1"),
     ("Pod", "metadata.labels", [], "Pod shop/web-7d4b9-a.metadata.labels: wanted a mapping, found a list"),
-    ("Pod", "metadata.ownerReferences.0", None, "Pod shop/web-7d4b9-a.metadata.ownerReferences[0]: wanted a mapping, found nothing"),
+    (
+        "Pod",
+        "metadata.ownerReferences.0",
+        None,
+        "Pod shop/web-7d4b9-a.metadata.ownerReferences[0]: wanted a mapping, found nothing",
+    ),
     ("Pod", "spec", None, "Pod shop/web-7d4b9-a.spec: missing"),
     ("Pod", "spec.containers", {}, "Pod shop/web-7d4b9-a.spec.containers: wanted a list, found a mapping"),
     ("Pod", "spec.containers.0", None, "Pod shop/web-7d4b9-a.spec.containers[0]: wanted a mapping, found nothing"),
-    ("Pod", "spec.containers.1.env", [None], "Pod shop/web-7d4b9-a.spec.containers[1].env[0]: wanted a mapping, found nothing"),
+    (
+        "Pod",
+        "spec.containers.1.env",
+        [None],
+        "Pod shop/web-7d4b9-a.spec.containers[1].env[0]: wanted a mapping, found nothing",
+    ),
     ("Pod", "spec.hostNetwork", "yes", "Pod shop/web-7d4b9-a.spec.hostNetwork: wanted true or false, found 'yes'"),
     ("Pod", "status.phase", [], "Pod shop/web-7d4b9-a.status.phase: wanted text, found a list"),
     ("Pod", "status.podIP", "zzz", "Pod shop/web-7d4b9-a.status.podIP: wanted an IP address, found 'zzz'"),
-    ("Pod", "status.podIPs", [{"ip": "zzz"}], "Pod shop/web-7d4b9-a.status.podIPs[0].ip: wanted an IP address, found 'zzz'"),
-    ("Service", "spec.ports.0.targetPort", [], "Service shop/web.spec.ports[0].targetPort: wanted a whole number from 0 to 65535, found a list"),
-    ("Sidecar", "spec.egress", [nested(70)], "Sidecar shop/web.spec.egress[0]: wanted at most 64 levels, found a mapping"),
+    (
+        "Pod",
+        "status.podIPs",
+        [{"ip": "zzz"}],
+        "Pod shop/web-7d4b9-a.status.podIPs[0].ip: wanted an IP address, found 'zzz'",
+    ),
+    (
+        "Service",
+        "spec.ports.0.targetPort",
+        [],
+        "Service shop/web.spec.ports[0].targetPort: wanted a whole number from 0 to 65535, found a list",
+    ),
+    (
+        "Sidecar",
+        "spec.egress",
+        [nested(70)],
+        "Sidecar shop/web.spec.egress[0]: wanted at most 64 levels, found a mapping",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("kind", "path", "value", "wanted"), MISSHAPEN, ids=[f"{kind}.{path}" for kind, path, _value, _wanted in MISSHAPEN])
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "wanted"), MISSHAPEN, ids=[f"{kind}.{path}" for kind, path, _value, _wanted in MISSHAPEN]
+)
 def test_an_object_that_no_kubernetes_has_is_named_with_the_path_inside_it(kind, path, value, wanted):
-    made = {"Pod": cluster.pod, "Service": cluster.service, "Sidecar": lambda: cluster.sidecar(ingress={8080: "127.0.0.1:8080"}, name="web")}
+    made = {
+        "Pod": cluster.pod,
+        "Service": cluster.service,
+        "Sidecar": lambda: cluster.sidecar(ingress={8080: "127.0.0.1:8080"}, name="web"),
+    }
     thing = json.loads(json.dumps(made[kind]()))
     put(thing, path, value)
     with pytest.raises(SnapshotError) as caught:
@@ -133,7 +194,9 @@ def test_an_object_that_no_kubernetes_has_is_named_with_the_path_inside_it(kind,
 def batch(name, image="batch:1", value="CANARY", token="x", **spec):
     raw = cluster.pod(name=name, owner=("Job", "batch"), labels={"pod-template-hash": ""})
     mounts = [{"name": f"kube-api-access-{token}", "mountPath": "/var/run/secrets"}]
-    containers = [{"name": "app", "image": image, "env": [{"name": "PASSWORD", "value": value}], "volumeMounts": mounts}]
+    containers = [
+        {"name": "app", "image": image, "env": [{"name": "PASSWORD", "value": value}], "volumeMounts": mounts}
+    ]
     return {**raw, "spec": {"containers": containers, "volumes": [{"name": f"kube-api-access-{token}"}], **spec}}
 
 
@@ -161,10 +224,25 @@ def test_a_pod_whose_labels_name_its_template_needs_no_other():
     assert likes(cluster.pod()) == [None]
 
 
-def istiod(name="istiod-1", image="docker.io/istio/pilot:1.9.9", revision="default", phase="Running", env=(), labels=None, containers=None):
+def istiod(
+    name="istiod-1",
+    image="docker.io/istio/pilot:1.9.9",
+    revision="default",
+    phase="Running",
+    env=(),
+    labels=None,
+    containers=None,
+):
     return {
-        "metadata": {"name": name, "namespace": "istio-system", "labels": {"app": "istiod", "istio.io/rev": revision, **(labels or {})}},
-        "spec": {"containers": containers or [{"name": "discovery", "image": image, "env": [{"name": n, "value": v} for n, v in env]}]},
+        "metadata": {
+            "name": name,
+            "namespace": "istio-system",
+            "labels": {"app": "istiod", "istio.io/rev": revision, **(labels or {})},
+        },
+        "spec": {
+            "containers": containers
+            or [{"name": "discovery", "image": image, "env": [{"name": n, "value": v} for n, v in env]}]
+        },
         "status": {"phase": phase},
     }
 
@@ -189,8 +267,13 @@ def test_an_istiod_says_version_revision_and_the_variables_that_the_rule_reads()
 
 
 def test_replicas_of_one_istiod_are_one_control_plane_and_two_versions_are_two():
-    found = planes(istiod(), istiod("istiod-2"), istiod("istiod-3", image="docker.io/istio/pilot:1.10.0"))["controlPlanes"]
-    assert [plane["version"] for plane in found] == ["1.10.0", "1.9.9"] or [plane["version"] for plane in found] == ["1.9.9", "1.10.0"]
+    found = planes(istiod(), istiod("istiod-2"), istiod("istiod-3", image="docker.io/istio/pilot:1.10.0"))[
+        "controlPlanes"
+    ]
+    assert [plane["version"] for plane in found] == ["1.10.0", "1.9.9"] or [plane["version"] for plane in found] == [
+        "1.9.9",
+        "1.10.0",
+    ]
     assert len(found) == 2
 
 
@@ -199,7 +282,9 @@ def test_an_istiod_that_does_not_run_delivers_nothing():
 
 
 def test_an_image_without_a_version_leaves_it_to_the_labels():
-    (plane,) = planes(istiod(image="registry.example/pilot@sha256:" + "0" * 64, labels={"app.kubernetes.io/version": "1.22.3"}))["controlPlanes"]
+    (plane,) = planes(
+        istiod(image="registry.example/pilot@sha256:" + "0" * 64, labels={"app.kubernetes.io/version": "1.22.3"})
+    )["controlPlanes"]
     assert plane["version"] == "1.22.3"
 
 
@@ -225,6 +310,8 @@ def test_without_an_istiod_the_istio_namespace_is_the_root():
     assert planes() == {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}
 
 
-@pytest.mark.parametrize("text", [None, "", "- a list", "just text", "{unclosed", "\t\tbad", "a: !!python/object/apply:os.system [id]", "5"])
+@pytest.mark.parametrize(
+    "text", [None, "", "- a list", "just text", "{unclosed", "\t\tbad", "a: !!python/object/apply:os.system [id]", "5"]
+)
 def test_a_mesh_configuration_that_cannot_be_read_says_nothing(text):
     assert _objects.mesh_config(text) == {}

@@ -10,7 +10,12 @@ import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import LEGACY_ENV, probe_notes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import istiod, pod, report, snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    istiod,
+    pod,
+    report,
+    snapshot,
+)
 
 HTTP = {"httpGet": {"path": "/", "port": 8080}}
 TCP = {"tcpSocket": {"port": 8080}}
@@ -20,7 +25,10 @@ MOVED = {"httpGet": {"path": "/app-health/app/livez", "port": 15020}}
 
 def rewritten(handler, path="livez", **env):
     """How an injector leaves a pod whose probe it rewrote."""
-    return {"probes": {"livenessProbe": MOVED}, "env": {PROBERS_ENV: json.dumps({f"/app-health/app/{path}": handler}), **env}}
+    return {
+        "probes": {"livenessProbe": MOVED},
+        "env": {PROBERS_ENV: json.dumps({f"/app-health/app/{path}": handler}), **env},
+    }
 
 
 def plain(handler, name="livenessProbe"):
@@ -74,8 +82,16 @@ def notes(spec, after, port=8080, cured=False):
         ({"proxy": "1.13.0", **plain(GRPC)}, NEXT, PROXY),
         ({"proxy": "1.12.0", **plain(TCP)}, NEXT, NOTHING),
         ({"proxy": "1.12", **plain(TCP)}, NEXT, NOTHING),
-        ({"proxy": "1.9.9", **plain(GRPC), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}}, NEXT, PROXY),
-        ({"proxy": "1.9.9", **plain(TCP), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}}, NEXT, NOTHING),
+        (
+            {"proxy": "1.9.9", **plain(GRPC), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}},
+            NEXT,
+            PROXY,
+        ),
+        (
+            {"proxy": "1.9.9", **plain(TCP), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}},
+            NEXT,
+            NOTHING,
+        ),
         # no probe of this port, or none at all
         ({"proxy": "1.20.8", **rewritten({"httpGet": {"port": 9090}})}, NEXT, NOTHING),
         ({"proxy": "1.20.8", **plain({"httpGet": {"port": 8080, "host": "192.0.2.1"}})}, NEXT, NOTHING),
@@ -86,7 +102,11 @@ def notes(spec, after, port=8080, cured=False):
         ({"proxy": "1.20.8", "role": "router", **rewritten(HTTP)}, NEXT, NOTHING),
         # what cannot be read
         ({"proxy": "1.20.8", "env": {PROBERS_ENV: "no JSON"}}, NEXT, NOTHING),
-        ({"proxy": "1.20.8", "env": {PROBERS_ENV: json.dumps({"/app-health/app/livez": {"httpGet": 8080}})}}, NEXT, NOTHING),
+        (
+            {"proxy": "1.20.8", "env": {PROBERS_ENV: json.dumps({"/app-health/app/livez": {"httpGet": 8080}})}},
+            NEXT,
+            NOTHING,
+        ),
         ({"proxy": "1.20.8", "env": {PROBERS_ENV: json.dumps({"/app-health/app/livez": [8080]})}}, NEXT, NOTHING),
         ({"proxy": "1.20.8", **rewritten({"httpGet": {"port": "9" * 5000}})}, NEXT, NOTHING),
     ],
@@ -97,7 +117,9 @@ def test_a_probe_of_a_localhost_port_is_told_what_becomes_of_it(spec, after, wan
     assert wanted is NOTHING or wanted in said[0]
 
 
-@pytest.mark.parametrize("name, path", [("livenessProbe", "livez"), ("readinessProbe", "readyz"), ("startupProbe", "startupz")])
+@pytest.mark.parametrize(
+    "name, path", [("livenessProbe", "livez"), ("readinessProbe", "readyz"), ("startupProbe", "startupz")]
+)
 def test_each_kind_of_probe_is_looked_at(name, path):
     wanted = f"The {name} of container app asks port 8080 and fails already, with or without a Sidecar, because the Istio agent sends it to the pod IP."
     assert notes({"proxy": "1.20.8", **rewritten(HTTP, path)}, NEXT) == [wanted]

@@ -17,7 +17,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables imp
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, select
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
-BINDS = {"local": ["127.0.0.1:8080", "[::1]:8080"], "both": ["127.0.0.1:8080", "0.0.0.0:8080"], "other": ["127.0.0.1:9999"], "mute": []}
+BINDS = {
+    "local": ["127.0.0.1:8080", "[::1]:8080"],
+    "both": ["127.0.0.1:8080", "0.0.0.0:8080"],
+    "other": ["127.0.0.1:9999"],
+    "mute": [],
+}
 
 
 @pytest.fixture()
@@ -46,7 +51,15 @@ def watched(monkeypatch, tmp_path):
 
 
 def test_it_counts_as_pods_are_read_and_forgets_a_failure_that_another_source_makes_good(watched):
-    assert [(record.read, record.unread, record.total) for record in watched] == [(0, 0, 5), (0, 1, 5), (1, 0, 5), (2, 0, 5), (3, 0, 5), (4, 0, 5), (4, 1, 5)]
+    assert [(record.read, record.unread, record.total) for record in watched] == [
+        (0, 0, 5),
+        (0, 1, 5),
+        (1, 0, 5),
+        (2, 0, 5),
+        (3, 0, 5),
+        (4, 0, 5),
+        (4, 1, 5),
+    ]
 
 
 def test_found_is_what_is_exposed_and_listens_on_localhost_alone(watched):

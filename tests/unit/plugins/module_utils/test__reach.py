@@ -85,7 +85,9 @@ def test_two_ways_to_write_a_destination_find_the_same(destination: str, same_as
     for address in ("0.0.0.0", "127.0.0.1", "::1", "::ffff:127.0.0.1", POD4, POD6, "::ffff:10.7.0.2"):
         assert accepts([Listener(address, 80)], 80, destination) is accepts([Listener(address, 80)], 80, same_as)
     for v6only in (True, False, None):
-        assert accepts([Listener("::", 80, v6only)], 80, destination) is accepts([Listener("::", 80, v6only)], 80, same_as)
+        assert accepts([Listener("::", 80, v6only)], 80, destination) is accepts(
+            [Listener("::", 80, v6only)], 80, same_as
+        )
 
 
 def test_a_listener_bound_to_an_interface_needs_the_interface_of_the_destination() -> None:
@@ -135,7 +137,9 @@ def test_loopback_and_wildcard_are_told_apart(address: str, loopback: bool, wild
 
 LISTENERS = st.builds(
     Listener,
-    address=st.sampled_from(["0.0.0.0", "127.0.0.1", "127.0.0.2", "::", "::1", "::ffff:127.0.0.1", "::ffff:0.0.0.0", POD4, POD6]),
+    address=st.sampled_from(
+        ["0.0.0.0", "127.0.0.1", "127.0.0.2", "::", "::1", "::ffff:127.0.0.1", "::ffff:0.0.0.0", POD4, POD6]
+    ),
     port=st.sampled_from([80, 81]),
     v6only=st.sampled_from([None, True, False]),
     interface=st.sampled_from([None, None, "lo", "eth0"]),
@@ -144,7 +148,9 @@ LISTENERS = st.builds(
 
 @settings(deadline=None)
 @given(listeners=st.lists(LISTENERS, max_size=6), more=LISTENERS, destination=st.sampled_from(DESTINATIONS))
-def test_one_listener_more_never_takes_an_answer_back(listeners: list[Listener], more: Listener, destination: str) -> None:
+def test_one_listener_more_never_takes_an_answer_back(
+    listeners: list[Listener], more: Listener, destination: str
+) -> None:
     rank = {False: 0, None: 1, True: 2}
     assert rank[accepts([*listeners, more], 80, destination)] >= rank[accepts(listeners, 80, destination)]
     assert accepts(iter(reversed([more, *listeners])), 80, destination) is accepts([more, *listeners], 80, destination)
@@ -154,7 +160,15 @@ def test_one_listener_more_never_takes_an_answer_back(listeners: list[Listener],
 @given(listeners=st.lists(LISTENERS, max_size=6), destination=st.sampled_from(DESTINATIONS))
 def test_none_is_exactly_where_what_is_unknown_makes_a_difference(listeners: list[Listener], destination: str) -> None:
     known = [
-        [Listener(listener.address, listener.port, guess if listener.v6only is None else listener.v6only, listener.interface) for listener in listeners]
+        [
+            Listener(
+                listener.address,
+                listener.port,
+                guess if listener.v6only is None else listener.v6only,
+                listener.interface,
+            )
+            for listener in listeners
+        ]
         for guess in (True, False)
     ]
     interfaces = ["lo"] if is_loopback(destination) else ["eth0", "eth1"]

@@ -77,7 +77,9 @@ def forbidding(verb, *namespaces):
 
 def lists(**pods):
     """So many pods in each namespace."""
-    made = [cluster.pod(name=f"web-{n}", namespace=namespace) for namespace, several in pods.items() for n in range(several)]
+    made = [
+        cluster.pod(name=f"web-{n}", namespace=namespace) for namespace, several in pods.items() for n in range(several)
+    ]
     services = [cluster.service(namespace=namespace) for namespace in pods]
     found = {"/api/v1/pods": made, "/api/v1/services": services, "/api/v1/replicationcontrollers": []}
     return {**found, "/api/v1/namespaces/istio-system/pods": [], "/api/v1/namespaces/istio-system/configmaps": []}
@@ -87,7 +89,13 @@ def run(server, **auth):
     client = get_api_client(**{"host": server.url, "api_key": "abc", **auth})
     api = Api(client, 5)
     with contextlib.closing(_exec.ExecClient(client, 5)) as executor:
-        return gather(api, [by_exec(executor.run, 8, 99, lambda namespaces: no_exec(api, namespaces))], Selection(), "istio-system", "now")
+        return gather(
+            api,
+            [by_exec(executor.run, 8, 99, lambda namespaces: no_exec(api, namespaces))],
+            Selection(),
+            "istio-system",
+            "now",
+        )
 
 
 def server(pods, execs, may, version="v1.30.0"):
@@ -104,12 +112,18 @@ def test_who_may_exec_everywhere_is_asked_one_question():
 def test_from_1_35_on_there_is_a_question_for_each_verb():
     with server({"shop": 1}, READ, lambda _verb, _namespace: True, "v1.35.0") as api:
         run(api)
-        assert [json.loads(asked.body)["spec"]["resourceAttributes"]["verb"] for asked in api.requests if "reviews" in asked.path] == ["get", "create"]
+        assert [
+            json.loads(asked.body)["spec"]["resourceAttributes"]["verb"]
+            for asked in api.requests
+            if "reviews" in asked.path
+        ] == ["get", "create"]
 
 
 @pytest.mark.parametrize(("verb", "version"), [("get", "v1.30.0"), ("create", "v1.35.1+k3s1")])
 def test_many_refusals_become_one(verb, version):
-    with server({"shop": MANY, "bank": MANY}, forbidding(verb, "shop", "bank"), lambda asked, _namespace: asked != verb, version) as api:
+    with server(
+        {"shop": MANY, "bank": MANY}, forbidding(verb, "shop", "bank"), lambda asked, _namespace: asked != verb, version
+    ) as api:
         found = run(api)
         assert len(api.paths("/exec")) == 1
     said = {(entry["namespace"], entry["reason"], entry["detail"]) for entry in found["unread"]}
@@ -119,7 +133,9 @@ def test_many_refusals_become_one(verb, version):
 
 
 def test_rights_in_one_namespace_are_used_there():
-    with server({"shop": 20, "bank": 20}, forbidding("get", "bank"), lambda _verb, namespace: namespace == "shop") as api:
+    with server(
+        {"shop": 20, "bank": 20}, forbidding("get", "bank"), lambda _verb, namespace: namespace == "shop"
+    ) as api:
         found = run(api)
         assert len(api.paths("/exec")) == 21
     assert {table["namespace"] for table in found["socketTables"]} == {"shop"} and len(found["socketTables"]) == 20
@@ -157,10 +173,15 @@ def test_impersonation_reaches_lists_questions_and_execs():
         found = run(api, impersonate_user="mary", impersonate_groups=["dev", "ops"])
         for piece in ("/api/v1/pods", "reviews", "/exec"):
             asked = [each for each in api.requests if piece in each.path][0]
-            assert (asked.all("Impersonate-User"), sorted(asked.all("Impersonate-Group"))) == (["mary"], ["dev", "ops"]), piece
+            assert (asked.all("Impersonate-User"), sorted(asked.all("Impersonate-Group"))) == (
+                ["mary"],
+                ["dev", "ops"],
+            ), piece
     assert {entry["detail"].partition(" cannot")[0] for entry in found["unread"]} == {'User "mary"'}
 
 
-@pytest.mark.parametrize(("version", "found"), [("v1.20.2", 20), ("v1.35.1+k3s1", 35), ("1.36", 36), ("", 0), ("v2.1", 0), ("main", 0)])
+@pytest.mark.parametrize(
+    ("version", "found"), [("v1.20.2", 20), ("v1.35.1+k3s1", 35), ("1.36", 36), ("", 0), ("v2.1", 0), ("main", 0)]
+)
 def test_the_minor_version_is_read_off_whatever_a_server_calls_itself(version, found):
     assert minor(version) == found

@@ -52,9 +52,19 @@ def test_each_verdict_has_one_sentence(binds, asked, today, after, wanted):
     "asked, today, after, wanted",
     [
         ("IPv4", truth.LO, truth.IP, "only: today istiod delivers to 127.0.0.1, after the upgrade the pod_ip gets it."),
-        ("both", truth.LO, truth.IP, "only: today istiod delivers to 127.0.0.1, after the upgrade the pod_ip gets it over IPv4."),
+        (
+            "both",
+            truth.LO,
+            truth.IP,
+            "only: today istiod delivers to 127.0.0.1, after the upgrade the pod_ip gets it over IPv4.",
+        ),
         ("IPv4", truth.IP, truth.IP, "only, and the pod_ip gets it: other pods cannot reach it today either."),
-        ("IPv4", truth.IP, truth.KERNEL, "only: today the pod_ip gets it, after the upgrade the kernel gets it, and neither reaches it."),
+        (
+            "IPv4",
+            truth.IP,
+            truth.KERNEL,
+            "only: today the pod_ip gets it, after the upgrade the kernel gets it, and neither reaches it.",
+        ),
         (
             "IPv4",
             "unknown",
@@ -113,7 +123,13 @@ MOVED = "127.0.0.1 port 9000"
             ("10.0.0.5:8080",),
             "Today the pod_ip gets it, where 10.0.0.5:8080 accepts, but after the upgrade istiod delivers to 127.0.0.1, where nothing does.",
         ),
-        ("nothing", truth.UNIX, truth.IP, (), "Today the unix gets it, but after the upgrade the pod_ip gets it, where nothing accepts."),
+        (
+            "nothing",
+            truth.UNIX,
+            truth.IP,
+            (),
+            "Today the unix gets it, but after the upgrade the pod_ip gets it, where nothing accepts.",
+        ),
         (
             "127.0.0.1:9000 127.0.0.1:8080",
             MOVED,
@@ -146,11 +162,16 @@ def test_the_listeners_of_a_verdict_are_those_of_the_port_alone():
 
 
 def test_the_listeners_of_a_port_that_a_sidecar_delivers_elsewhere_are_those_it_dials():
-    assert judged("127.0.0.1:9000 127.0.0.1:9001", "IPv4", "127.0.0.1 port 9000", "127.0.0.1 port 9000").listeners == ("127.0.0.1:9000",)
+    assert judged("127.0.0.1:9000 127.0.0.1:9001", "IPv4", "127.0.0.1 port 9000", "127.0.0.1 port 9000").listeners == (
+        "127.0.0.1:9000",
+    )
 
 
 def test_a_pod_without_address_is_not_judged():
-    assert judge(listeners("127.0.0.1:8080"), 8080, [], as_delivery(truth.LO), as_delivery(truth.IP)).outcome == "not_listening"
+    assert (
+        judge(listeners("127.0.0.1:8080"), 8080, [], as_delivery(truth.LO), as_delivery(truth.IP)).outcome
+        == "not_listening"
+    )
 
 
 REST = "0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0\n"
@@ -169,7 +190,9 @@ LO4 = f"   0: 0100007F:1F90 00000000:0000 {REST}"
         (PROCNET.format(LO4, ANY6), "IPv4", truth.IP, "unreachable"),
     ],
 )
-def test_an_ipv6_wildcard_that_may_be_v6only_is_taken_for_both_families_unless_localhost_is_bound_beside_it(text, asked, today, wanted):
+def test_an_ipv6_wildcard_that_may_be_v6only_is_taken_for_both_families_unless_localhost_is_bound_beside_it(
+    text, asked, today, wanted
+):
     seen = parse("procnet", text)
     assert not seen.suspect and seen.listeners
     found = judge(seen.listeners, 8080, IPS[asked], as_delivery(today), as_delivery(truth.IP))

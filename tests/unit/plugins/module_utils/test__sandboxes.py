@@ -15,7 +15,13 @@ import subprocess
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sandboxes import SCRIPT, Node, ProbeError, command, containers_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sandboxes import (
+    SCRIPT,
+    Node,
+    ProbeError,
+    command,
+    containers_of,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import parse
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import verdict
@@ -42,21 +48,61 @@ CGROUPS = [
         f"1:name=systemd:/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope",
         [(UID, APP)],
     ),
-    ("containerd, systemd, v2, guaranteed", f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope", [(UID, APP)]),
-    ("containerd, systemd, v2, systemd in the pod", f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope/init.scope", [(UID, APP)]),
-    ("containerd, told of the wrong driver", f"0::/system.slice/containerd.service/kubepods-pod{SYSTEMD}.slice:cri-containerd:{APP}", [(UID, APP)]),
-    ("containerd, systemd, v2, from another cgroup namespace", f"0::/../../kubepods-burstable-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope", [(UID, APP)]),
+    (
+        "containerd, systemd, v2, guaranteed",
+        f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope",
+        [(UID, APP)],
+    ),
+    (
+        "containerd, systemd, v2, systemd in the pod",
+        f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope/init.scope",
+        [(UID, APP)],
+    ),
+    (
+        "containerd, told of the wrong driver",
+        f"0::/system.slice/containerd.service/kubepods-pod{SYSTEMD}.slice:cri-containerd:{APP}",
+        [(UID, APP)],
+    ),
+    (
+        "containerd, systemd, v2, from another cgroup namespace",
+        f"0::/../../kubepods-burstable-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope",
+        [(UID, APP)],
+    ),
     ("containerd, cgroupfs, v2, from another cgroup namespace", f"0::/../../pod{UID}/{APP}", [(UID, APP)]),
     ("containerd, without QoS cgroups of the kubelet's", f"4:memory:/k8s.io/{APP}", [("", APP)]),
-    ("kind, cgroupfs, v1", f"4:memory:/docker/{OTHER}/kubelet/kubepods/burstable/pod{UID}/{APP}", [("", OTHER), (UID, APP)]),
-    ("kind", f"0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope", [(UID, APP)]),
-    ("CRI-O, systemd", f"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{SYSTEMD}.slice/crio-{APP}.scope", [(UID, APP)]),
-    ("CRI-O, systemd, crun", f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/crio-{APP}.scope/container", [(UID, APP)]),
-    ("CRI-O, systemd, its monitor", f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/crio-conmon-{APP}.scope", [(UID, APP)]),
+    (
+        "kind, cgroupfs, v1",
+        f"4:memory:/docker/{OTHER}/kubelet/kubepods/burstable/pod{UID}/{APP}",
+        [("", OTHER), (UID, APP)],
+    ),
+    (
+        "kind",
+        f"0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{SYSTEMD}.slice/cri-containerd-{APP}.scope",
+        [(UID, APP)],
+    ),
+    (
+        "CRI-O, systemd",
+        f"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{SYSTEMD}.slice/crio-{APP}.scope",
+        [(UID, APP)],
+    ),
+    (
+        "CRI-O, systemd, crun",
+        f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/crio-{APP}.scope/container",
+        [(UID, APP)],
+    ),
+    (
+        "CRI-O, systemd, its monitor",
+        f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/crio-conmon-{APP}.scope",
+        [(UID, APP)],
+    ),
     ("CRI-O, cgroupfs", f"11:pids:/kubepods/burstable/pod{UID}/crio-{APP}", [(UID, APP)]),
     ("cri-dockerd, systemd", f"0::/kubepods.slice/kubepods-pod{SYSTEMD}.slice/docker-{APP}.scope", [(UID, APP)]),
     ("cri-dockerd, cgroupfs", f"4:memory:/kubepods/besteffort/pod{UID}/{APP}", [(UID, APP)]),
-    ("a static pod", f"0::/kubepods.slice/kubepods-pod{STATIC_UID}.slice/cri-containerd-{APP}.scope", [(STATIC_UID, APP)]),
+    (
+        "a static pod",
+        f"0::/kubepods.slice/kubepods-pod{STATIC_UID}.slice/cri-containerd-{APP}.scope",
+        [(STATIC_UID, APP)],
+    ),
     (
         "a cluster in a pod of another",
         f"4:memory:/kubepods/pod{OTHER_UID}/{OTHER}/kubepods/burstable/pod{UID}/{APP}",
@@ -92,7 +138,9 @@ FIB = (
 
 
 def row(address, port, inode, state="0A"):
-    return f"   0: {address}:{port:04X} {'0' * len(address)}:0000 {state} {ZEROES} {inode} 1 0000000000000000 100 0 0 10 0"
+    return (
+        f"   0: {address}:{port:04X} {'0' * len(address)}:0000 {state} {ZEROES} {inode} 1 0000000000000000 100 0 0 10 0"
+    )
 
 
 def tcp(*rows):
@@ -128,11 +176,21 @@ def in_pod(pid, container=APP, **more):
     return process(pid, **{"cgroup": ours(container), "net": POD_NET, "tables": TABLE, "name": "server", **more})
 
 
-NODE = [process(1, name="systemd", tables=tcp(row("00000000", 22, 401)), fds=["socket:[401]"]), process(2, name="kthreadd", tables=("", ""))]
-PLAIN = [*NODE, in_pod(31, PAUSE, name="pause"), in_pod(300, fds=["socket:[501]", "socket:[777]"]), in_pod(4000, PROXY, name="envoy", fds=["socket:[502]"])]
+NODE = [
+    process(1, name="systemd", tables=tcp(row("00000000", 22, 401)), fds=["socket:[401]"]),
+    process(2, name="kthreadd", tables=("", "")),
+]
+PLAIN = [
+    *NODE,
+    in_pod(31, PAUSE, name="pause"),
+    in_pod(300, fds=["socket:[501]", "socket:[777]"]),
+    in_pod(4000, PROXY, name="envoy", fds=["socket:[502]"]),
+]
 
 SHELLS = [[path] for path in ("/bin/sh", shutil.which("dash"), shutil.which("bash")) if path]
-SHELLS += [[busybox, "sh"] for busybox in (shutil.which("busybox"), "/bin/busybox") if busybox and os.path.exists(busybox)][:1]
+SHELLS += [
+    [busybox, "sh"] for busybox in (shutil.which("busybox"), "/bin/busybox") if busybox and os.path.exists(busybox)
+][:1]
 
 
 @pytest.fixture(name="look")
@@ -149,7 +207,13 @@ def fixture_look(tmp_path):
                     place.symlink_to(content[1])
                 else:
                     place.write_bytes(content.encode() if isinstance(content, str) else content)
-        done = subprocess.run([*shell, "-c", SCRIPT.replace("/proc", str(root)), "sh", WORD], capture_output=True, check=False, env={"PATH": path}, timeout=60)
+        done = subprocess.run(
+            [*shell, "-c", SCRIPT.replace("/proc", str(root)), "sh", WORD],
+            capture_output=True,
+            check=False,
+            env={"PATH": path},
+            timeout=60,
+        )
         return done.stdout.decode("utf-8", "replace").replace(str(root), "/proc")
 
     return look
@@ -158,7 +222,9 @@ def fixture_look(tmp_path):
 def pod(uid=UID, ids=((APP, "app"), (PROXY, "istio-proxy")), name="web-7d4b9-a", **more):
     made = cluster.pod(name, **more)
     made["metadata"]["uid"] = uid
-    made["status"]["containerStatuses"] = [{"name": each, "containerID": f"containerd://{identity}", "ready": True} for identity, each in ids]
+    made["status"]["containerStatuses"] = [
+        {"name": each, "containerID": f"containerd://{identity}", "ready": True} for identity, each in ids
+    ]
     return made
 
 
@@ -185,8 +251,13 @@ def test_the_command_is_the_script_and_its_word():
 
 def test_a_kernel_without_ipv6_leaves_the_other_half(look):
     found = step(look([*NODE, in_pod(300, tables=(TABLE, None), fds=["socket:[501]"])]))
-    assert [listener.text for listener in parse("procnet", found.table["stdout"]).listeners] == ["127.0.0.1:8080", "0.0.0.0:9090"]
-    assert parse("procnet", found.table["stdout"]).suspect == ("The IPv6 half of the table, /proc/net/tcp6, is missing.",)
+    assert [listener.text for listener in parse("procnet", found.table["stdout"]).listeners] == [
+        "127.0.0.1:8080",
+        "0.0.0.0:9090",
+    ]
+    assert parse("procnet", found.table["stdout"]).suspect == (
+        "The IPv6 half of the table, /proc/net/tcp6, is missing.",
+    )
 
 
 def test_a_pod_with_an_ipv6_address_alone_is_known_by_it(look):
@@ -201,7 +272,9 @@ def test_a_process_that_has_ended_meanwhile_does_not_hide_its_pod(look):
 
 
 def test_pods_of_one_node_are_told_apart(look):
-    other = process(77, ours(OTHER, OTHER_UID), "other", "4026532200", ["socket:[501]"], tcp(row(LOCAL, 7000, 501)), "10.0.0.6")
+    other = process(
+        77, ours(OTHER, OTHER_UID), "other", "4026532200", ["socket:[501]"], tcp(row(LOCAL, 7000, 501)), "10.0.0.6"
+    )
     one, two = step(look([*PLAIN, other]), pod(), pod(OTHER_UID, [(OTHER, "app")], "web-7d4b9-b", ips=("10.0.0.6",)))
     assert [listener.port for listener in parse("procnet", one.table["stdout"]).listeners] == [8080, 9090]
     assert [listener.port for listener in parse("procnet", two.table["stdout"]).listeners] == [7000]
@@ -213,7 +286,15 @@ def test_a_static_pod_is_known_by_its_container(look):
 
 
 def test_without_cgroups_of_pods_a_container_is_enough(look):
-    found = step(look([*NODE, in_pod(31, cgroup=f"4:memory:/k8s.io/{PAUSE}"), in_pod(300, cgroup=f"4:memory:/k8s.io/{APP}", fds=["socket:[501]"])]))
+    found = step(
+        look(
+            [
+                *NODE,
+                in_pod(31, cgroup=f"4:memory:/k8s.io/{PAUSE}"),
+                in_pod(300, cgroup=f"4:memory:/k8s.io/{APP}", fds=["socket:[501]"]),
+            ]
+        )
+    )
     assert found.table["holders"] == [{"inode": 501, "process": "server", "containerID": APP}]
 
 
@@ -225,7 +306,10 @@ def test_a_container_in_a_container_speaks_for_the_outer_one(look):
 def test_a_process_in_a_network_of_its_own_does_not_speak_for_the_pod(look):
     nested = in_pod(299, net="4026532300", tables=tcp(row("00000000", 8080, 9)), ip="172.17.0.2")
     found = step(look([*NODE, nested, in_pod(300)]))
-    assert [listener.text for listener in parse("procnet", found.table["stdout"]).listeners] == ["127.0.0.1:8080", "0.0.0.0:9090"]
+    assert [listener.text for listener in parse("procnet", found.table["stdout"]).listeners] == [
+        "127.0.0.1:8080",
+        "0.0.0.0:9090",
+    ]
 
 
 def test_processes_of_one_socket_are_all_named_once(look):
@@ -238,10 +322,19 @@ def test_processes_of_one_socket_are_all_named_once(look):
 
 def test_a_pod_on_the_nodes_network_has_the_nodes_table(look):
     listing = tcp(row("00000000", 22, 401), row(LOCAL, 8080, 402))
-    processes = [process(1, name="systemd", tables=listing, fds=["socket:[401]"]), process(300, ours(APP), "server", fds=["socket:[402]"], tables=listing)]
+    processes = [
+        process(1, name="systemd", tables=listing, fds=["socket:[401]"]),
+        process(300, ours(APP), "server", fds=["socket:[402]"], tables=listing),
+    ]
     found = step(look(processes), pod(host_network=True, ips=("192.0.2.1",)))
-    assert [listener.text for listener in parse("procnet", found.table["stdout"]).listeners] == ["0.0.0.0:22", "127.0.0.1:8080"]
-    assert found.table["holders"] == [{"inode": 401, "process": "systemd"}, {"inode": 402, "process": "server", "containerID": APP}]
+    assert [listener.text for listener in parse("procnet", found.table["stdout"]).listeners] == [
+        "0.0.0.0:22",
+        "127.0.0.1:8080",
+    ]
+    assert found.table["holders"] == [
+        {"inode": 401, "process": "systemd"},
+        {"inode": 402, "process": "server", "containerID": APP},
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -249,19 +342,56 @@ def test_a_pod_on_the_nodes_network_has_the_nodes_table(look):
 
 UNSEEN = [
     ("a pod that was replaced", PLAIN, pod(OTHER_UID, [(OTHER, "app")]), "No process of it was seen on node node-1"),
-    ("a pod of which the sandbox alone is left", [*NODE, in_pod(31, PAUSE)], pod(), "No process of its containers was seen on node node-1"),
-    ("a pod whose containers were restarted", [*NODE, in_pod(31, OTHER)], pod(), "No process of its containers was seen on node node-1"),
-    ("a pod of which the API names no container", PLAIN, pod(ids=()), "No process of its containers was seen on node node-1"),
-    ("gVisor, which takes the address for itself", [*NODE, in_pod(31, ip="127.0.0.1")], pod(), "None of the networks that its processes are in"),
-    ("a virtual machine, outside of the containers", [*NODE, in_pod(31, cgroup=ours("e" * 64), name="qemu")], pod(), "No process of its containers"),
-    ("a pod in the node's network that should have its own", [*NODE, in_pod(300, net="4026531840")], pod(), "None of the networks"),
+    (
+        "a pod of which the sandbox alone is left",
+        [*NODE, in_pod(31, PAUSE)],
+        pod(),
+        "No process of its containers was seen on node node-1",
+    ),
+    (
+        "a pod whose containers were restarted",
+        [*NODE, in_pod(31, OTHER)],
+        pod(),
+        "No process of its containers was seen on node node-1",
+    ),
+    (
+        "a pod of which the API names no container",
+        PLAIN,
+        pod(ids=()),
+        "No process of its containers was seen on node node-1",
+    ),
+    (
+        "gVisor, which takes the address for itself",
+        [*NODE, in_pod(31, ip="127.0.0.1")],
+        pod(),
+        "None of the networks that its processes are in",
+    ),
+    (
+        "a virtual machine, outside of the containers",
+        [*NODE, in_pod(31, cgroup=ours("e" * 64), name="qemu")],
+        pod(),
+        "No process of its containers",
+    ),
+    (
+        "a pod in the node's network that should have its own",
+        [*NODE, in_pod(300, net="4026531840")],
+        pod(),
+        "None of the networks",
+    ),
     ("a pod that should be in the node's network", PLAIN, pod(host_network=True), "None of the networks"),
     ("two networks with the pod's address", [*PLAIN, in_pod(5000, net="4026532999")], pod(), "2 of the networks"),
-    ("a network whose table could not be read", [*NODE, in_pod(300, tables=(None, None))], pod(), "None of the networks"),
+    (
+        "a network whose table could not be read",
+        [*NODE, in_pod(300, tables=(None, None))],
+        pod(),
+        "None of the networks",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("processes", "wanted", "detail"), [case[1:] for case in UNSEEN], ids=[case[0] for case in UNSEEN])
+@pytest.mark.parametrize(
+    ("processes", "wanted", "detail"), [case[1:] for case in UNSEEN], ids=[case[0] for case in UNSEEN]
+)
 def test_a_pod_that_was_not_seen_is_not_read(look, processes, wanted, detail):
     found = step(look(processes), wanted)
     assert found.table is None
@@ -300,7 +430,16 @@ def test_a_tool_that_the_image_lacks_is_named(look, tmp_path, missing):
         Node(look(PLAIN, path=str(tools)), WORD)
 
 
-NAMES = [b"a\nb", b"\x1b[31mred", b"\xff\xfe", b"x\n/proc/1/comm:y", f"{WORD} end".encode()[:15], b"", b"* ?[a]", b"\xe2\x80\xae"]
+NAMES = [
+    b"a\nb",
+    b"\x1b[31mred",
+    b"\xff\xfe",
+    b"x\n/proc/1/comm:y",
+    f"{WORD} end".encode()[:15],
+    b"",
+    b"* ?[a]",
+    b"\xe2\x80\xae",
+]
 
 
 @pytest.mark.parametrize(("name", "shell"), list(itertools.product(NAMES, SHELLS)), ids=repr)
@@ -313,7 +452,11 @@ def test_the_name_of_a_process_is_text_on_one_line_whatever_it_holds(look, name,
 
 def test_a_process_cannot_pass_its_socket_off_as_anothers(look):
     lie = "/tmp/x\n/proc/4000/fd:\nlrwx 1 0 0 64 3 -> socket:[501]"
-    processes = [*PLAIN[:-2], in_pod(300, name="liar", fds=[lie, "socket:[501]"]), in_pod(4000, PROXY, name="envoy", fds=["socket:[502]"])]
+    processes = [
+        *PLAIN[:-2],
+        in_pod(300, name="liar", fds=[lie, "socket:[501]"]),
+        in_pod(4000, PROXY, name="envoy", fds=["socket:[502]"]),
+    ]
     found = step(look(processes)).table
     assert not [held for held in found["holders"] if held["process"] == "envoy" and held["inode"] == 501]
     assert len(parse("procnet", found["stdout"]).listeners) == 2
@@ -330,13 +473,17 @@ def report(look, processes, *pods, **more):
 
 def test_a_finding_says_which_process_and_container_listen_on_localhost(look):
     judged = report(look, PLAIN, pod())
-    assert judged["findings"][0]["processes"] == [{"listener": "127.0.0.1:8080", "container": "app", "process": "server"}]
+    assert judged["findings"][0]["processes"] == [
+        {"listener": "127.0.0.1:8080", "container": "app", "process": "server"}
+    ]
     assert "    listens  127.0.0.1:8080 (server in container app)" in verdict(judged, [])
 
 
 def test_replicas_with_the_same_process_name_it_once(look):
     again = process(77, ours(OTHER, OTHER_UID), "server", "4026532200", ["socket:[501]"], TABLE, "10.0.0.6")
-    (found,) = report(look, [*PLAIN, again], pod(), pod(OTHER_UID, [(OTHER, "app")], "web-7d4b9-b", ips=("10.0.0.6",)))["findings"]
+    (found,) = report(look, [*PLAIN, again], pod(), pod(OTHER_UID, [(OTHER, "app")], "web-7d4b9-b", ips=("10.0.0.6",)))[
+        "findings"
+    ]
     assert found["pods"] == ["web-7d4b9-a", "web-7d4b9-b"]
     assert found["processes"] == [{"listener": "127.0.0.1:8080", "container": "app", "process": "server"}]
 
@@ -352,7 +499,11 @@ def test_without_a_probe_nothing_is_said_of_processes():
     assert "processes" not in found
 
 
-@pytest.mark.parametrize("holder", [{"inode": -1, "process": "x"}, {"inode": "1", "process": "x"}, {"inode": 1}, {"inode": 1, "process": 5}], ids=repr)
+@pytest.mark.parametrize(
+    "holder",
+    [{"inode": -1, "process": "x"}, {"inode": "1", "process": "x"}, {"inode": 1}, {"inode": 1, "process": 5}],
+    ids=repr,
+)
 def test_a_holder_of_another_shape_is_named(holder):
     table = {**cluster.table(), "holders": [holder]}
     with pytest.raises(SnapshotError, match=r"^socketTables\[0\].holders\[0\]"):

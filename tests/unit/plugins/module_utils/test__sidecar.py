@@ -28,7 +28,14 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     sidecar,
     table,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import EGRESS, GOLDEN, applied, controller, manifests, versioned
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import (
+    EGRESS,
+    GOLDEN,
+    applied,
+    controller,
+    manifests,
+    versioned,
+)
 
 FILES = pathlib.Path(__file__).parent / "fixtures" / "sidecars"
 
@@ -50,7 +57,8 @@ def test_there_is_no_file_without_its_case():
 
 def test_the_typed_models_of_istio_take_every_manifest_whole():
     models = pytest.importorskip(
-        "cloudcoil.models.istio.networking.v1beta1", reason="cloudcoil-models-istio is not installed: no schema to hold manifests against"
+        "cloudcoil.models.istio.networking.v1beta1",
+        reason="cloudcoil-models-istio is not installed: no schema to hold manifests against",
     )
     rendered = manifests(60)
     assert len(rendered) > len(GOLDEN)
@@ -70,7 +78,10 @@ def plans(*args, **kwargs):
 def ingress(found):
     """Port by port, the defaultEndpoint of the one remediation; None for unset."""
     assert len(found["remediations"]) == 1, [finding["notes"] for finding in found["findings"]]
-    return {listener["port"]["number"]: listener.get("defaultEndpoint") for listener in found["remediations"][0]["manifest"]["spec"]["ingress"]}
+    return {
+        listener["port"]["number"]: listener.get("defaultEndpoint")
+        for listener in found["remediations"][0]["manifest"]["spec"]["ingress"]
+    }
 
 
 def refusal(found, of=0):
@@ -114,11 +125,18 @@ def test_a_port_without_a_finding_goes_on_as_it_is(plane, bind, wanted):
 
 def test_an_istiod_of_1_8_takes_no_endpoint_for_the_pod_ip():
     found = plans(services=OFFERED, istiods=[istiod("1.8.6")], binds=("127.0.0.1:8080", "10.0.0.5:9090"))
-    assert refusal(found) == "Port 9090, which a Sidecar would have to list too, listens on 10.0.0.5:9090: no defaultEndpoint leaves it as it is."
+    assert (
+        refusal(found)
+        == "Port 9090, which a Sidecar would have to list too, listens on 10.0.0.5:9090: no defaultEndpoint leaves it as it is."
+    )
 
 
 def test_a_waived_port_is_kept_as_reachable_as_it_is():
-    found = plans(services=OFFERED, binds=("127.0.0.1:8080", "127.0.0.1:9090"), waivers=[{"match": "port == `9090`", "reason": "debug"}])
+    found = plans(
+        services=OFFERED,
+        binds=("127.0.0.1:8080", "127.0.0.1:9090"),
+        waivers=[{"match": "port == `9090`", "reason": "debug"}],
+    )
     assert ingress(found) == {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"}
     assert found["remediations"][0]["findings"] == ["IST0143/shop/Deployment/web/8080"]
 
@@ -149,14 +167,25 @@ def test_a_localhost_port_gets_the_endpoint_that_reaches_it(ips, families, bind,
 
 # What no endpoint reaches; the sentence that says so.
 OUT_OF_REACH = [
-    ({"binds": ("127.0.0.2:8080",)}, "No Sidecar can name 127.0.0.2: of all localhost addresses a proxy dials 127.0.0.1 and ::1 alone."),
-    ({"binds": ("[::1]:8080",)}, "The program listens on ::1, and in a pod without an IPv6 address no proxy dials ::1."),
+    (
+        {"binds": ("127.0.0.2:8080",)},
+        "No Sidecar can name 127.0.0.2: of all localhost addresses a proxy dials 127.0.0.1 and ::1 alone.",
+    ),
+    (
+        {"binds": ("[::1]:8080",)},
+        "The program listens on ::1, and in a pod without an IPv6 address no proxy dials ::1.",
+    ),
     (
         {"pods": [pod(ips=("fd00::5",))], "services": [service(families=("IPv6",))]},
         "The program listens on 127.0.0.1, and in a pod with IPv6 alone a proxy dials ::1 for localhost.",
     ),
     (
-        {"pods": [pod(ips=DUAL)], "services": [service(families=BOTH)], "binds": ("[::1]:8080",), "istiods": [istiod("1.19.3", opt_out=True)]},
+        {
+            "pods": [pod(ips=DUAL)],
+            "services": [service(families=BOTH)],
+            "binds": ("[::1]:8080",),
+            "istiods": [istiod("1.19.3", opt_out=True)],
+        },
         "The program listens on ::1, and an istiod in play dials 127.0.0.1 where a Sidecar says [::1] (fixed in 1.18.6, 1.19.4 and 1.20.0).",
     ),
     (
@@ -172,13 +201,19 @@ OUT_OF_REACH = [
         {"pods": [pod(proxy=None, annotations={"ambient.istio.io/redirection": "enabled"})], "scope": "all"},
         "Pod web-7d4b9-a is in ambient mode: ztunnel connects to the pod IP and reads no Sidecar (Istio's message IST0167).",
     ),
-    ({"pods": [pod(proxy=None)], "scope": "all"}, "Pod web-7d4b9-a has no sidecar: a Sidecar resource has no effect on it."),
+    (
+        {"pods": [pod(proxy=None)], "scope": "all"},
+        "Pod web-7d4b9-a has no sidecar: a Sidecar resource has no effect on it.",
+    ),
     (
         {"pods": [pod(host_network=True)], "scope": "all"},
         "Pod web-7d4b9-a shares its node's network, which the mesh leaves alone: a Sidecar has no effect on it.",
     ),
     (
-        {"pods": [pod("web-7d4b9-a"), pod("web-7d4b9-b", ips=("10.0.0.6",))], "tables": [table("web-7d4b9-a"), table("web-7d4b9-b", ["10.0.0.6:8080"])]},
+        {
+            "pods": [pod("web-7d4b9-a"), pod("web-7d4b9-b", ips=("10.0.0.6",))],
+            "tables": [table("web-7d4b9-a"), table("web-7d4b9-b", ["10.0.0.6:8080"])],
+        },
         "The pods differ, and no endpoint reaches all of them: web-7d4b9-a listens on 127.0.0.1:8080, web-7d4b9-b listens on 10.0.0.6:8080.",
     ),
 ]
@@ -191,7 +226,12 @@ def test_what_a_sidecar_cannot_cure_is_said_in_words(cluster, why):
 
 def test_a_change_of_bind_comes_with_the_line_to_change_in_every_language_of_istios_page():
     advice = plans(binds=("127.0.0.2:8080",))["findings"][0]["notes"][-1]
-    for line in ('Go: net.Listen("tcp", ":8080")', "Node.js: server.listen(8080)", 'Python: server = HTTPServer(("", 8080)', "netcat: nc -l -p 8080"):
+    for line in (
+        'Go: net.Listen("tcp", ":8080")',
+        "Node.js: server.listen(8080)",
+        'Python: server = HTTPServer(("", 8080)',
+        "netcat: nc -l -p 8080",
+    ):
         assert line in advice
 
 
@@ -199,11 +239,40 @@ def test_a_change_of_bind_comes_with_the_line_to_change_in_every_language_of_ist
 @pytest.mark.parametrize(
     "cluster, action, endpoint",
     [
-        ({"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: ":9000"})], "binds": ("127.0.0.1:9000",)}, "update", "127.0.0.1:9000"),
-        ({"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: ":9000"})], "binds": ("0.0.0.0:9000",)}, "update", "127.0.0.1:9000"),
-        ({"sidecars": [sidecar("default", ingress={8080: ":9000"})], "binds": ("127.0.0.1:9000", "127.0.0.1:8080")}, "create", "127.0.0.1:9000"),
-        ({"istiods": [istiod("1.20.8"), istiod("1.24.0", "canary", localhost=True)], "binds": ("10.0.0.5:8080",)}, "create", None),
-        ({"istiods": [istiod("1.9.9", "old"), istiod("1.20.8"), istiod("1.24.0", "c", localhost=True)], "binds": ("10.0.0.5:8080",)}, "create", "0.0.0.0:8080"),
+        (
+            {
+                "sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: ":9000"})],
+                "binds": ("127.0.0.1:9000",),
+            },
+            "update",
+            "127.0.0.1:9000",
+        ),
+        (
+            {
+                "sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: ":9000"})],
+                "binds": ("0.0.0.0:9000",),
+            },
+            "update",
+            "127.0.0.1:9000",
+        ),
+        (
+            {"sidecars": [sidecar("default", ingress={8080: ":9000"})], "binds": ("127.0.0.1:9000", "127.0.0.1:8080")},
+            "create",
+            "127.0.0.1:9000",
+        ),
+        (
+            {"istiods": [istiod("1.20.8"), istiod("1.24.0", "canary", localhost=True)], "binds": ("10.0.0.5:8080",)},
+            "create",
+            None,
+        ),
+        (
+            {
+                "istiods": [istiod("1.9.9", "old"), istiod("1.20.8"), istiod("1.24.0", "c", localhost=True)],
+                "binds": ("10.0.0.5:8080",),
+            },
+            "create",
+            "0.0.0.0:8080",
+        ),
         (
             {
                 "pods": [pod(ips=("fd00::5", "10.0.0.5"))],
@@ -237,12 +306,16 @@ def test_a_bind_that_todays_sidecar_relies_on_is_not_to_be_given_up_before_the_u
     found = plans(sidecars=[mine], binds=binds, istiods=[istiod("1.20.8"), istiod("1.24.0", "canary")], target="1.24")
     assert [finding["impact"] for finding in found["findings"]] == ["breaks_on_upgrade"]
     assert refusal(found)
-    assert found["findings"][0]["notes"][-1].startswith(f"Listen on port 8080 of every address, and on {beside} too until the upgrade is done. Go: ")
+    assert found["findings"][0]["notes"][-1].startswith(
+        f"Listen on port 8080 of every address, and on {beside} too until the upgrade is done. Go: "
+    )
 
 
 def test_a_canary_on_all_addresses_is_reached_like_the_pods_on_localhost():
     pods = [pod("web-7d4b9-a"), pod("web-7d4b9-b", ips=("10.0.0.6",))]
-    assert ingress(plans(pods, tables=[table("web-7d4b9-a"), table("web-7d4b9-b", ["0.0.0.0:8080"])])) == {8080: "127.0.0.1:8080"}
+    assert ingress(plans(pods, tables=[table("web-7d4b9-a"), table("web-7d4b9-b", ["0.0.0.0:8080"])])) == {
+        8080: "127.0.0.1:8080"
+    }
 
 
 def test_a_pod_that_listens_on_nothing_yet_or_was_not_read_does_not_stand_in_the_way():
@@ -267,14 +340,22 @@ SWITCHED_OFF = (
         ({"istiods": [istiod("1.20.8", opt_out=True, merge=True)]}, False),
         ({"istiods": [istiod("1.20.8")], "binds": ("127.0.0.1:8080",)}, False),
         ({"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={9090: None})]}, False),
-        ({"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={9090: None, 15000: "127.0.0.1:15000"})]}, False),
+        (
+            {"sidecars": [sidecar("mine", selector={"app": "web"}, ingress={9090: None, 15000: "127.0.0.1:15000"})]},
+            False,
+        ),
         ({"pods": [pod(annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "15000"})]}, False),
     ],
 )
 def test_one_of_istios_own_ports_is_not_listed_but_it_is_said_if_a_sidecar_switches_it_off(cluster, noted):
     found = plans(services=ADMIN, **{"binds": ("127.0.0.1:8080", "127.0.0.1:15000"), **cluster})
     listed = {*ingress(found)} - {8080, 9090}
-    assert listed == ({15000} if 15000 in {n for s in cluster.get("sidecars") or () for n in [i["port"]["number"] for i in s["spec"]["ingress"]]} else set())
+    assert listed == (
+        {15000}
+        if 15000
+        in {n for s in cluster.get("sidecars") or () for n in [i["port"]["number"] for i in s["spec"]["ingress"]]}
+        else set()
+    )
     assert (SWITCHED_OFF in found["remediations"][0]["notes"]) is noted
     assert not [note for note in found["remediations"][0]["notes"] if "15090" in note]
 
@@ -282,7 +363,10 @@ def test_one_of_istios_own_ports_is_not_listed_but_it_is_said_if_a_sidecar_switc
 def test_one_port_that_can_be_cured_is_cured_beside_one_that_cannot():
     found = plans(services=OFFERED, binds=("127.0.0.1:8080", "127.0.0.2:9090"))
     assert ingress(found) == {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"}
-    assert {finding["port"]: finding["remedy"] for finding in found["findings"]} == {8080: "create_sidecar", 9090: "change_bind"}
+    assert {finding["port"]: finding["remedy"] for finding in found["findings"]} == {
+        8080: "create_sidecar",
+        9090: "change_bind",
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -305,7 +389,9 @@ OWNED = {
     ),
     "DeploymentConfig": (
         {"owner": ("ReplicationController", "web-1"), "labels": {"deployment": "web-1"}},
-        controller("web-1", {"app": "web", "deployment": "web-1"}, "ReplicationController", owner=("DeploymentConfig", "web")),
+        controller(
+            "web-1", {"app": "web", "deployment": "web-1"}, "ReplicationController", owner=("DeploymentConfig", "web")
+        ),
     ),
 }
 
@@ -319,7 +405,9 @@ def test_the_selector_is_the_controllers_without_the_labels_of_a_revision(kind):
 
 
 def test_the_revision_that_the_pods_are_labelled_with_is_no_part_of_the_selector():
-    found = plans([pod(labels={"istio.io/rev": "1-9"})], controllers=[controller(labels={"app": "web", "istio.io/rev": "1-9"})])
+    found = plans(
+        [pod(labels={"istio.io/rev": "1-9"})], controllers=[controller(labels={"app": "web", "istio.io/rev": "1-9"})]
+    )
     assert selector(found) == {"app": "web"}
 
 
@@ -333,14 +421,23 @@ def test_a_controller_that_could_not_be_listed_is_replaced_by_the_service():
 
 
 def test_a_controller_with_expressions_is_replaced_by_the_service():
-    assert selector(plans(controllers=[controller(expressions=[{"key": "app", "operator": "Exists"}])])) == {"app": "web"}
+    assert selector(plans(controllers=[controller(expressions=[{"key": "app", "operator": "Exists"}])])) == {
+        "app": "web"
+    }
 
 
 PER_POD = {"statefulset.kubernetes.io/pod-name": "db-0"}
 
 
 @pytest.mark.parametrize(
-    "label", ["istio.io/rev", "rollouts-pod-template-hash", "statefulset.kubernetes.io/pod-name", "pod-template-hash", "controller-revision-hash"]
+    "label",
+    [
+        "istio.io/rev",
+        "rollouts-pod-template-hash",
+        "statefulset.kubernetes.io/pod-name",
+        "pod-template-hash",
+        "controller-revision-hash",
+    ],
 )
 def test_a_services_label_of_one_revision_or_one_pod_is_never_used(label):
     found = plans([pod(labels={label: "x"})], [service(selector={label: "x", "app": "web"})], controllers=[])
@@ -351,24 +448,32 @@ def test_a_services_label_of_one_revision_or_one_pod_is_never_used(label):
 
 
 def test_a_label_named_deployment_is_no_revision_outside_openshift():
-    assert selector(plans([pod(labels={"deployment": "web"})], [service(selector={"deployment": "web"})], controllers=[])) == {"deployment": "web"}
+    assert selector(
+        plans([pod(labels={"deployment": "web"})], [service(selector={"deployment": "web"})], controllers=[])
+    ) == {"deployment": "web"}
 
 
 def test_a_label_named_deployment_tells_deployments_apart():
-    pods = [pod(labels={"deployment": "blue"}), pod("green-1-a", labels={"deployment": "green"}, ips=("10.0.0.6",), owner=("ReplicaSet", "green-1"))]
+    pods = [
+        pod(labels={"deployment": "blue"}),
+        pod("green-1-a", labels={"deployment": "green"}, ips=("10.0.0.6",), owner=("ReplicaSet", "green-1")),
+    ]
     owners = [
         controller(labels={"app": "web", "deployment": "blue"}),
         controller("green-1", {"app": "web", "deployment": "green"}, owner=("Deployment", "green")),
     ]
     found = plans(pods, controllers=owners)["remediations"]
-    assert [r["manifest"]["spec"]["workloadSelector"]["labels"] for r in found] == [{"app": "web", "deployment": colour} for colour in ("green", "blue")]
+    assert [r["manifest"]["spec"]["workloadSelector"]["labels"] for r in found] == [
+        {"app": "web", "deployment": colour} for colour in ("green", "blue")
+    ]
 
 
 def test_a_selector_that_catches_another_workload_gives_no_manifest():
     pods = [pod(), pod("other-1-a", ips=("10.0.0.6",), owner=("ReplicaSet", "other-1"))]
-    assert refusal(plans(pods, controllers=[controller(), controller("other-1", {"app": "web"}, owner=("Deployment", "other"))]), of=1) == (
-        "The selector app=web also selects pods of other workloads: Deployment other."
-    )
+    assert refusal(
+        plans(pods, controllers=[controller(), controller("other-1", {"app": "web"}, owner=("Deployment", "other"))]),
+        of=1,
+    ) == ("The selector app=web also selects pods of other workloads: Deployment other.")
 
 
 def test_a_narrower_service_is_used_where_the_controllers_selector_catches_another_workload():
@@ -378,9 +483,15 @@ def test_a_narrower_service_is_used_where_the_controllers_selector_catches_anoth
 
 
 def test_a_selector_that_misses_a_pod_gives_no_manifest():
-    pods = [pod("web-7d4b9-a", labels={"track": "stable"}), pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"track": "canary"})]
+    pods = [
+        pod("web-7d4b9-a", labels={"track": "stable"}),
+        pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"track": "canary"}),
+    ]
     services = [service(track, selector={"track": track}) for track in ("stable", "canary")]
-    assert refusal(plans(pods, services, controllers=[])) == "The selector track=canary does not select all of the workload's pods: not web-7d4b9-a."
+    assert (
+        refusal(plans(pods, services, controllers=[]))
+        == "The selector track=canary does not select all of the workload's pods: not web-7d4b9-a."
+    )
 
 
 @pytest.mark.parametrize("gone", [{"phase": "Succeeded"}, {"deleting": True}, {"proxy": None}])
@@ -394,9 +505,14 @@ def test_two_workloads_behind_one_service_get_a_sidecar_each():
         pod("web-1-a", labels={"version": "v1"}, owner=("ReplicaSet", "web-1")),
         pod("web-2-a", ips=("10.0.0.6",), labels={"version": "v2"}, owner=("ReplicaSet", "web-2")),
     ]
-    owners = [controller(f"web-{n}", {"app": "web", "version": f"v{n}"}, owner=("Deployment", f"web-v{n}")) for n in (1, 2)]
+    owners = [
+        controller(f"web-{n}", {"app": "web", "version": f"v{n}"}, owner=("Deployment", f"web-v{n}")) for n in (1, 2)
+    ]
     found = plans(pods, controllers=owners)
-    assert [r["manifest"]["spec"]["workloadSelector"]["labels"]["version"] for r in found["remediations"]] == ["v1", "v2"]
+    assert [r["manifest"]["spec"]["workloadSelector"]["labels"]["version"] for r in found["remediations"]] == [
+        "v1",
+        "v2",
+    ]
     assert len({r["manifest"]["metadata"]["name"] for r in found["remediations"]}) == 2
 
 
@@ -405,19 +521,27 @@ def test_a_controller_without_pods_that_would_be_caught_is_named():
     found = plans(controllers=[controller(), asleep])
     assert "It would also select pods of Deployment asleep, which has none now." in found["remediations"][0]["notes"]
     old = controller("web-older", {"app": "web", "pod-template-hash": "older"}, replicas=0)
-    assert not any("which has none now" in note for note in plans(controllers=[controller(), old])["remediations"][0]["notes"])
+    assert not any(
+        "which has none now" in note for note in plans(controllers=[controller(), old])["remediations"][0]["notes"]
+    )
 
 
 def test_a_named_port_that_pods_resolve_differently_gives_no_manifest():
     pods = [pod("web-7d4b9-a", ports={"main": 8080}), pod("web-7d4b9-b", ips=("10.0.0.6",), ports={"main": 9090})]
     found = plans(pods, [service(ports=[port(80, "main")])], binds=("127.0.0.1:8080", "127.0.0.1:9090"))
-    assert refusal(found) == "Port 80 of Service web is port 8080 and 9090, depending on the pod: no Sidecar fits all of them."
+    assert (
+        refusal(found)
+        == "Port 80 of Service web is port 8080 and 9090, depending on the pod: no Sidecar fits all of them."
+    )
 
 
 def test_a_service_for_some_of_the_pods_gives_no_manifest():
     pods = [pod("web-7d4b9-a"), pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"first": "yes"})]
     found = plans(pods, [service(), service("first", selector={"first": "yes"}, ports=[port(90, 9090)])])
-    assert refusal(found) == "Service first exposes port 9090 on web-7d4b9-b only: one Sidecar for all pods would change the others."
+    assert (
+        refusal(found)
+        == "Service first exposes port 9090 on web-7d4b9-b only: one Sidecar for all pods would change the others."
+    )
 
 
 def test_a_service_and_a_service_entry_of_one_name_are_two():
@@ -433,7 +557,10 @@ def test_pods_of_the_workload_that_were_not_chosen_are_not_harmed():
     pods = [pod(labels={"track": "stable"}), pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"track": "canary"})]
     canary = service("canary", selector={"track": "canary"}, ports=[port(90, 9090)])
     found = plans(pods, [service(), canary], tables=[table()], selection=CHOSEN)
-    assert refusal(found) == "Service canary exposes port 9090 on web-7d4b9-b only: one Sidecar for all pods would change the others."
+    assert (
+        refusal(found)
+        == "Service canary exposes port 9090 on web-7d4b9-b only: one Sidecar for all pods would change the others."
+    )
     alike = plans(pods, OFFERED, tables=[table()], selection=CHOSEN)
     assert ingress(alike) == {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"}
     assert alike["findings"][0]["pods"] == ["web-7d4b9-a"] and alike["unchecked"] == []
@@ -441,8 +568,13 @@ def test_pods_of_the_workload_that_were_not_chosen_are_not_harmed():
 
 
 def test_one_pod_of_a_template_speaks_for_the_others_in_a_remedy_that_labels_chose():
-    pods = [pod("web-7d4b9-a", labels={"track": "canary"}), pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"track": "stable"})]
-    assert ingress(plans(pods, tables=[table("web-7d4b9-b")], selection=CHOSEN._replace(replicas="one"))) == {8080: "127.0.0.1:8080"}
+    pods = [
+        pod("web-7d4b9-a", labels={"track": "canary"}),
+        pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"track": "stable"}),
+    ]
+    assert ingress(plans(pods, tables=[table("web-7d4b9-b")], selection=CHOSEN._replace(replicas="one"))) == {
+        8080: "127.0.0.1:8080"
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -450,7 +582,9 @@ def test_one_pod_of_a_template_speaks_for_the_others_in_a_remedy_that_labels_cho
 
 
 def test_a_new_sidecar_shares_nothing_with_the_default_that_it_copies():
-    default = versioned(sidecar("default", egress=copy.deepcopy(EGRESS), outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}), "7")
+    default = versioned(
+        sidecar("default", egress=copy.deepcopy(EGRESS), outboundTrafficPolicy={"mode": "REGISTRY_ONLY"}), "7"
+    )
     found = plans(sidecars=[default])
     made = found["remediations"][0]
     assert made["action"] == "create"
@@ -479,14 +613,22 @@ def test_the_oldest_default_of_the_namespace_comes_before_that_of_the_root():
 
 def test_an_update_changes_nothing_but_the_ingress_and_names_the_version_that_it_edits():
     mine = versioned(sidecar("mine", selector={"app": "web"}, ingress={9090: "127.0.0.1:1"}, egress=EGRESS), "99")
-    mine["spec"]["ingress"][0].update(bind="0.0.0.0", connectionPool={"tcp": {"maxConnections": 3}}, tls={"mode": "SIMPLE"})
+    mine["spec"]["ingress"][0].update(
+        bind="0.0.0.0", connectionPool={"tcp": {"maxConnections": 3}}, tls={"mode": "SIMPLE"}
+    )
     kept = copy.deepcopy(mine)
     made = plans(sidecars=[mine])["remediations"][0]
     assert mine == kept
-    assert (made["action"], made["manifest"]["metadata"]) == ("update", {"name": "mine", "namespace": "shop", "resourceVersion": "99"})
+    assert (made["action"], made["manifest"]["metadata"]) == (
+        "update",
+        {"name": "mine", "namespace": "shop", "resourceVersion": "99"},
+    )
     assert made["manifest"]["spec"] == {
         **kept["spec"],
-        "ingress": [kept["spec"]["ingress"][0], {"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "defaultEndpoint": "127.0.0.1:8080"}],
+        "ingress": [
+            kept["spec"]["ingress"][0],
+            {"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "defaultEndpoint": "127.0.0.1:8080"},
+        ],
     }
 
 
@@ -517,7 +659,13 @@ def test_a_listener_that_an_update_cures_keeps_everything_but_its_endpoint():
     mine = sidecar("mine", selector={"app": "web"}, ingress={8080: "0.0.0.0:8080"})
     mine["spec"]["ingress"][0].update(captureMode="IPTABLES", port={"number": 8080, "protocol": "GRPC", "name": "own"})
     listener = plans(sidecars=[mine])["remediations"][0]["manifest"]["spec"]["ingress"]
-    assert listener == [{"port": {"number": 8080, "protocol": "GRPC", "name": "own"}, "captureMode": "IPTABLES", "defaultEndpoint": "127.0.0.1:8080"}]
+    assert listener == [
+        {
+            "port": {"number": 8080, "protocol": "GRPC", "name": "own"},
+            "captureMode": "IPTABLES",
+            "defaultEndpoint": "127.0.0.1:8080",
+        }
+    ]
 
 
 def test_an_empty_selector_is_edited_where_it_selects_this_workload_alone():
@@ -528,20 +676,29 @@ def test_an_empty_selector_is_edited_where_it_selects_this_workload_alone():
 def test_a_selector_sidecar_that_serves_others_too_is_not_edited():
     pods = [pod(), pod("db-1-a", app="db", ips=("10.0.0.6",), owner=("StatefulSet", "db"))]
     found = plans(pods, sidecars=[sidecar("all", selector={}, ingress={9090: None})])
-    assert refusal(found) == "Sidecar shop/all, which would have to be edited, also selects pods of other workloads: StatefulSet db."
+    assert (
+        refusal(found)
+        == "Sidecar shop/all, which would have to be edited, also selects pods of other workloads: StatefulSet db."
+    )
 
 
 def test_a_sidecar_for_some_of_the_pods_is_no_base_for_a_plan():
     pods = [pod("web-7d4b9-a"), pod("web-7d4b9-b", ips=("10.0.0.6",), labels={"track": "canary"})]
     found = plans(pods, sidecars=[sidecar("canary", selector={"track": "canary"}, egress=EGRESS, ingress={9090: None})])
-    assert refusal(found) == "Not the same Sidecar is in effect for all pods of the workload, before and after the upgrade: none and shop/canary."
+    assert (
+        refusal(found)
+        == "Not the same Sidecar is in effect for all pods of the workload, before and after the upgrade: none and shop/canary."
+    )
 
 
 def test_a_younger_sidecar_for_the_same_pods_is_named():
     young = sidecar("young", selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"}, created="2026-05-01T00:00:00Z")
     made = plans(sidecars=[SELECTING, young])["remediations"][0]
     assert made["manifest"]["metadata"]["name"] == "mine"
-    assert "Sidecar shop/young selects pods of the workload too, but is younger and so without effect (Istio's message IST0110)." in made["notes"]
+    assert (
+        "Sidecar shop/young selects pods of the workload too, but is younger and so without effect (Istio's message IST0110)."
+        in made["notes"]
+    )
 
 
 def test_a_sidecar_of_another_revision_is_neither_edited_nor_taken_for_a_rival():
@@ -553,7 +710,10 @@ def test_a_sidecar_of_another_revision_is_neither_edited_nor_taken_for_a_rival()
 
 def test_a_name_that_is_taken_by_a_sidecar_without_effect_gives_no_manifest():
     taken = sidecar("precheck-deployment-web", selector={"app": "other"})
-    assert refusal(plans(sidecars=[taken])) == "A Sidecar named precheck-deployment-web exists and is not the one in effect: remove or rename it first."
+    assert (
+        refusal(plans(sidecars=[taken]))
+        == "A Sidecar named precheck-deployment-web exists and is not the one in effect: remove or rename it first."
+    )
 
 
 def test_a_second_plan_edits_the_sidecar_of_the_first():
@@ -563,12 +723,18 @@ def test_a_second_plan_edits_the_sidecar_of_the_first():
         sidecars=[
             {
                 **first["remediations"][0]["manifest"],
-                "metadata": {**first["remediations"][0]["manifest"]["metadata"], "creationTimestamp": "2026-11-01T00:00:00Z"},
+                "metadata": {
+                    **first["remediations"][0]["manifest"]["metadata"],
+                    "creationTimestamp": "2026-11-01T00:00:00Z",
+                },
             }
         ],
         **more,
     )
-    assert (made["remediations"][0]["action"], ingress(made)) == ("update", {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"})
+    assert (made["remediations"][0]["action"], ingress(made)) == (
+        "update",
+        {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"},
+    )
 
 
 def test_probes_that_the_sidecar_does_not_help_are_named_in_the_remedy():
@@ -577,7 +743,9 @@ def test_probes_that_the_sidecar_does_not_help_are_named_in_the_remedy():
     made = found["remediations"][0]
     assert [note for note in made["notes"] if note.startswith("Not cured by it: The livenessProbe")], made["notes"]
     assert found["findings"][0]["remedy"] == "create_sidecar"
-    assert found["findings"][0]["notes"][-1].startswith("Bind to every address instead. Go: "), "what cures the probe, too, is not said"
+    assert found["findings"][0]["notes"][-1].startswith("Bind to every address instead. Go: "), (
+        "what cures the probe, too, is not said"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -626,7 +794,12 @@ def test_the_protocol_is_what_istio_takes_the_service_port_for(given, version, w
 
 
 def test_the_service_port_decides_not_the_target_port():
-    listed = {r["port"]["number"]: r["port"] for r in plans(services=[service(ports=[port(3306, 8080, "")])])["remediations"][0]["manifest"]["spec"]["ingress"]}
+    listed = {
+        r["port"]["number"]: r["port"]
+        for r in plans(services=[service(ports=[port(3306, 8080, "")])])["remediations"][0]["manifest"]["spec"][
+            "ingress"
+        ]
+    }
     assert listed == {8080: {"number": 8080, "protocol": "TCP"}}
     other = plans(services=[service(ports=[port(80, 3306, "")])], binds=("127.0.0.1:3306",))
     assert other["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"] == {"number": 3306}
@@ -647,7 +820,11 @@ def test_a_port_name_that_istio_refuses_is_left_out(name):
 
 def test_of_two_services_the_oldest_and_then_the_first_by_name_gives_name_and_protocol():
     services = [service("b", ports=[port(80, 8080, "tcp-b")]), service("a", ports=[port(81, 8080, "grpc-a")])]
-    assert plans(services=services)["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"] == {"number": 8080, "protocol": "GRPC", "name": "grpc-a"}
+    assert plans(services=services)["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"] == {
+        "number": 8080,
+        "protocol": "GRPC",
+        "name": "grpc-a",
+    }
     services[1]["metadata"]["creationTimestamp"] = "2026-06-01T00:00:00Z"
     assert plans(services=services)["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"]["name"] == "tcp-b"
 
@@ -665,7 +842,9 @@ def test_of_two_services_the_oldest_and_then_the_first_by_name_gives_name_and_pr
     ],
 )
 def test_what_was_made_in_one_second_comes_by_host_name_and_within_a_service_as_it_is_written(services, hosts, wanted):
-    made = [service(name, ports=[port(900 - n, 8080, of) for n, of in enumerate(ports)]) for name, ports in services.items()]
+    made = [
+        service(name, ports=[port(900 - n, 8080, of) for n, of in enumerate(ports)]) for name, ports in services.items()
+    ]
     entries = [service_entry(ports=[{"number": 8080, "name": "entry"}])] if hosts else []
     for entry in entries:
         entry["spec"]["hosts"] = hosts
@@ -674,14 +853,22 @@ def test_what_was_made_in_one_second_comes_by_host_name_and_within_a_service_as_
         assert found["remediations"][0]["manifest"]["spec"]["ingress"][0]["port"]["name"] == wanted
 
 
-@pytest.mark.parametrize("said, wanted", [({}, {}), ({"protocol": ""}, {}), ({"protocol": "tcp"}, {"protocol": "TCP"}), ({"protocol": "THRIFT"}, {})])
+@pytest.mark.parametrize(
+    "said, wanted",
+    [({}, {}), ({"protocol": ""}, {}), ({"protocol": "tcp"}, {"protocol": "TCP"}), ({"protocol": "THRIFT"}, {})],
+)
 def test_a_service_entry_that_says_no_protocol_leaves_it_to_be_detected(said, wanted):
-    made = plans(services=[], serviceEntries=[service_entry(ports=[{"number": 8080, "name": "x", **said}])])["remediations"][0]
+    made = plans(services=[], serviceEntries=[service_entry(ports=[{"number": 8080, "name": "x", **said}])])[
+        "remediations"
+    ][0]
     assert made["manifest"]["spec"]["ingress"][0]["port"] == {"number": 8080, "name": "x", **wanted}
 
 
 def test_ports_of_a_service_entry_are_listed_too():
-    found = plans(services=[service()], serviceEntries=[service_entry(ports=[{"number": 90, "targetPort": 9090, "name": "x", "protocol": "TCP"}])])
+    found = plans(
+        services=[service()],
+        serviceEntries=[service_entry(ports=[{"number": 90, "targetPort": 9090, "name": "x", "protocol": "TCP"}])],
+    )
     assert set(ingress(found)) == {8080, 9090}
 
 
@@ -698,7 +885,9 @@ def test_ports_of_a_service_entry_are_listed_too():
 )
 def test_the_version_is_the_portable_one_unless_it_is_not_served_or_another_is_asked_for(served, asked_for, wanted):
     assert api_version(served, asked_for) == f"networking.istio.io/{wanted}"
-    found = evaluate({**GOLDEN["existing-selector"], "sidecarVersions": served}, Options(TODAY, sidecar_api_version=asked_for))
+    found = evaluate(
+        {**GOLDEN["existing-selector"], "sidecarVersions": served}, Options(TODAY, sidecar_api_version=asked_for)
+    )
     assert found["remediations"][0]["manifest"]["apiVersion"] == f"networking.istio.io/{wanted}"
 
 
@@ -725,7 +914,9 @@ HOSTILE = [
 
 
 def test_names_are_legal_and_no_two_workloads_share_one():
-    names = [name_of(Workload("shop", kind, name)) for kind in ("Deployment", "StatefulSet", "../x") for name in HOSTILE]
+    names = [
+        name_of(Workload("shop", kind, name)) for kind in ("Deployment", "StatefulSet", "../x") for name in HOSTILE
+    ]
     assert len(set(names)) == len(names)
     for name in names:
         assert len(name) <= 253 and LEGAL.fullmatch(name), name
@@ -737,4 +928,6 @@ def test_every_golden_remedy_cures_what_it_says_and_a_second_run_has_nothing_to_
         first = evaluate(before, Options(TODAY))
         again = evaluate(applied(before, first["remediations"]), Options(TODAY))
         assert again["findings"] == [] and again["remediations"] == []
-        assert {r["id"] for r in again["remediated"]} >= {i for r in first["remediations"] for i in r["findings"]} != set()
+        assert (
+            {r["id"] for r in again["remediated"]} >= {i for r in first["remediations"] for i in r["findings"]} != set()
+        )

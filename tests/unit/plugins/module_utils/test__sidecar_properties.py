@@ -11,7 +11,14 @@ import copy
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import expose, key, pod_ips
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import sidecar_files, sidecar_manifests
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIO_PORTS, ControlPlanes, Sidecars, delivery, has_selector, revision
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import (
+    ISTIO_PORTS,
+    ControlPlanes,
+    Sidecars,
+    delivery,
+    has_selector,
+    revision,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import parse
@@ -29,7 +36,11 @@ WAIVERS = ((), compile_waivers([{"match": "port == `9090`", "reason": "known"}])
 
 def bad(report):
     """Everything that does not work, by what: a finding's port, or a port on which no connection finds a listener."""
-    return {(each["namespace"], *each["workload"].values(), each["port"]) for name in ("findings", "waived", "not_listening") for each in report[name]}
+    return {
+        (each["namespace"], *each["workload"].values(), each["port"])
+        for name in ("findings", "waived", "not_listening")
+        for each in report[name]
+    }
 
 
 def reached(snapshot, target):
@@ -43,26 +54,43 @@ def reached(snapshot, target):
         for number in {e.port for e in exposures.get(key(each)) or ()} if name in listeners else ():
             for when, plane in enumerate((planes.today(each), planes.after(each, as_version(target)))):
                 how = delivery(each, number, sidecars.effective(each, plane), plane)
-                found |= {(name, number, ip, when) for ip in pod_ips(each) if judge(listeners[name], number, [ip], how, how).outcome in ("ok", "remediated")}
+                found |= {
+                    (name, number, ip, when)
+                    for ip in pod_ips(each)
+                    if judge(listeners[name], number, [ip], how, how).outcome in ("ok", "remediated")
+                }
     return found
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(clusters(), st.sampled_from((None, "1.10", "1.20", "1.21", "1.24")), st.sampled_from(SELECTIONS), st.sampled_from(WAIVERS))
+@given(
+    clusters(),
+    st.sampled_from((None, "1.10", "1.20", "1.21", "1.24")),
+    st.sampled_from(SELECTIONS),
+    st.sampled_from(WAIVERS),
+)
 def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(before, target, selection, waivers):
     options = Options(TODAY, selection, target, tuple(waivers))
     kept = copy.deepcopy(before)
     report = evaluate(before, options)
     assert before == kept, "evaluate changed its input"
-    event(f"{min(len(report['remediations']), 2)} remediations, {', '.join(sorted({r['action'] for r in report['remediations']}))}")
+    event(
+        f"{min(len(report['remediations']), 2)} remediations, {', '.join(sorted({r['action'] for r in report['remediations']}))}"
+    )
     for finding in report["findings"]:
         event(f"{finding['remedy']}")
 
     # what arrives today and not after the upgrade is a finding; not so strictly where the proxy takes one family and dials the other
     if selection == Selection(scope="all"):
         arriving, plain = reached(before, target), {key(each)[1] for each in before["pods"] if len(pod_ips(each)) == 1}
-        breaking = {(name, number) for name, number, ip, when in arriving if not when and name in plain and (name, number, ip, 1) not in arriving}
-        assert breaking <= {(name, each["port"]) for part in ("findings", "waived") for each in report[part] for name in each["pods"]}
+        breaking = {
+            (name, number)
+            for name, number, ip, when in arriving
+            if not when and name in plain and (name, number, ip, 1) not in arriving
+        }
+        assert breaking <= {
+            (name, each["port"]) for part in ("findings", "waived") for each in report[part] for name in each["pods"]
+        }
 
     after = applied(before, report["remediations"])
     controllers, exposures = Controllers(before), expose(before).by_pod
@@ -73,7 +101,9 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
         cured = [finding for finding in report["findings"] if finding["id"] in ids]
         assert len(cured) == len(ids) > 0
         workload = (cured[0]["namespace"], *cured[0]["workload"].values())
-        pods = [each for each in before["pods"] if tuple(controllers.workload(each)) == workload and key(each) in exposures]
+        pods = [
+            each for each in before["pods"] if tuple(controllers.workload(each)) == workload and key(each) in exposures
+        ]
         numbers = [listener["port"]["number"] for listener in manifest["spec"]["ingress"]]
         for each in pods:
             # (a) every TCP target port of the workload is listed, once
@@ -90,7 +120,11 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
             listed = {listener["port"]["number"]: listener for listener in manifest["spec"]["ingress"]}
             for listener in old.get("ingress") or ():
                 number = listener["port"]["number"]
-                same = {**listed[number], "defaultEndpoint": None} == {**listener, "defaultEndpoint": None} if number in edited else listed[number] == listener
+                same = (
+                    {**listed[number], "defaultEndpoint": None} == {**listener, "defaultEndpoint": None}
+                    if number in edited
+                    else listed[number] == listener
+                )
                 assert same, "a listener that is there already was changed"
             # (c) exactly one selector Sidecar matches the pod, and it is this one
             chosen = [
@@ -98,13 +132,22 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
                 if has_selector(s) and (s["metadata"].get("labels") or {}).get("istio.io/rev") in (None, planes.today(each).name or revision(each).name)
                 and s["metadata"]["namespace"] == "shop" and matches(s["spec"]["workloadSelector"].get("labels") or {}, each["metadata"]["labels"])
             ]  # fmt: skip
-            shadowed = [s for s in chosen if s in before["sidecars"] and s["metadata"]["name"] != manifest["metadata"]["name"]]
+            shadowed = [
+                s for s in chosen if s in before["sidecars"] and s["metadata"]["name"] != manifest["metadata"]["name"]
+            ]
             assert len(chosen) - len(shadowed) == 1
             assert remediation["action"] == "update" or not shadowed, "a second selector Sidecar has no effect"
-            assert (now["metadata"]["namespace"], now["metadata"]["name"]) == (manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+            assert (now["metadata"]["namespace"], now["metadata"]["name"]) == (
+                manifest["metadata"]["namespace"],
+                manifest["metadata"]["name"],
+            )
         # ... and no other workload's pods
         selector = manifest["spec"]["workloadSelector"].get("labels") or {}
-        others = [p for p in before["pods"] if matches(selector, p["metadata"]["labels"]) and tuple(controllers.workload(p)) != workload]
+        others = [
+            p
+            for p in before["pods"]
+            if matches(selector, p["metadata"]["labels"]) and tuple(controllers.workload(p)) != workload
+        ]
         assert not [p for p in others if any(c["name"] == "istio-proxy" for c in p["spec"]["containers"])]
 
     # (d) what it claims to cure is cured, and nothing else got worse
@@ -117,5 +160,8 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
     assert not lost, "what was reached is not any more"
     # a second round has nothing to add, and files say what the records say
     assert not {identity for remediation in again["remediations"] for identity in remediation["findings"]} & claimed
-    by_name = sorted((r["manifest"] for r in report["remediations"]), key=lambda m: (m["metadata"]["namespace"], m["metadata"]["name"]))
+    by_name = sorted(
+        (r["manifest"] for r in report["remediations"]),
+        key=lambda m: (m["metadata"]["namespace"], m["metadata"]["name"]),
+    )
     assert sidecar_manifests(sidecar_files(report)) == by_name

@@ -14,7 +14,13 @@ import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes, _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import trim
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check, read, write
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import istiod, pod, service, sidecar, snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    istiod,
+    pod,
+    service,
+    sidecar,
+    snapshot,
+)
 
 
 def changed(path, value):
@@ -31,7 +37,11 @@ def changed(path, value):
 @pytest.mark.parametrize(
     "path, value, wanted",
     [
-        ("apiVersion", "precheck.meshops.io/v2", "apiVersion: wanted 'precheck.meshops.io/v1', found 'precheck.meshops.io/v2'"),
+        (
+            "apiVersion",
+            "precheck.meshops.io/v2",
+            "apiVersion: wanted 'precheck.meshops.io/v1', found 'precheck.meshops.io/v2'",
+        ),
         ("kind", None, "kind: wanted 'ClusterSnapshot', found nothing"),
         ("pods", None, "pods: missing"),
         ("pods", {}, "pods: wanted a list, found a mapping"),
@@ -42,17 +52,41 @@ def changed(path, value):
         ("pods.0.spec.hostNetwork", "yes", "pods[0].spec.hostNetwork: wanted true or false, found 'yes'"),
         ("pods.0.status.podIP", "10.0.0", "pods[0].status.podIP: wanted an IP address, found '10.0.0'"),
         ("pods.0.status.podIPs.0.ip", 7, "pods[0].status.podIPs[0].ip: wanted an IP address, found 7"),
-        ("services.0.spec.ports.0.port", 0, "services[0].spec.ports[0].port: wanted a whole number from 1 to 65535, found 0"),
-        ("services.0.spec.ports.0.port", True, "services[0].spec.ports[0].port: wanted a whole number from 1 to 65535, found True"),
-        ("services.0.spec.ports.0.targetPort", 70000, "services[0].spec.ports[0].targetPort: wanted a whole number from 0 to 65535, found 70000"),
-        ("services.0.spec.ports.0.targetPort", 80.0, "services[0].spec.ports[0].targetPort: wanted a whole number from 0 to 65535, found 80.0"),
+        (
+            "services.0.spec.ports.0.port",
+            0,
+            "services[0].spec.ports[0].port: wanted a whole number from 1 to 65535, found 0",
+        ),
+        (
+            "services.0.spec.ports.0.port",
+            True,
+            "services[0].spec.ports[0].port: wanted a whole number from 1 to 65535, found True",
+        ),
+        (
+            "services.0.spec.ports.0.targetPort",
+            70000,
+            "services[0].spec.ports[0].targetPort: wanted a whole number from 0 to 65535, found 70000",
+        ),
+        (
+            "services.0.spec.ports.0.targetPort",
+            80.0,
+            "services[0].spec.ports[0].targetPort: wanted a whole number from 0 to 65535, found 80.0",
+        ),
         ("sidecars.0.spec.ingress.0.port", None, "sidecars[0].spec.ingress[0].port: missing"),
-        ("sidecars.0.spec.ingress.0.port.number", "8080", "sidecars[0].spec.ingress[0].port.number: wanted a whole number from 1 to 65535, found '8080'"),
+        (
+            "sidecars.0.spec.ingress.0.port.number",
+            "8080",
+            "sidecars[0].spec.ingress[0].port.number: wanted a whole number from 1 to 65535, found '8080'",
+        ),
         ("sidecars.0.spec.egress", [1], "sidecars[0].spec.egress[0]: wanted a mapping, found 1"),
         ("socketTables.0.format", "lsof", "socketTables[0].format: wanted one of ss, procnet, netstat, found 'lsof'"),
         ("socketTables.0.stdout", 1, "socketTables[0].stdout: wanted text, found 1"),
         ("istio.controlPlanes.0.env", {"X": 1}, "istio.controlPlanes[0].env.X: wanted text, found 1"),
-        ("pods.0.metadata.name", 1 << 300, "pods[0].metadata.name: wanted text, found 203703597633448608626844568840937816105146839366593625063..."),
+        (
+            "pods.0.metadata.name",
+            1 << 300,
+            "pods[0].metadata.name: wanted text, found 203703597633448608626844568840937816105146839366593625063...",
+        ),
     ],
 )
 def test_a_document_that_is_no_snapshot_is_refused_with_the_path_inside_it(path, value, wanted):
@@ -61,7 +95,9 @@ def test_a_document_that_is_no_snapshot_is_refused_with_the_path_inside_it(path,
     assert str(error.value) == wanted
 
 
-@pytest.mark.parametrize("document, what", [(None, "nothing"), ([], "a list"), ("x", "text"), (1, "a number"), (True, "true or false")])
+@pytest.mark.parametrize(
+    "document, what", [(None, "nothing"), ([], "a list"), ("x", "text"), (1, "a number"), (True, "true or false")]
+)
 def test_what_is_not_even_a_mapping_is_refused(document, what):
     with pytest.raises(SnapshotError, match=f"a ClusterSnapshot is a mapping, this is {what}"):
         check(document)
@@ -69,7 +105,14 @@ def test_what_is_not_even_a_mapping_is_refused(document, what):
 
 @pytest.mark.parametrize(
     "path, value",
-    [("new", 1), ("pods.0.new", 1), ("pods.0.status", None), ("pods.0.status.podIP", ""), ("services.0.spec.ports.0.targetPort", "http"), ("istio", {})],
+    [
+        ("new", 1),
+        ("pods.0.new", 1),
+        ("pods.0.status", None),
+        ("pods.0.status.podIP", ""),
+        ("services.0.spec.ports.0.targetPort", "http"),
+        ("istio", {}),
+    ],
 )
 def test_what_a_later_version_adds_or_an_earlier_one_lacks_is_no_error(path, value):
     document = changed(path, value)
@@ -86,7 +129,9 @@ def test_trimming_keeps_nothing_that_could_be_a_secret():
     api = pod(annotations={"kubectl.kubernetes.io/last-applied-configuration": secret, "proxy.istio.io/config": config})
     api["metadata"]["managedFields"] = [secret]
     api["spec"]["volumes"] = [secret]
-    api["spec"]["containers"][0].update(args=[secret], env=[{"name": "ISTIO_META_INTERCEPTION_MODE", "value": secret}], command=[secret])
+    api["spec"]["containers"][0].update(
+        args=[secret], env=[{"name": "ISTIO_META_INTERCEPTION_MODE", "value": secret}], command=[secret]
+    )
     asked = {"port": 80, "path": f"/health?token={secret}", "httpHeaders": [{"name": "X", "value": secret}]}
     api["spec"]["containers"][0]["livenessProbe"] = {"httpGet": asked, "exec": {"command": [secret]}}
     probers = {"/app-health/app/livez": {"httpGet": asked}}
@@ -99,14 +144,20 @@ def test_trimming_keeps_nothing_that_could_be_a_secret():
     kept = trim(api, _shapes.POD)
     assert secret not in json.dumps(kept)
     assert kept["spec"]["containers"][1]["args"] == ["proxy", "sidecar"]
-    assert [e["name"] for e in kept["spec"]["containers"][1]["env"]] == [_shapes.PROBERS_ENV, "ISTIO_META_INTERCEPTION_MODE"]
+    assert [e["name"] for e in kept["spec"]["containers"][1]["env"]] == [
+        _shapes.PROBERS_ENV,
+        "ISTIO_META_INTERCEPTION_MODE",
+    ]
     assert kept["metadata"]["annotations"]["proxy.istio.io/config"] == '{"interceptionMode": "NONE"}'
 
 
 MODE = "interceptionMode: NONE\n"
 CONFIGS = {
     "the mode first": (f"{MODE}proxyMetadata: {{A: b}}", "NONE"),
-    "the mode last": (f"proxyMetadata: {{interceptionMode: REDIRECT, x: [interceptionMode, y]}}\n? [a]\n: b\n{MODE}", "NONE"),
+    "the mode last": (
+        f"proxyMetadata: {{interceptionMode: REDIRECT, x: [interceptionMode, y]}}\n? [a]\n: b\n{MODE}",
+        "NONE",
+    ),
     "JSON": ('{"concurrency": 2, "interceptionMode": "NONE"}', "NONE"),
     "the mode of something else": ("proxyMetadata: {interceptionMode: NONE}", None),
     "a list": ("[interceptionMode, NONE]", None),
@@ -121,7 +172,11 @@ CONFIGS = {
     "a number of many digits": (f"{MODE}a: {'9' * 5000}", "NONE"),
     "nothing": ("", None),
     "levels without end": (f"{MODE}a: {'[' * 100_000}", None),
-    "a bomb of references": (f"{MODE}a: &a [x]\n" + "".join(f"{to}: &{to} [{','.join([f'*{of}'] * 9)}]\n" for of, to in zip("abcdefgh", "bcdefghi")), "NONE"),
+    "a bomb of references": (
+        f"{MODE}a: &a [x]\n"
+        + "".join(f"{to}: &{to} [{','.join([f'*{of}'] * 9)}]\n" for of, to in zip("abcdefgh", "bcdefghi")),
+        "NONE",
+    ),
 }
 
 
@@ -195,13 +250,22 @@ def test_what_is_trimmed_is_checked_and_trimming_again_changes_nothing(thing, sh
     _snapshot.check_shape(once, shape, "")
 
 
-SHARED = ("spec.containers", "spec.initContainers", "spec.nodeName", "metadata.labels", "metadata.annotations", "metadata.ownerReferences")
+SHARED = (
+    "spec.containers",
+    "spec.initContainers",
+    "spec.nodeName",
+    "metadata.labels",
+    "metadata.annotations",
+    "metadata.ownerReferences",
+)
 
 
 def replicas():
     """What the API gives of two pods of one template: apart from names and addresses, a mount and some times tell them apart."""
     for n in (1, 2):
-        one = pod(f"web-7d4b9-{n}", ips=[f"10.0.0.{n}"], annotations={"proxy.istio.io/config": "{}"}, init=["-m", "REDIRECT"])
+        one = pod(
+            f"web-7d4b9-{n}", ips=[f"10.0.0.{n}"], annotations={"proxy.istio.io/config": "{}"}, init=["-m", "REDIRECT"]
+        )
         for container in one["spec"]["containers"]:
             container["volumeMounts"] = [{"name": f"kube-api-access-{n}"}]
         one["spec"]["containers"][0]["env"] = [{"name": "SECRET", "value": str(n)}]

@@ -35,7 +35,14 @@ def test_the_same_snapshot_gives_the_same_bytes(tmp_path, name):
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-@pytest.mark.parametrize("snapshot", [cluster.snapshot(), cluster.snapshot([], [], tables=[], istiods=[]), {"a\nb": ["c\nd", [], {}, [1, "\\n"]], "z": None}])
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        cluster.snapshot(),
+        cluster.snapshot([], [], tables=[], istiods=[]),
+        {"a\nb": ["c\nd", [], {}, [1, "\\n"]], "z": None},
+    ],
+)
 def test_it_is_indented_json_with_sorted_keys(tmp_path, snapshot):
     _snapshot.write(snapshot, str(tmp_path / "record.json"))
     text = (tmp_path / "record.json").read_bytes()
@@ -44,7 +51,9 @@ def test_it_is_indented_json_with_sorted_keys(tmp_path, snapshot):
     assert gzip.decompress((tmp_path / "record.json.gz").read_bytes()) == text
 
 
-TABLES = [cluster.table(f"web-{n}", [f"127.0.0.1:{8000 + n}"], namespace) for namespace in ("bank", "shop") for n in range(9)]
+TABLES = [
+    cluster.table(f"web-{n}", [f"127.0.0.1:{8000 + n}"], namespace) for namespace in ("bank", "shop") for n in range(9)
+]
 
 
 @pytest.mark.parametrize("name", ["record.json", "record.json.gz"])

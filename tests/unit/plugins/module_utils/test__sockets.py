@@ -10,16 +10,21 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import FORMATS, Listener, SocketTable, parse
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import (
+    FORMATS,
+    Listener,
+    SocketTable,
+    parse,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
-TCP_HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode".ljust(149) + "\n"
-TCP6_HEADER = (
-    "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+TCP_HEADER = (
+    "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode".ljust(149) + "\n"
 )
+TCP6_HEADER = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 NETSTAT_HEADER = "Active Internet connections (only servers)\nProto Recv-Q Send-Q Local Address           Foreign Address         State       \n"
 
 
@@ -36,7 +41,9 @@ def proc_row(address: str, port: int, order: str = "little", state: str = "0A", 
     return f"   0: {local}:{port:04X} {remote}:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 23548 1 00000000313bbd87 100 0 0 10 0\n"
 
 
-def procnet(addresses: list[tuple[str, int]], order: str = "little", connections: list[tuple[str, str]] | None = None) -> str:
+def procnet(
+    addresses: list[tuple[str, int]], order: str = "little", connections: list[tuple[str, str]] | None = None
+) -> str:
     rows = {4: "", 6: ""}
     for address, port in addresses:
         rows[ipaddress.ip_address(address).version] += proc_row(address, port, order)
@@ -68,14 +75,20 @@ def test_recordings_of_at_least_four_releases_of_ss_are_there() -> None:
     assert len(versions) >= 4
 
 
-@pytest.mark.parametrize("path", [path for path in recorded("ss") if "-netlink" not in path.name], ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize(
+    "path",
+    [path for path in recorded("ss") if "-netlink" not in path.name],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
 def test_every_recorded_ss_table_is_read_as_what_was_bound(path: Path) -> None:
     table = parse("ss", path.read_text())
     assert table.suspect == ()
     assert set(table.listeners) == (set() if path.stem.startswith("empty") else really_bound(path))
 
 
-@pytest.mark.parametrize("path", [path for path in recorded("ss") if "-netlink" in path.name], ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path", [path for path in recorded("ss") if "-netlink" in path.name], ids=lambda path: path.parent.name
+)
 def test_ss_without_netlink_is_noticed_and_v6only_is_unknown(path: Path) -> None:
     table = parse("ss", path.read_text())
     assert table.suspect == ()
@@ -127,7 +140,15 @@ SS_NEIGHBOUR = "LISTEN 0 128 [::1]:1 [::]:*\n"  # shows that ss knew v6only
         ("[fe80::1%eth0]:80", "[::]:*", Listener("fe80::1", 80, None, "eth0")),
     ],
 )
-@pytest.mark.parametrize("frame", ["LISTEN 0 128 {} {}", 'tcp LISTEN 0 4096 {} {} users:(("a b",pid=1,fd=3))', "0 128 {} {}", "  LISTEN\t0\t128\t{}\t{}\r"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "LISTEN 0 128 {} {}",
+        'tcp LISTEN 0 4096 {} {} users:(("a b",pid=1,fd=3))',
+        "0 128 {} {}",
+        "  LISTEN\t0\t128\t{}\t{}\r",
+    ],
+)
 def test_an_ss_address_is_understood_in_every_frame(local: str, peer: str, expected: Listener, frame: str) -> None:
     table = parse("ss", SS_NEIGHBOUR + frame.format(local, peer) + "\n")
     assert table.suspect == ()
@@ -141,10 +162,15 @@ def test_an_ss_address_is_understood_in_every_frame(local: str, peer: str, expec
             "LISTEN 0 128 *:22 *:*\nLISTEN 0 128 :::22 :::*\nLISTEN 0 100 ::1:25 :::*\n",
             {Listener("0.0.0.0", 22), Listener("::", 22), Listener("::1", 25)},
         ),
-        ("LISTEN 0 128 *:80 *:*\nLISTEN 0 128 ::ffff:127.0.0.1:81 :::*\n", {Listener("0.0.0.0", 80), Listener("::ffff:127.0.0.1", 81)}),
+        (
+            "LISTEN 0 128 *:80 *:*\nLISTEN 0 128 ::ffff:127.0.0.1:81 :::*\n",
+            {Listener("0.0.0.0", 80), Listener("::ffff:127.0.0.1", 81)},
+        ),
     ],
 )
-def test_the_dialect_of_old_releases_is_recognised_by_an_unbracketed_ipv6_address(text: str, listeners: set[Listener]) -> None:
+def test_the_dialect_of_old_releases_is_recognised_by_an_unbracketed_ipv6_address(
+    text: str, listeners: set[Listener]
+) -> None:
     table = parse("ss", text)
     assert table.suspect == ()
     assert set(table.listeners) == listeners
@@ -155,15 +181,25 @@ def test_the_dialect_of_old_releases_is_recognised_by_an_unbracketed_ipv6_addres
     [
         pytest.param("LISTEN 0 128 *:80 *:*\n", False, id="a backlog can only come from netlink"),
         pytest.param("LISTEN 0 0 *:80 *:*\nLISTEN 0 5 127.0.0.1:81 0.0.0.0:*\n", False, id="a backlog in another line"),
-        pytest.param("LISTEN 0 0 *:80 *:*\nLISTEN 0 0 [::1]:81 [::]:*\n", False, id="no backlog, but a peer that shows v6only"),
-        pytest.param("LISTEN 0 0 *:80 *:*\nLISTEN 0 0 [::]:81 [::]:*\n", False, id="no backlog, but a wildcard that shows v6only"),
+        pytest.param(
+            "LISTEN 0 0 *:80 *:*\nLISTEN 0 0 [::1]:81 [::]:*\n", False, id="no backlog, but a peer that shows v6only"
+        ),
+        pytest.param(
+            "LISTEN 0 0 *:80 *:*\nLISTEN 0 0 [::]:81 [::]:*\n", False, id="no backlog, but a wildcard that shows v6only"
+        ),
         pytest.param("LISTEN 0 0 *:80 *:*\nLISTEN 0 0 127.0.0.1:81 0.0.0.0:*\n", None, id="no backlog anywhere"),
-        pytest.param("LISTEN 0 5 *:80 *:*\nLISTEN 0 5 [::1]:81 *:*\n", None, id="a backlog, but a peer that does not show v6only"),
-        pytest.param("LISTEN 0 0 *:80 *:*\nLISTEN 0 0 [::ffff:127.0.0.1]:81 *:*\n", None, id="a mapped address is never v6only"),
+        pytest.param(
+            "LISTEN 0 5 *:80 *:*\nLISTEN 0 5 [::1]:81 *:*\n", None, id="a backlog, but a peer that does not show v6only"
+        ),
+        pytest.param(
+            "LISTEN 0 0 *:80 *:*\nLISTEN 0 0 [::ffff:127.0.0.1]:81 *:*\n", None, id="a mapped address is never v6only"
+        ),
     ],
 )
 def test_an_ss_star_is_dual_stack_only_if_ss_could_know(text: str, v6only: bool | None) -> None:
-    listener = next(listener for listener in parse("ss", text).listeners if listener.address == "::" and listener.port == 80)
+    listener = next(
+        listener for listener in parse("ss", text).listeners if listener.address == "::" and listener.port == 80
+    )
     assert listener.v6only is v6only
 
 
@@ -182,7 +218,9 @@ def test_a_line_of_ss_that_is_no_tcp_listener_is_understood_and_left_out(line: s
     assert parse("ss", line) == SocketTable((), ())
 
 
-@pytest.mark.parametrize("text", ["", "\n", " \n\n", "State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess\n"])
+@pytest.mark.parametrize(
+    "text", ["", "\n", " \n\n", "State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess\n"]
+)
 def test_an_empty_ss_table_is_legal(text: str) -> None:
     assert parse("ss", text) == SocketTable((), ())
 
@@ -274,7 +312,9 @@ def test_an_address_that_makes_as_much_sense_backwards_is_read_as_little_endian(
 
 
 def test_a_known_byte_order_is_not_second_guessed() -> None:
-    assert one_of(parse("procnet", procnet([("127.0.0.1", 80)], "little"), byte_order="big")) == Listener("1.0.0.127", 80)
+    assert one_of(parse("procnet", procnet([("127.0.0.1", 80)], "little"), byte_order="big")) == Listener(
+        "1.0.0.127", 80
+    )
 
 
 def one_of(table: SocketTable) -> Listener:
@@ -292,7 +332,9 @@ def one_of(table: SocketTable) -> Listener:
 def test_a_loopback_listener_gives_the_order_away_next_to_any_pod_ip(
     pod: ipaddress.IPv4Address, loopback: str, peers: list[ipaddress.IPv4Address], order: str
 ) -> None:
-    table = parse("procnet", procnet([(str(pod), 80), (loopback, 81)], order, [(str(pod), str(peer)) for peer in peers]))
+    table = parse(
+        "procnet", procnet([(str(pod), 80), (loopback, 81)], order, [(str(pod), str(peer)) for peer in peers])
+    )
     assert table.listeners == (Listener(str(pod), 80), Listener(loopback, 81))
 
 
@@ -311,7 +353,9 @@ def test_a_socket_in_any_other_state_is_no_listener(state: str) -> None:
         pytest.param(proc_row("127.0.0.1", 80), "no header", id="rows without header"),
         pytest.param(TCP_HEADER + proc_row("127.0.0.1", 80), "IPv6 half", id="no tcp6"),
         pytest.param(TCP6_HEADER + proc_row("::1", 80), "IPv4 half", id="no tcp"),
-        pytest.param(TCP_HEADER + "cat: /proc/net/tcp6: No such file or directory\n", "IPv6 half", id="cat failed on tcp6"),
+        pytest.param(
+            TCP_HEADER + "cat: /proc/net/tcp6: No such file or directory\n", "IPv6 half", id="cat failed on tcp6"
+        ),
     ],
 )
 def test_a_procnet_table_without_both_halves_is_suspect(text: str, said: str) -> None:
@@ -353,7 +397,9 @@ def test_a_line_of_procnet_that_is_not_understood_is_suspect_and_quoted(line: st
 
 
 def test_fifty_thousand_connections_are_skipped_in_well_under_a_tenth_of_a_second() -> None:
-    connections = "".join(proc_row("::ffff:10.1.2.3", number % 60000 + 1, state="06", peer="::ffff:10.9.8.7") for number in range(50_000))
+    connections = "".join(
+        proc_row("::ffff:10.1.2.3", number % 60000 + 1, state="06", peer="::ffff:10.9.8.7") for number in range(50_000)
+    )
     text = TCP_HEADER + proc_row("127.0.0.1", 80) + TCP6_HEADER + connections + proc_row("::1", 80)
     fastest = 10.0
     for _attempt in range(5):
@@ -371,13 +417,25 @@ def test_fifty_thousand_connections_are_skipped_in_well_under_a_tenth_of_a_secon
     ("line", "expected"),
     [
         ("tcp        0      0 0.0.0.0:8080            0.0.0.0:*               LISTEN", Listener("0.0.0.0", 8080)),
-        ("tcp        0      0 127.0.0.1:8080          0.0.0.0:*               LISTEN      1/envoy", Listener("127.0.0.1", 8080)),
+        (
+            "tcp        0      0 127.0.0.1:8080          0.0.0.0:*               LISTEN      1/envoy",
+            Listener("127.0.0.1", 8080),
+        ),
         ("tcp6       0      0 :::8080                 :::*                    LISTEN", Listener("::", 8080)),
         ("tcp        0      0 :::8080                 :::*                    LISTEN", Listener("::", 8080)),
         ("tcp        0      0 ::1:8080                :::*                    LISTEN", Listener("::1", 8080)),
-        ("tcp        0      0 ::ffff:127.0.0.1:8080   :::*                    LISTEN", Listener("::ffff:127.0.0.1", 8080)),
-        ("tcp6       0      0 127.0.0.1:8080          :::*                    LISTEN", Listener("::ffff:127.0.0.1", 8080)),
-        ("tcp6       0      0 0.0.0.0:8080            :::*                    LISTEN", Listener("::ffff:0.0.0.0", 8080)),
+        (
+            "tcp        0      0 ::ffff:127.0.0.1:8080   :::*                    LISTEN",
+            Listener("::ffff:127.0.0.1", 8080),
+        ),
+        (
+            "tcp6       0      0 127.0.0.1:8080          :::*                    LISTEN",
+            Listener("::ffff:127.0.0.1", 8080),
+        ),
+        (
+            "tcp6       0      0 0.0.0.0:8080            :::*                    LISTEN",
+            Listener("::ffff:0.0.0.0", 8080),
+        ),
     ],
 )
 def test_a_netstat_line_is_understood(line: str, expected: Listener) -> None:
@@ -395,7 +453,9 @@ def test_an_address_that_fills_its_column_may_have_been_cut_and_is_suspect(local
 
 def test_an_address_that_fills_its_column_is_believed_if_a_longer_one_is_there() -> None:
     row = "tcp6       0      0 {}  :::*                    LISTEN\n"
-    table = parse("netstat", NETSTAT_HEADER + row.format("2001:db8:aaaa:1::2:8080") + row.format("2001:db8:aaaa:bbbb:cccc::1:80"))
+    table = parse(
+        "netstat", NETSTAT_HEADER + row.format("2001:db8:aaaa:1::2:8080") + row.format("2001:db8:aaaa:bbbb:cccc::1:80")
+    )
     assert table == SocketTable((Listener("2001:db8:aaaa:bbbb:cccc::1", 80), Listener("2001:db8:aaaa:1::2", 8080)), ())
 
 
@@ -451,7 +511,9 @@ def test_a_long_or_unprintable_line_is_shortened_and_escaped() -> None:
 # Text that resembles a table reaches deeper than text from nowhere.
 WORDS = st.sampled_from(
     "LISTEN ESTAB tcp tcp6 udp 0 128 127.0.0.1:80 *:80 [::]:80 [::1]:80 :::80 0.0.0.0:* [::]:* *:* %lo [ ] : % 0: 0100007F:0050 00000000:0000 0A 01 sl "
-    "local_address rem_address remote_address st State Recv-Q Send-Q 00000000000000000000000001000000:0050 LISTEN\n \n".split(" ")
+    "local_address rem_address remote_address st State Recv-Q Send-Q 00000000000000000000000001000000:0050 LISTEN\n \n".split(
+        " "
+    )
 )
 BYTES = st.binary().map(lambda raw: raw.decode("utf-8", "replace"))  # as what a command prints is decoded
 TEXTS = st.one_of(st.text(), BYTES, st.lists(st.one_of(WORDS, st.text(max_size=3)), max_size=40).map(" ".join))
@@ -474,7 +536,11 @@ WHOLE = {
 
 
 @settings(max_examples=300, deadline=None)
-@given(fmt=st.sampled_from(FORMATS), garbage=st.text(min_size=1, max_size=60).filter(lambda text: text.strip()), data=st.data())
+@given(
+    fmt=st.sampled_from(FORMATS),
+    garbage=st.text(min_size=1, max_size=60).filter(lambda text: text.strip()),
+    data=st.data(),
+)
 def test_a_strange_line_between_others_is_never_dropped_silently(fmt: str, garbage: str, data: st.DataObject) -> None:
     garbage = "?" + garbage.replace("\n", "?")
     lines = WHOLE[fmt].splitlines(keepends=True)
@@ -505,7 +571,9 @@ def test_a_listener_that_is_cut_off_anywhere_is_read_the_same_or_suspect(fmt: st
             table = parse(fmt, headers + line[:length])
             if line[:length].strip():
                 assert bool(table.suspect) != bool(table.listeners)
-                assert {(listener.address, listener.port) for listener in table.listeners} <= {(one.address, one.port) for one in whole.listeners}
+                assert {(listener.address, listener.port) for listener in table.listeners} <= {
+                    (one.address, one.port) for one in whole.listeners
+                }
     assert checked > 20
 
 

@@ -32,7 +32,12 @@ def test_a_pod_without_a_listener_has_an_empty_table():
     assert len(tables) == 1
 
 
-PARTS = [cluster.table(binds=["127.0.0.1:8080"]), cluster.table(binds=["*:9090"]), cluster.table(text="nonsense\n"), cluster.table(text="more\n")]
+PARTS = [
+    cluster.table(binds=["127.0.0.1:8080"]),
+    cluster.table(binds=["*:9090"]),
+    cluster.table(text="nonsense\n"),
+    cluster.table(text="more\n"),
+]
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(PARTS)))
@@ -53,4 +58,6 @@ def test_the_report_is_the_same_from_tables_and_from_their_text():
     pods = [cluster.pod(name) for name in ("web-1", "web-2", "web-3")]
     snapshot = cluster.snapshot(pods, tables=[cluster.table("web-1"), cluster.table("web-2", ["*:8080"])])
     options = Options(cluster.TODAY)
-    assert evaluate({**snapshot, "socketTables": []}, options, Tables(snapshot["socketTables"])) == evaluate(snapshot, options)
+    assert evaluate({**snapshot, "socketTables": []}, options, Tables(snapshot["socketTables"])) == evaluate(
+        snapshot, options
+    )

@@ -15,7 +15,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets im
     select,
     unseen,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import pod, port, service, snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    pod,
+    port,
+    service,
+    snapshot,
+)
 
 
 def chosen(pods, services=None, **selection):
@@ -50,7 +55,10 @@ def test_the_pods_of_a_run_are_those_exposed_and_selected(spec, selection, wante
 
 
 def test_what_is_passed_over_is_said_of_the_selected_namespaces_only():
-    services = [service(ports=[port(53, protocol="UDP")]), service(namespace="billing", ports=[port(53, protocol="UDP")])]
+    services = [
+        service(ports=[port(53, protocol="UDP")]),
+        service(namespace="billing", ports=[port(53, protocol="UDP")]),
+    ]
     found = select(snapshot([pod()], services), Selection(namespaces=("billing",))).skipped
     assert [s["namespace"] for s in found] == ["billing"]
 
@@ -60,29 +68,53 @@ SLICED = service("bare", selector={})
 UNSEEN = {
     "all that is asked for is there": ({}, {"namespaces": ("shop",), "label_selectors": ("app=web",)}, None),
     "nothing at all is asked for and nothing is there": ({"pods": [], "services": []}, {}, None),
-    "a namespace without anything in it": ({}, {"namespaces": ("shop", "shpo")}, "namespaces: there is no Pod and no Service in a namespace 'shpo'"),
+    "a namespace without anything in it": (
+        {},
+        {"namespaces": ("shop", "shpo")},
+        "namespaces: there is no Pod and no Service in a namespace 'shpo'",
+    ),
     "one that is known to be empty": ({"emptyNamespaces": ["shpo"]}, {"namespaces": ("shpo",)}, None),
     "one that may not be asked for": (
         {"unlisted": [{"resource": "namespaces", "detail": "forbidden"}]},
         {"namespaces": ("shpo",)},
         "namespaces: there is no Pod and no Service in a namespace 'shpo', and it could not be asked whether it exists: forbidden",
     ),
-    "a selector that matches nothing": ({}, {"label_selectors": ("app=wbe", "tier")}, "label_selectors: no pod matches app=wbe, tier"),
+    "a selector that matches nothing": (
+        {},
+        {"label_selectors": ("app=wbe", "tier")},
+        "label_selectors: no pod matches app=wbe, tier",
+    ),
     "a selector that matches elsewhere": (
         {"pods": [pod(), pod("pay-1", "bank", app="pay")]},
         {"namespaces": ("shop",), "label_selectors": ("app=pay",)},
         "label_selectors: no pod matches app=pay",
     ),
-    "a selector that matches a pod that no Service exposes": ({"services": []}, {"label_selectors": ("app=web",)}, None),
+    "a selector that matches a pod that no Service exposes": (
+        {"services": []},
+        {"label_selectors": ("app=web",)},
+        None,
+    ),
     "a Service whose pods are hidden": (
         {"services": [SLICED], "unlisted": HIDDEN},
         {},
         "the pods of Service shop/bare, which has no selector, are not known: forbidden",
     ),
-    "one in a namespace that is not asked for": ({"services": [SLICED], "unlisted": HIDDEN}, {"exclude_namespaces": ("shop",)}, None),
-    "the API server's own Service": ({"services": [service("kubernetes", "default", selector={})], "unlisted": HIDDEN}, {}, None),
+    "one in a namespace that is not asked for": (
+        {"services": [SLICED], "unlisted": HIDDEN},
+        {"exclude_namespaces": ("shop",)},
+        None,
+    ),
+    "the API server's own Service": (
+        {"services": [service("kubernetes", "default", selector={})], "unlisted": HIDDEN},
+        {},
+        None,
+    ),
     "an alias in DNS": ({"services": [service(selector={}, type="ExternalName")], "unlisted": HIDDEN}, {}, None),
-    "a Service of UDP": ({"services": [service(selector={}, ports=[port(53, protocol="UDP")])], "unlisted": HIDDEN}, {}, None),
+    "a Service of UDP": (
+        {"services": [service(selector={}, ports=[port(53, protocol="UDP")])], "unlisted": HIDDEN},
+        {},
+        None,
+    ),
     "hidden EndpointSlices that nothing needs": ({"unlisted": HIDDEN}, {}, None),
 }
 
@@ -96,7 +128,9 @@ def test_what_is_asked_for_and_not_there_to_be_seen_is_named(case):
 @pytest.mark.parametrize("number", [15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090])
 def test_istios_own_ports_are_passed_over_in_pods_with_a_sidecar_alone(number):
     services = [service(ports=[port(80), port(81, number, "istio")])]
-    mine, gateway = (select(snapshot([pod("a", role=role)], services), Selection(scope="all")) for role in ("sidecar", "router"))
+    mine, gateway = (
+        select(snapshot([pod("a", role=role)], services), Selection(scope="all")) for role in ("sidecar", "router")
+    )
     assert [e.port for e in mine.targets[0].exposures] == [8080]
     reason = f"Target port {number} is one of Istio's own in a pod with a sidecar."
     assert mine.skipped == [{"namespace": "shop", "service": "web", "port": 81, "reason": reason}]
@@ -126,7 +160,10 @@ def test_each_pod_is_read_itself():
         ([pod("a", ready=False), pod("b")], {"a": "b", "b": "b"}),
         ([pod("a", ready=False), pod("b", ready=False)], {"a": "a", "b": "a"}),
         ([pod("a", phase="Pending"), pod("b"), pod("c")], {"a": "a", "b": "b", "c": "b"}),
-        ([pod("a"), pod("b", owner=("ReplicaSet", "web-55555"), labels={"pod-template-hash": "55555"})], {"a": "a", "b": "b"}),
+        (
+            [pod("a"), pod("b", owner=("ReplicaSet", "web-55555"), labels={"pod-template-hash": "55555"})],
+            {"a": "a", "b": "b"},
+        ),
         ([pod("a", owner=None), pod("b", owner=None)], {"a": "a", "b": "b"}),
     ],
 )
@@ -136,12 +173,17 @@ def test_with_one_replica_the_pods_of_a_template_are_judged_by_one_that_is_ready
 
 
 def test_host_network_pods_are_read_once_a_node():
-    pods = [pod(name, host_network=True, node=node, owner=None) for name, node in (("a", "n1"), ("b", "n1"), ("c", "n2"))]
+    pods = [
+        pod(name, host_network=True, node=node, owner=None) for name, node in (("a", "n1"), ("b", "n1"), ("c", "n2"))
+    ]
     assert chosen(pods, scope="all") == {"a": "a", "b": "a", "c": "c"}
 
 
 def test_a_host_network_pod_without_a_node_is_read_itself():
-    assert chosen([pod("a", host_network=True, node=""), pod("b", host_network=True, node="")], scope="all") == {"a": "a", "b": "b"}
+    assert chosen([pod("a", host_network=True, node=""), pod("b", host_network=True, node="")], scope="all") == {
+        "a": "a",
+        "b": "b",
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -180,7 +222,9 @@ def test_labels_must_meet_every_selector():
     assert label_matcher([])({})
 
 
-@pytest.mark.parametrize("selector", ["", "a=b=c", "app in web", "app in ()", "app > 1", "=web", "app=web,", "app in (a b)", "-app"])
+@pytest.mark.parametrize(
+    "selector", ["", "a=b=c", "app in web", "app in ()", "app > 1", "=web", "app=web,", "app in (a b)", "-app"]
+)
 def test_a_text_that_is_no_label_selector_is_refused_by_name(selector):
     with pytest.raises(SelectionError, match=r"label_selectors\[1\]"):
         label_matcher(["app=web", selector])
@@ -192,7 +236,13 @@ def test_a_text_that_is_no_label_selector_is_refused_by_name(selector):
 
 def test_a_pod_is_asked_from_the_proxy_first_and_with_netstat_last():
     said = [(a.container, a.command[0]) for a in attempts(pod())]
-    assert said == [("istio-proxy", "ss"), ("istio-proxy", "cat"), ("app", "cat"), ("app", "netstat"), ("istio-proxy", "netstat")]
+    assert said == [
+        ("istio-proxy", "ss"),
+        ("istio-proxy", "cat"),
+        ("app", "cat"),
+        ("app", "netstat"),
+        ("istio-proxy", "netstat"),
+    ]
 
 
 def test_a_native_sidecar_is_asked_like_any_other_and_a_pod_without_one_by_its_own_containers():

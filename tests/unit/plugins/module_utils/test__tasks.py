@@ -124,7 +124,9 @@ def test_after_a_refusal_that_counts_nothing_more_is_asked():
 
 def test_a_list_that_helps_and_is_forbidden_is_told_as_the_module_tells_it():
     message = 'endpointslices.discovery.k8s.io is forbidden: User "jane" cannot list resource "endpointslices"'
-    found = _tasks.base_snapshot(ALL, "istio-system", answer_all(failing={"EndpointSlice": {"msg": k8s_info_failed(message, 403)}}))
+    found = _tasks.base_snapshot(
+        ALL, "istio-system", answer_all(failing={"EndpointSlice": {"msg": k8s_info_failed(message, 403)}})
+    )
     assert found["unlisted"] == [{"resource": "endpointslices", "detail": message}]
 
 
@@ -159,9 +161,17 @@ Original traceback:
     raise ApiException(http_resp=r)
 """
 SAID = {
-    "a refusal in a traceback, as on core 2.17": ({"module_stderr": CRASH, "rc": 1, "msg": "MODULE FAILURE"}, 401, "Unauthorized"),
+    "a refusal in a traceback, as on core 2.17": (
+        {"module_stderr": CRASH, "rc": 1, "msg": "MODULE FAILURE"},
+        401,
+        "Unauthorized",
+    ),
     "an answer that only looks like bytes": ({"msg": "(500)\nReason: x\nHTTP response body: b'\\x'"}, 500, "HTTP 500"),
-    "nothing in time": ({"rc": 124, "module_stderr": "", "msg": "MODULE FAILURE"}, 0, "the API server did not answer in time"),
+    "nothing in time": (
+        {"rc": 124, "module_stderr": "", "msg": "MODULE FAILURE"},
+        0,
+        "the API server did not answer in time",
+    ),
 }
 
 
@@ -177,7 +187,9 @@ def test_nothing_is_kept_of_a_result_but_trimmed_objects():
     pod["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": "CANARY"}]
     pod["metadata"]["managedFields"] = ["CANARY"]
     item = {"key": "pods", "kind": "Pod", "api_version": "v1", "namespace": "", "name": "", "label_selectors": []}
-    results = [{"item": item, "resources": [pod], "api_found": True, "invocation": {"module_args": {"api_key": "CANARY"}}}]
+    results = [
+        {"item": item, "resources": [pod], "api_found": True, "invocation": {"module_args": {"api_key": "CANARY"}}}
+    ]
     assert "CANARY" not in json.dumps(_tasks.list_answers(results))
 
 
@@ -197,22 +209,48 @@ OUTCOMES = {
     ),
     "404": ({"msg": k8s_exec_failed('pods "web-1" not found', 404)}, ("", None, "gone", 'pods "web-1" not found')),
     "400": ({"msg": k8s_exec_failed("container app is not valid for pod web-1", 400)}, ("", None, "cannot_run")),
-    "500, container not found": ({"msg": k8s_exec_failed('container not found ("app")', 500)}, ("", None, "cannot_run")),
-    "500, kubelet unreachable": ({"msg": k8s_exec_failed("error dialing backend: dial tcp", 500)}, ("", None, "node_unreachable")),
-    "a refusal without a body": ({"msg": "(0)\nReason: Handshake status 503 Service Unavailable -+-+- {} -+-+- None\n"}, ("", None, "server_error")),
-    "killed by timeout(1)": ({"rc": 124, "module_stdout": "", "module_stderr": "", "msg": "MODULE FAILURE"}, ("", None, "timeout", "No answer in time.")),
-    "killed for good": ({"rc": 137, "module_stdout": "", "module_stderr": "", "msg": "MODULE FAILURE"}, ("", None, "timeout")),
-    "the task's own timeout": ({"timedout": {"period": 20}, "msg": "Timed out after 20 second(s)."}, ("", None, "timeout")),
+    "500, container not found": (
+        {"msg": k8s_exec_failed('container not found ("app")', 500)},
+        ("", None, "cannot_run"),
+    ),
+    "500, kubelet unreachable": (
+        {"msg": k8s_exec_failed("error dialing backend: dial tcp", 500)},
+        ("", None, "node_unreachable"),
+    ),
+    "a refusal without a body": (
+        {"msg": "(0)\nReason: Handshake status 503 Service Unavailable -+-+- {} -+-+- None\n"},
+        ("", None, "server_error"),
+    ),
+    "killed by timeout(1)": (
+        {"rc": 124, "module_stdout": "", "module_stderr": "", "msg": "MODULE FAILURE"},
+        ("", None, "timeout", "No answer in time."),
+    ),
+    "killed for good": (
+        {"rc": 137, "module_stdout": "", "module_stderr": "", "msg": "MODULE FAILURE"},
+        ("", None, "timeout"),
+    ),
+    "the task's own timeout": (
+        {"timedout": {"period": 20}, "msg": "Timed out after 20 second(s)."},
+        ("", None, "timeout"),
+    ),
     "a crash on core 2.21": ({"changed": False, "failed_when_result": False}, ("", None, "cannot_run")),
     "a crash on core 2.17": (
-        {"rc": 1, "module_stdout": "", "module_stderr": "ValueError: invalid literal for int()", "msg": "MODULE FAILURE"},
+        {
+            "rc": 1,
+            "module_stdout": "",
+            "module_stderr": "ValueError: invalid literal for int()",
+            "msg": "MODULE FAILURE",
+        },
         ("", None, "cannot_run"),
     ),
     "no interpreter": (
         {"rc": 127, "module_stdout": "", "module_stderr": "sh: not found", "msg": "MODULE FAILURE"},
         ("", None, "connection", "MODULE FAILURE sh: not found"),
     ),
-    "no server": ({"msg": "Failed to execute on pod web-1 due to : (0)\nReason: [Errno 111] Connection refused\n"}, ("", None, "connection")),
+    "no server": (
+        {"msg": "Failed to execute on pod web-1 due to : (0)\nReason: [Errno 111] Connection refused\n"},
+        ("", None, "connection"),
+    ),
 }
 
 

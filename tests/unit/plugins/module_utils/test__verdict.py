@@ -13,7 +13,13 @@ import yaml
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _ladder
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import ADVICE, Screen, clusters, outcome, verdict
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import (
+    ADVICE,
+    Screen,
+    clusters,
+    outcome,
+    verdict,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import WaiverError, compile_waivers
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
@@ -30,13 +36,19 @@ def many(workloads, ports=1, unread=0):
     apps = [f"app-{number:03}" for number in range(workloads)]
     pods = [cluster.pod(f"{app}-1", app=app, owner=("StatefulSet", app)) for app in apps]
     numbers = range(8080, 8080 + ports)
-    services = [cluster.service(app, selector={"app": app}, ports=[cluster.port(n, n, f"p{n}") for n in numbers]) for app in apps]
+    services = [
+        cluster.service(app, selector={"app": app}, ports=[cluster.port(n, n, f"p{n}") for n in numbers])
+        for app in apps
+    ]
     lost = [cluster.pod(f"lost-{number}", app=apps[0]) for number in range(unread)]
     return cluster.report(
         pods + lost,
         services,
         tables=[cluster.table(f"{app}-1", [f"127.0.0.1:{n}" for n in numbers]) for app in apps],
-        unread=[{"namespace": "shop", "pod": p["metadata"]["name"], "reason": "timeout", "detail": "No answer in time."} for p in lost],
+        unread=[
+            {"namespace": "shop", "pod": p["metadata"]["name"], "reason": "timeout", "detail": "No answer in time."}
+            for p in lost
+        ],
     )
 
 
@@ -64,7 +76,9 @@ def test_a_finding_is_said_with_everything_that_is_needed_to_deal_with_it():
 def test_the_line_that_accepts_a_finding_does_so_however_wide_the_screen_is(screen):
     text = "\n".join(verdict(cluster.report(), ALL, screen=screen)).partition("Do not upgrade yet")[0]
     waivers = yaml.safe_load(text[text.index("check_listeners_waivers") :])["check_listeners_waivers"]
-    with pytest.raises(WaiverError, match=r"waivers\[0\].reason: a waiver says why; write it in words in place of \.\.\."):
+    with pytest.raises(
+        WaiverError, match=r"waivers\[0\].reason: a waiver says why; write it in words in place of \.\.\."
+    ):
         compile_waivers(waivers)
     waivers[0]["reason"] = "known"
     assert cluster.report(waivers=waivers)["findings"] == []
@@ -74,7 +88,9 @@ def test_findings_stand_with_their_workload_and_the_most_urgent_come_first():
     report = many(2, ports=2)
     first, second, third, fourth = report["findings"]
     report["findings"] = [first, fourth, {**second, "impact": "unknown"}, {**third, "impact": "unreachable"}]
-    heads = [line.strip().partition(";")[0] for line in verdict(report, ALL, screen=WIDE) if not line.startswith("    ")]
+    heads = [
+        line.strip().partition(";")[0] for line in verdict(report, ALL, screen=WIDE) if not line.startswith("    ")
+    ]
     assert heads[:-1] == [
         "shop: StatefulSet app-000", "port 8080: breaks_on_upgrade", "port 8081: unknown",
         "shop: StatefulSet app-001", "port 8081: breaks_on_upgrade", "port 8080: unreachable",
@@ -122,13 +138,22 @@ def test_on_a_small_screen_the_reasons_fall_before_the_findings_and_what_is_ther
 def test_no_line_is_wider_than_the_screen_but_for_a_name_that_is_to_be_copied():
     report = many(4, unread=1)
     for columns in (60, 68, 100):
-        lines = verdict(report, ALL, screen=Screen(columns, 40), reports=["/tmp/reports/localhost.html"], server="https://api.production.example:6443")
+        lines = verdict(
+            report,
+            ALL,
+            screen=Screen(columns, 40),
+            reports=["/tmp/reports/localhost.html"],
+            server="https://api.production.example:6443",
+        )
         assert max(map(len, lines)) <= columns
 
 
 def test_what_is_left_out_is_said_to_be_in_the_report_and_where_that_is():
     lines = verdict(many(60), ALL, screen=Screen(100, 20), reports=["/tmp/east.html", "/tmp/east.json"])
-    assert any(line.startswith("And 58 more findings of 58 workloads (58 breaks_on_upgrade): the report holds them.") for line in lines)
+    assert any(
+        line.startswith("And 58 more findings of 58 workloads (58 breaks_on_upgrade): the report holds them.")
+        for line in lines
+    )
     assert lines[-2] == "Reports in /tmp: east.html, east.json"
     assert "Reports: /tmp/east.html" in verdict(many(60), ALL, reports=["/tmp/east.html"])
     assert "Reports: /a/east.html, /b/east.json" in verdict(many(60), ALL, reports=["/a/east.html", "/b/east.json"])
@@ -143,11 +168,18 @@ def test_verbose_leaves_nothing_out_and_speaks_like_istioctl():
 
 
 def test_pods_that_were_not_read_are_grouped_by_the_reason_with_what_to_do():
-    unread = [("a", "no_tool", "Nothing."), ("b", "forbidden", "no right"), ("c", "forbidden", "no right"), ("d", "forbidden", "another")]
+    unread = [
+        ("a", "no_tool", "Nothing."),
+        ("b", "forbidden", "no right"),
+        ("c", "forbidden", "no right"),
+        ("d", "forbidden", "another"),
+    ]
     report = cluster.report(
         [cluster.pod(name) for name, _reason, _detail in unread],
         tables=[],
-        unread=[{"namespace": "shop", "pod": name, "reason": reason, "detail": detail} for name, reason, detail in unread],
+        unread=[
+            {"namespace": "shop", "pod": name, "reason": reason, "detail": detail} for name, reason, detail in unread
+        ],
     )
     assert verdict(report, ["unknown", "unchecked"], screen=WIDE)[:-1] == [
         "Not checked, forbidden: shop/b, shop/c, shop/d",
@@ -167,7 +199,9 @@ def test_advice_to_read_from_the_node_names_all_that_it_takes(reason):
 
 def test_over_a_record_the_advice_is_said_to_count_where_it_was_recorded():
     said = "This is a record of a cluster: "
-    assert [line.startswith(said) for line in verdict(many(1, unread=1), ALL, screen=WIDE, recorded=True)].count(True) == 1
+    assert [line.startswith(said) for line in verdict(many(1, unread=1), ALL, screen=WIDE, recorded=True)].count(
+        True
+    ) == 1
     assert not any(line.startswith(said) for line in verdict(many(1, unread=1), ALL, screen=WIDE))
     assert not any(line.startswith(said) for line in verdict(many(1), ALL, screen=WIDE, recorded=True))
 
@@ -179,17 +213,26 @@ def test_the_rule_for_a_forbidden_pod_is_one_that_kubernetes_takes():
 
 def test_there_is_advice_for_each_way_in_which_an_exec_fails():
     answers = [(403, ""), (404, ""), (500, "dialing backend"), (500, ""), (400, "")]
-    assert {_ladder.refused(*answer)[0] for answer in answers} | {"timeout", "connection", "no_tool", "too_much_output"} <= set(ADVICE)
+    assert {_ladder.refused(*answer)[0] for answer in answers} | {
+        "timeout",
+        "connection",
+        "no_tool",
+        "too_much_output",
+    } <= set(ADVICE)
 
 
 def test_what_nothing_listens_on_is_named_where_it_stops_the_play():
     report = cluster.report(binds=[])
     assert len(verdict(report, ALL, screen=WIDE)) == 1
-    assert verdict(report, ["not_listening"], screen=WIDE)[0].startswith("Nothing listens: shop: Deployment web port 8080: ")
+    assert verdict(report, ["not_listening"], screen=WIDE)[0].startswith(
+        "Nothing listens: shop: Deployment web port 8080: "
+    )
 
 
 def test_a_probe_that_fails_in_spite_of_the_sidecar_is_said_though_nothing_stands_in_the_way():
-    report = cluster.report([PROBED], sidecars=[cluster.sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})], target="1.24")
+    report = cluster.report(
+        [PROBED], sidecars=[cluster.sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})], target="1.24"
+    )
     (note,) = report["remediated"][0]["notes"]
     assert verdict(report, ALL, screen=WIDE) == [
         f"Remediated, but for a probe: shop: Deployment web port 8080: {note}",
@@ -199,9 +242,15 @@ def test_a_probe_that_fails_in_spite_of_the_sidecar_is_said_though_nothing_stand
 
 
 def test_other_notes_on_what_is_remediated_are_for_the_reports():
-    report = cluster.report([cluster.pod()], sidecars=[cluster.sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})], target="1.24")
+    report = cluster.report(
+        [cluster.pod()],
+        sidecars=[cluster.sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})],
+        target="1.24",
+    )
     report["remediated"][0]["notes"] = ["1 of its pods was not read but judged by the sockets of pod web-7d4b9-b."]
-    assert verdict(report, ALL, screen=WIDE) == ["Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read; 1 remediated)."]
+    assert verdict(report, ALL, screen=WIDE) == [
+        "Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read; 1 remediated)."
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -218,7 +267,11 @@ LOOKED = "1 exposed ports of 1 workloads, 1 of 1 pods read"
         (cluster.report(), UNWRITTEN, f"Do not upgrade yet: 1 breaks_on_upgrade, {UNWRITTEN} ({LOOKED})."),
         (cluster.report(binds=("0.0.0.0:8080",)), UNWRITTEN, f"Do not upgrade yet: {UNWRITTEN} ({LOOKED})."),
         (cluster.report([], []), "no Service exposes a pod", "The check could not be made: no Service exposes a pod"),
-        (cluster.report(tables=[], unread=[]), "no pod may be read: why", "The check could not be made: no pod may be read: why"),
+        (
+            cluster.report(tables=[], unread=[]),
+            "no pod may be read: why",
+            "The check could not be made: no pod may be read: why",
+        ),
         ({"findings": [], "summary": {}}, "no cluster", "The check could not be made: no cluster"),
         ({}, "no cluster", "The check could not be made: no cluster"),
     ],
@@ -229,9 +282,14 @@ def test_a_failure_denies_no_check_that_was_made(report, failure, said):
 
 
 def test_the_last_line_says_of_which_cluster_it_speaks():
-    assert outcome(cluster.report(), ALL, server="https://10.0.0.1:6443") == f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED} on https://10.0.0.1:6443)."
+    assert (
+        outcome(cluster.report(), ALL, server="https://10.0.0.1:6443")
+        == f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED} on https://10.0.0.1:6443)."
+    )
     fine = cluster.report(binds=("0.0.0.0:8080",))
-    assert verdict(fine, ALL, screen=WIDE, server="https://10.0.0.1:6443") == [f"Nothing stands in the way of the upgrade ({LOOKED} on https://10.0.0.1:6443)."]
+    assert verdict(fine, ALL, screen=WIDE, server="https://10.0.0.1:6443") == [
+        f"Nothing stands in the way of the upgrade ({LOOKED} on https://10.0.0.1:6443)."
+    ]
 
 
 def test_a_bad_expression_keeps_its_caret_under_the_place_on_every_screen():
@@ -239,7 +297,7 @@ def test_a_bad_expression_keeps_its_caret_under_the_place_on_every_screen():
     assert verdict({}, ALL, failure, screen=Screen(68, 12)) == f"The check could not be made: {failure}".split("\n")
 
 
-@pytest.mark.parametrize("expression", ['a b', 'namespace == "a', '"a" == "b" c', r'"a\"b" c'])
+@pytest.mark.parametrize("expression", ["a b", 'namespace == "a', '"a" == "b" c', r'"a\"b" c'])
 def test_the_caret_points_at_the_place_in_what_the_callback_makes_of_the_expression(expression):
     with pytest.raises(WaiverError) as error:
         compile_waivers([{"match": expression, "reason": "known"}])
@@ -267,7 +325,11 @@ def test_no_part_of_a_report_reaches_the_terminal_as_it_is():
 
 
 def test_many_clusters_are_summed_up_host_by_host():
-    outcomes = [{"passed": True, "verdict": "Nothing stands in the way."}, {}, {"passed": False, "verdict": "Do not upgrade yet: 1 unknown."}]
+    outcomes = [
+        {"passed": True, "verdict": "Nothing stands in the way."},
+        {},
+        {"passed": False, "verdict": "Do not upgrade yet: 1 unknown."},
+    ]
     assert clusters(["east", "lost", "northwest"], outcomes) == [
         "east       Nothing stands in the way.",
         "lost       Not checked, or not yet.",

@@ -7,8 +7,19 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import WaiverError, apply, compile_waivers, suppresses
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import TODAY, pod, report, service, port
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import (
+    WaiverError,
+    apply,
+    compile_waivers,
+    suppresses,
+)
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    TODAY,
+    pod,
+    report,
+    service,
+    port,
+)
 
 FINDING = {
     "id": "IST0143/shop/Deployment/web/8080",
@@ -24,7 +35,9 @@ FINDING = {
 
 
 def judged(*entries, findings=(FINDING,), suppressed=None, today=TODAY):
-    return apply(findings, compile_waivers([{"reason": "accepted", **entry} for entry in entries]), suppressed or {}, today)
+    return apply(
+        findings, compile_waivers([{"reason": "accepted", **entry} for entry in entries]), suppressed or {}, today
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,17 +68,30 @@ def test_a_waiver_waives_the_findings_for_which_its_expression_is_true(match, wa
 
 def test_a_waived_finding_stays_visible_with_the_reason():
     found = judged({"match": "port == `8080`", "reason": "debug port", "until": "2026-12-31"})
-    assert found.waived == [{**FINDING, "waived_by": {"match": "port == `8080`", "reason": "debug port", "until": "2026-12-31"}}]
+    assert found.waived == [
+        {**FINDING, "waived_by": {"match": "port == `8080`", "reason": "debug port", "until": "2026-12-31"}}
+    ]
 
 
 def test_the_first_waiver_that_matches_gives_its_reason():
-    found = judged({"match": "port == `1`", "reason": "no"}, {"match": "port == `8080`", "reason": "yes"}, {"match": "namespace", "reason": "late"})
+    found = judged(
+        {"match": "port == `1`", "reason": "no"},
+        {"match": "port == `8080`", "reason": "yes"},
+        {"match": "namespace", "reason": "late"},
+    )
     assert found.waived[0]["waived_by"]["reason"] == "yes"
 
 
 @pytest.mark.parametrize(
     "until, counts",
-    [("2026-11-22", False), ("2026-11-23", True), ("2026-11-24", True), (datetime.date(2026, 11, 23), True), (None, True), ("", True)],
+    [
+        ("2026-11-22", False),
+        ("2026-11-23", True),
+        ("2026-11-24", True),
+        (datetime.date(2026, 11, 23), True),
+        (None, True),
+        ("", True),
+    ],
 )
 def test_the_day_in_until_is_the_last_on_which_a_waiver_counts(until, counts):
     assert bool(judged({"match": "port", "until": until}).waived) is counts
@@ -86,7 +112,9 @@ def test_an_expired_waiver_does_not_hide_a_valid_one():
 
 def test_a_waiver_that_matches_nothing_is_reported():
     assert judged({"match": "port == `1`"}).warnings == ["waivers[0] matches no finding: port == `1`"]
-    assert judged({"match": "port == `1`", "until": "2026-01-31"}, findings=[]).warnings == ["waivers[0] matches no finding: port == `1`"]
+    assert judged({"match": "port == `1`", "until": "2026-01-31"}, findings=[]).warnings == [
+        "waivers[0] matches no finding: port == `1`"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -97,27 +125,45 @@ def test_a_waiver_that_matches_nothing_is_reported():
         ({"match": "a b"}, "Parse error at column 2"),
         ({"match": ""}, "waivers[0].match: invalid JMESPath: "),
         ({"match": None}, "waivers[0].match: invalid JMESPath: "),
-        ({"match": "port && matches(id, 'x')"}, "waivers[0].match: unknown JMESPath function matches() at column 8: port && matches(id, 'x')"),
+        (
+            {"match": "port && matches(id, 'x')"},
+            "waivers[0].match: unknown JMESPath function matches() at column 8: port && matches(id, 'x')",
+        ),
         ({"match": "services[?nope(@)] | [0]"}, "unknown JMESPath function nope() at column 10"),
         ({"match": "sort_by(services, &nope(@))"}, "unknown JMESPath function nope() at column 19"),
-        ({"match": "port && length()"}, "waivers[0].match: length() takes 1 argument, not 0, at column 8: port && length()"),
+        (
+            {"match": "port && length()"},
+            "waivers[0].match: length() takes 1 argument, not 0, at column 8: port && length()",
+        ),
         ({"match": "starts_with(id)"}, "starts_with() takes 2 arguments, not 1, at column 0"),
         ({"match": "length(pods, notes)"}, "length() takes 1 argument, not 2, at column 0"),
         ({"match": "not_null()"}, "not_null() takes 1 argument, not 0,"),
         ({"match": "pods[::0]"}, "waivers[0].match: a slice with a step of 0 at column 6: pods[::0]"),
-        ({"match": "starts_with(port, '80')"}, "waivers[0].match: starts_with() wants string, found number 8080, at column 0: starts_with(port, '80')"),
+        (
+            {"match": "starts_with(port, '80')"},
+            "waivers[0].match: starts_with() wants string, found number 8080, at column 0: starts_with(port, '80')",
+        ),
         ({"match": "contains(port, '8')"}, "contains() wants array or string, found number 8080, at column 0"),
         ({"match": "join(',', port)"}, "join() wants array-string, found number 8080, at column 0"),
         ({"match": "port > '80'"}, "waivers[0].match: > compares a number with text at column 5: port > '80'"),
         ({"match": "port>=`1` && port < '9'"}, "< compares a number with text at column 18"),
-        ({"match": "namespace == 'a' && starts_with(port, '8')"}, "starts_with() wants string, found number 8080, at column 20"),
-        ({"match": "namespace == 'a' && (code == 'b' || starts_with(workload, 'w'))"}, "found object {'kind': 'Deployment', 'name': 'web'}, at column 36"),
+        (
+            {"match": "namespace == 'a' && starts_with(port, '8')"},
+            "starts_with() wants string, found number 8080, at column 20",
+        ),
+        (
+            {"match": "namespace == 'a' && (code == 'b' || starts_with(workload, 'w'))"},
+            "found object {'kind': 'Deployment', 'name': 'web'}, at column 36",
+        ),
         ({"match": "services[?starts_with(port, '8')]"}, "starts_with() wants string, found number 80, at column 10"),
         ({"match": "starts_with(prot, '8')"}, "starts_with() wants string, found nothing, at column 0"),
         ({"match": "contains(notes[0], 'x')"}, "contains() wants array or string, found nothing, at column 0"),
         ({"match": "contains(processes, 'x')"}, "contains() wants array or string, found nothing, at column 0"),
         ({"match": "max_by(services, &port_names)"}, "max_by() wants number or string, found nothing, at column 0"),
-        ({"match": "port", "reason": " ... "}, "waivers[0].reason: a waiver says why; write it in words in place of ..."),
+        (
+            {"match": "port", "reason": " ... "},
+            "waivers[0].reason: a waiver says why; write it in words in place of ...",
+        ),
         ({"match": "port", "reason": "-"}, "waivers[0].reason: a waiver says why; write it in words in place of -"),
         ({"match": "port", "reason": ""}, "waivers[0].reason: a waiver says why"),
         ({"match": "port", "reason": "  "}, "waivers[0].reason: a waiver says why"),
@@ -146,7 +192,14 @@ def test_a_waiver_that_cannot_be_evaluated_over_a_finding_says_over_which(match)
     assert match in str(error.value) and FINDING["id"] in str(error.value)
 
 
-@pytest.mark.parametrize("match", ["notes[1] && contains(notes[1], 'x')", "processes && contains(processes[].process, 'java')", "impact == 'no' && pods[3]"])
+@pytest.mark.parametrize(
+    "match",
+    [
+        "notes[1] && contains(notes[1], 'x')",
+        "processes && contains(processes[].process, 'java')",
+        "impact == 'no' && pods[3]",
+    ],
+)
 def test_a_waiver_may_ask_first_for_what_not_every_finding_has(match):
     assert compile_waivers([{"match": match, "reason": "accepted"}])
 

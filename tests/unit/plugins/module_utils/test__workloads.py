@@ -5,13 +5,21 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, matches, template_key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import (
+    Controllers,
+    matches,
+    template_key,
+)
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import meta, pod, snapshot
 
 
 def controller(kind, name, owner=None, selector=None):
     owners = {"ownerReferences": [{"kind": owner[0], "name": owner[1], "controller": True}]} if owner else {}
-    return {"kind": kind, "metadata": meta(name, **owners), "spec": {"selector": selector} if selector is not None else {}}
+    return {
+        "kind": kind,
+        "metadata": meta(name, **owners),
+        "spec": {"selector": selector} if selector is not None else {},
+    }
 
 
 def workload(a_pod, *controllers):
@@ -28,15 +36,37 @@ def workload(a_pod, *controllers):
         ({}, [controller("ReplicaSet", "web-7d4b9", ("Rollout", "web"))], ("Rollout", "web")),
         ({}, [controller("ReplicaSet", "web-7d4b9")], ("ReplicaSet", "web-7d4b9")),
         ({"owner": ("ReplicaSet", "odd")}, [], ("ReplicaSet", "odd")),
-        ({"labels": {"rollouts-pod-template-hash": "5f6", "pod-template-hash": "x"}, "owner": ("ReplicaSet", "web-5f6")}, [], ("Rollout", "web")),
+        (
+            {
+                "labels": {"rollouts-pod-template-hash": "5f6", "pod-template-hash": "x"},
+                "owner": ("ReplicaSet", "web-5f6"),
+            },
+            [],
+            ("Rollout", "web"),
+        ),
         ({"owner": ("StatefulSet", "db")}, [], ("StatefulSet", "db")),
         ({"owner": ("DaemonSet", "agent")}, [], ("DaemonSet", "agent")),
         ({"owner": ("Job", "backup-28391040")}, [], ("CronJob", "backup")),
-        ({"owner": ("Job", "backup-28391040")}, [controller("Job", "backup-28391040", ("CronJob", "nightly"))], ("CronJob", "nightly")),
+        (
+            {"owner": ("Job", "backup-28391040")},
+            [controller("Job", "backup-28391040", ("CronJob", "nightly"))],
+            ("CronJob", "nightly"),
+        ),
         ({"owner": ("Job", "backup-20261123")}, [controller("Job", "backup-20261123")], ("Job", "backup-20261123")),
         ({"owner": ("Job", "once")}, [], ("Job", "once")),
-        ({"owner": ("ReplicationController", "shop-3"), "annotations": {"openshift.io/deployment-config.name": "shop"}}, [], ("DeploymentConfig", "shop")),
-        ({"owner": ("ReplicationController", "shop-3"), "labels": {"deploymentconfig": "shop"}}, [], ("DeploymentConfig", "shop")),
+        (
+            {
+                "owner": ("ReplicationController", "shop-3"),
+                "annotations": {"openshift.io/deployment-config.name": "shop"},
+            },
+            [],
+            ("DeploymentConfig", "shop"),
+        ),
+        (
+            {"owner": ("ReplicationController", "shop-3"), "labels": {"deploymentconfig": "shop"}},
+            [],
+            ("DeploymentConfig", "shop"),
+        ),
         ({"owner": ("ReplicationController", "old")}, [], ("ReplicationController", "old")),
         ({"owner": ("Node", "node-1"), "name": "etcd-node-1"}, [], ("Pod", "etcd-node-1")),
         ({"owner": ("Widget", "mine")}, [], ("Widget", "mine")),
@@ -74,7 +104,12 @@ def test_the_controller_of_another_namespace_is_not_taken():
 )
 def test_the_labels_of_a_controller_are_those_that_last(kind, selector, wanted):
     a_pod = pod(owner=(kind, "web-7d4b9"))
-    assert Controllers(snapshot([a_pod], controllers=[controller(kind, "web-7d4b9", selector=selector)])).match_labels(a_pod) == wanted
+    assert (
+        Controllers(snapshot([a_pod], controllers=[controller(kind, "web-7d4b9", selector=selector)])).match_labels(
+            a_pod
+        )
+        == wanted
+    )
 
 
 def test_the_labels_of_a_controller_that_is_not_known_are_not_guessed():
@@ -82,7 +117,10 @@ def test_the_labels_of_a_controller_that_is_not_known_are_not_guessed():
     assert Controllers(snapshot()).match_labels(pod(owner=None)) is None
 
 
-SET_1, SET_2 = ({"owner": ("StatefulSet", "db"), "labels": {"pod-template-hash": "", "controller-revision-hash": revision}} for revision in ("1", "2"))
+SET_1, SET_2 = (
+    {"owner": ("StatefulSet", "db"), "labels": {"pod-template-hash": "", "controller-revision-hash": revision}}
+    for revision in ("1", "2")
+)
 
 
 @pytest.mark.parametrize(
@@ -99,12 +137,19 @@ def test_pods_share_a_template_if_their_controller_and_its_hash_are_the_same(one
     assert (template_key(pod(**one)) == template_key(pod(**other))) is same
 
 
-BATCH, OTHER = ({"owner": ("Job", "batch"), "labels": {"pod-template-hash": ""}, "like": name} for name in ("batch-a", "batch-c"))
+BATCH, OTHER = (
+    {"owner": ("Job", "batch"), "labels": {"pod-template-hash": ""}, "like": name} for name in ("batch-a", "batch-c")
+)
 
 
-@pytest.mark.parametrize("one, other, same", [(BATCH, BATCH, True), (BATCH, OTHER, False), (BATCH, {**BATCH, "owner": ("Job", "x")}, False)])
+@pytest.mark.parametrize(
+    "one, other, same", [(BATCH, BATCH, True), (BATCH, OTHER, False), (BATCH, {**BATCH, "owner": ("Job", "x")}, False)]
+)
 def test_pods_without_a_hash_share_a_template_if_their_controller_and_their_spec_are_the_same(one, other, same):
-    keys = [template_key({**pod(owner=each["owner"], labels=each["labels"]), "specLike": each["like"]}) for each in (one, other)]
+    keys = [
+        template_key({**pod(owner=each["owner"], labels=each["labels"]), "specLike": each["like"]})
+        for each in (one, other)
+    ]
     assert None not in keys and (keys[0] == keys[1]) is same
 
 
@@ -116,7 +161,13 @@ def test_a_pod_without_controller_or_hash_has_no_template():
 
 @pytest.mark.parametrize(
     "selector, labels, wanted",
-    [({}, None, True), ({}, {"a": "1"}, True), ({"a": "1"}, {"a": "1", "b": "2"}, True), ({"a": "1"}, {"a": "2"}, False), ({"a": "1"}, None, False)],
+    [
+        ({}, None, True),
+        ({}, {"a": "1"}, True),
+        ({"a": "1"}, {"a": "1", "b": "2"}, True),
+        ({"a": "1"}, {"a": "2"}, False),
+        ({"a": "1"}, None, False),
+    ],
 )
 def test_a_selector_matches_labels_that_hold_each_of_its_pairs(selector, labels, wanted):
     assert matches(selector, labels) is wanted

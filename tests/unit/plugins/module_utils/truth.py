@@ -48,29 +48,77 @@ DELIVERY = [
     ("hostNetwork", {"host_network": True}, 8080, None, always(KERNEL)),
     ("gateway", {"role": "router"}, 8080, None, always(KERNEL)),
     ("waypoint", {"role": "waypoint"}, 8080, None, always(KERNEL)),
-    ("agent of proxyless gRPC", {"annotations": {"inject.istio.io/templates": "grpc-agent"}}, 8080, None, always(KERNEL)),
-    ("ambient: ztunnel delivers", {"proxy": None, "annotations": {"ambient.istio.io/redirection": "enabled"}}, 8080, None, always(IP)),
+    (
+        "agent of proxyless gRPC",
+        {"annotations": {"inject.istio.io/templates": "grpc-agent"}},
+        8080,
+        None,
+        always(KERNEL),
+    ),
+    (
+        "ambient: ztunnel delivers",
+        {"proxy": None, "annotations": {"ambient.istio.io/redirection": "enabled"}},
+        8080,
+        None,
+        always(IP),
+    ),
     ("interception mode NONE, by annotation", NONE, 8080, None, always(KERNEL)),
     ("interception mode NONE, by `proxy.istio.io/config`", NONE_BY_CONFIG, 8080, None, always(KERNEL)),
-    ("interception mode NONE, by the proxy's variable", {"env": {"ISTIO_META_INTERCEPTION_MODE": "NONE"}}, 8080, None, always(KERNEL)),
+    (
+        "interception mode NONE, by the proxy's variable",
+        {"env": {"ISTIO_META_INTERCEPTION_MODE": "NONE"}},
+        8080,
+        None,
+        always(KERNEL),
+    ),
     ("interception mode NONE, Sidecar lists the port", NONE, 8080, "127.0.0.1:8080", always(LO)),
     ("istio-init `-m REDIRECT`, annotation NONE", {"init": ["-m", "REDIRECT"], **NONE}, 8080, None, DEFAULT),
     ("port excluded, by annotation", EXCLUDED, 8080, None, always(KERNEL)),
     ("port excluded, by istio-init `-d`", {"init": ["-b", "*", "-d", "15090,8080"]}, 8080, None, always(KERNEL)),
     ("port excluded, but includes are a list with it", {"init": ["-b", "8080", "-d", "8080"]}, 8080, None, DEFAULT),
-    ("includes are a list without the port", {"annotations": {"traffic.sidecar.istio.io/includeInboundPorts": "80,18080"}}, 8080, None, always(KERNEL)),
-    ("includes are empty", {"annotations": {"traffic.sidecar.istio.io/includeInboundPorts": ""}}, 8080, None, always(KERNEL)),
+    (
+        "includes are a list without the port",
+        {"annotations": {"traffic.sidecar.istio.io/includeInboundPorts": "80,18080"}},
+        8080,
+        None,
+        always(KERNEL),
+    ),
+    (
+        "includes are empty",
+        {"annotations": {"traffic.sidecar.istio.io/includeInboundPorts": ""}},
+        8080,
+        None,
+        always(KERNEL),
+    ),
     ("includes are empty, by istio-init `-b`", {"init": ["-b", "", "-d", ""]}, 8080, None, always(KERNEL)),
-    ("annotation excludes, istio-init ran without", {"init": ["-b", "*", "-d", "15090"], **EXCLUDED}, 8080, None, DEFAULT),
+    (
+        "annotation excludes, istio-init ran without",
+        {"init": ["-b", "*", "-d", "15090"], **EXCLUDED},
+        8080,
+        None,
+        DEFAULT,
+    ),
     ("excluded port, Sidecar lists it", {"init": ["-b", "*", "-d", "8080"]}, 8080, "127.0.0.1:8080", always(KERNEL)),
-    ("port 22, istio-init up to 1.12", {"init": ["-b", "*", "-d", ""], "init_version": "1.12.9"}, 22, None, always(KERNEL)),
+    (
+        "port 22, istio-init up to 1.12",
+        {"init": ["-b", "*", "-d", ""], "init_version": "1.12.9"},
+        22,
+        None,
+        always(KERNEL),
+    ),
     ("port 22, istio-init from 1.13", {"init": ["-b", "*", "-d", ""], "init_version": "1.13.0"}, 22, None, DEFAULT),
     ("port 22, istio-cni, proxy up to 1.12", {"proxy": "1.12.0"}, 22, None, always(KERNEL)),
     ("port 15008", {}, 15008, None, always(KERNEL)),
     ("port 15020", {}, 15020, None, always(KERNEL)),
     ("port 15021", {}, 15021, None, always(KERNEL)),
     ("port 15090", {}, 15090, None, always(KERNEL)),
-    ("status port set by annotation", {"annotations": {"status.sidecar.istio.io/port": "8080"}}, 8080, None, always(KERNEL)),
+    (
+        "status port set by annotation",
+        {"annotations": {"status.sidecar.istio.io/port": "8080"}},
+        8080,
+        None,
+        always(KERNEL),
+    ),
     ("Sidecar: `127.0.0.1:8080`", {}, 8080, "127.0.0.1:8080", always(LO)),
     ("Sidecar: `127.0.0.1:8080`, pod with IPv6 alone", {"ips": ("fd00::5",)}, 8080, "127.0.0.1:8080", always(LO6)),
     ("Sidecar: `127.0.0.1:9000`", {}, 8080, "127.0.0.1:9000", always("127.0.0.1 port 9000")),
@@ -157,7 +205,12 @@ VERDICTS = [
 # 3. The two hops at which ports break, for a port that listens on 127.0.0.1 alone.
 
 PLAIN, OPT_OUT, LOCALHOST = {}, {"opt_out": True}, {"localhost": True}
-SETTINGS = {"plain": PLAIN, "opt-out": OPT_OUT, "LOCALHOST": LOCALHOST, "opt-out and LOCALHOST": {**OPT_OUT, **LOCALHOST}}
+SETTINGS = {
+    "plain": PLAIN,
+    "opt-out": OPT_OUT,
+    "LOCALHOST": LOCALHOST,
+    "opt-out and LOCALHOST": {**OPT_OUT, **LOCALHOST},
+}
 
 HOPS = [
     # istiod, its settings, target_version, verdict
@@ -209,8 +262,14 @@ def tables():
     """The three tables as the page has them."""
     return [
         markdown(["special about it", *PLANES], [(text, *cells) for text, _pod, _port, _endpoint, cells in DELIVERY]),
-        markdown(["binds", "asked at", "today", "after", "verdict"], [(as_code(b), a, today, after, f"`{v}`") for b, a, today, after, v in VERDICTS]),
-        markdown(["istiod today", "its settings", "`target_version`", "verdict"], [(i, s, to or "not given", f"`{v}`") for i, s, to, v in HOPS]),
+        markdown(
+            ["binds", "asked at", "today", "after", "verdict"],
+            [(as_code(b), a, today, after, f"`{v}`") for b, a, today, after, v in VERDICTS],
+        ),
+        markdown(
+            ["istiod today", "its settings", "`target_version`", "verdict"],
+            [(i, s, to or "not given", f"`{v}`") for i, s, to, v in HOPS],
+        ),
     ]
 
 

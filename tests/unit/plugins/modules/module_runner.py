@@ -21,7 +21,9 @@ except ImportError:
     @contextlib.contextmanager
     def patch_module_args(args: dict[str, t.Any]) -> t.Iterator[None]:
         before = basic._ANSIBLE_ARGS
-        basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": {"_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False, **args}}).encode()
+        basic._ANSIBLE_ARGS = json.dumps(
+            {"ANSIBLE_MODULE_ARGS": {"_ansible_remote_tmp": "/tmp", "_ansible_keep_remote_files": False, **args}}
+        ).encode()
         try:
             yield
         finally:
@@ -48,7 +50,11 @@ def run(main: t.Callable[[], t.Any], check_mode: bool = False, **options: t.Any)
     stdout, stderr = io.StringIO(), io.StringIO()
     code = None
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    with patch_module_args({**options, "_ansible_check_mode": check_mode}), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+    with (
+        patch_module_args({**options, "_ansible_check_mode": check_mode}),
+        contextlib.redirect_stdout(stdout),
+        contextlib.redirect_stderr(stderr),
+    ):
         try:
             main()
         except SystemExit as ended:

@@ -39,7 +39,17 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules.modul
 
 TABLE = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
 READ = says(out(TABLE), status(SUCCESS))
-PARTS = ["findings", "waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations", "hints", "summary"]
+PARTS = [
+    "findings",
+    "waived",
+    "remediated",
+    "unchecked",
+    "not_listening",
+    "out_of_scope",
+    "remediations",
+    "hints",
+    "summary",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +81,11 @@ def live(server, **options):
 
 def lists(*pods, namespaces=("shop",)):
     services = [cluster.service(namespace=namespace) for namespace in namespaces]
-    found = {"/api/v1/pods": list(pods) or [cluster.pod()], "/api/v1/services": services, "/api/v1/replicationcontrollers": []}
+    found = {
+        "/api/v1/pods": list(pods) or [cluster.pod()],
+        "/api/v1/services": services,
+        "/api/v1/replicationcontrollers": [],
+    }
     return {**found, "/api/v1/namespaces/istio-system/pods": [], "/api/v1/namespaces/istio-system/configmaps": []}
 
 
@@ -100,7 +114,21 @@ def test_every_part_is_documented_and_every_documented_part_is_returned(record):
 
 
 def test_no_part_has_a_name_that_ansible_keeps_for_itself():
-    assert not set(PARTS) & {"skipped", "failed", "warnings", "deprecations", "results", "exception", "diff", "msg", "rc", "stdout", "values", "items", "keys"}
+    assert not set(PARTS) & {
+        "skipped",
+        "failed",
+        "warnings",
+        "deprecations",
+        "results",
+        "exception",
+        "diff",
+        "msg",
+        "rc",
+        "stdout",
+        "values",
+        "items",
+        "keys",
+    }
 
 
 def test_a_live_cluster_gives_a_report():
@@ -148,28 +176,61 @@ BAD_OPTIONS = {
     "an unknown scope": ({"scope": "mesch"}, "value of scope must be one of: mesh, all, got: mesch"),
     "an unknown way to read replicas": ({"replicas": "two"}, "value of replicas must be one of: all, one, got: two"),
     "an option that there is not": ({"namespace": "shop"}, "Unsupported parameters for"),
-    "a label selector that is none": ({"label_selectors": ["app=web", "a b"]}, "label_selectors[1]: 'a b' is no label selector"),
-    "a version that is none": ({"target_version": "latest"}, "target_version: 'latest' is no Istio version; wanted one such as 1.24"),
+    "a label selector that is none": (
+        {"label_selectors": ["app=web", "a b"]},
+        "label_selectors[1]: 'a b' is no label selector",
+    ),
+    "a version that is none": (
+        {"target_version": "latest"},
+        "target_version: 'latest' is no Istio version; wanted one such as 1.24",
+    ),
     "no concurrency": ({"concurrency": 0}, "concurrency: wanted a number above 0, found 0"),
     "less than no concurrency": ({"concurrency": -1}, "concurrency: wanted a number above 0, found -1"),
     "a concurrency that is no number": ({"concurrency": "many"}, "concurrency"),
     "no time": ({"exec_timeout": 0}, "exec_timeout: wanted a number above 0, found 0"),
     "time without end": ({"exec_timeout": "inf"}, "exec_timeout: wanted a number above 0, found inf"),
     "a time that is no number": ({"exec_timeout": "nan"}, "exec_timeout: wanted a number above 0, found nan"),
-    "a namespace without a name": ({"namespaces": ["shop", ""]}, "namespaces: a namespace has a name, found an empty one"),
-    "an excluded namespace without a name": ({"exclude_namespaces": [" "]}, "exclude_namespaces: a namespace has a name, found an empty one"),
-    "an istio namespace without a name": ({"istio_namespace": ""}, "istio_namespace: a namespace has a name, found an empty one"),
-    "a probe without an image": ({"socket_source": "node"}, "socket_source is node but all of the following are missing: node_probe_image"),
-    "a probe in no namespace": ({"node_probe_namespace": " "}, "node_probe_namespace: a namespace has a name, found an empty one"),
+    "a namespace without a name": (
+        {"namespaces": ["shop", ""]},
+        "namespaces: a namespace has a name, found an empty one",
+    ),
+    "an excluded namespace without a name": (
+        {"exclude_namespaces": [" "]},
+        "exclude_namespaces: a namespace has a name, found an empty one",
+    ),
+    "an istio namespace without a name": (
+        {"istio_namespace": ""},
+        "istio_namespace: a namespace has a name, found an empty one",
+    ),
+    "a probe without an image": (
+        {"socket_source": "node"},
+        "socket_source is node but all of the following are missing: node_probe_image",
+    ),
+    "a probe in no namespace": (
+        {"node_probe_namespace": " "},
+        "node_probe_namespace: a namespace has a name, found an empty one",
+    ),
     "no time for a probe": ({"node_probe_timeout": 0}, "node_probe_timeout: wanted a number above 0, found 0"),
-    "a waiver without a reason": ({"waivers": [{"match": "true"}]}, "missing required arguments: reason found in waivers"),
-    "a waiver with an empty reason": ({"waivers": [{"match": "true", "reason": " "}]}, "waivers[0].reason: a waiver says why"),
-    "a waiver whose reason was not written": ({"waivers": [{"match": "true", "reason": "..."}]}, "waivers[0].reason: a waiver says why"),
+    "a waiver without a reason": (
+        {"waivers": [{"match": "true"}]},
+        "missing required arguments: reason found in waivers",
+    ),
+    "a waiver with an empty reason": (
+        {"waivers": [{"match": "true", "reason": " "}]},
+        "waivers[0].reason: a waiver says why",
+    ),
+    "a waiver whose reason was not written": (
+        {"waivers": [{"match": "true", "reason": "..."}]},
+        "waivers[0].reason: a waiver says why",
+    ),
     "a waiver that takes a port for text": (
         {"waivers": [{"match": "starts_with(port, '80')", "reason": "x"}]},
         "waivers[0].match: starts_with() wants string, found number 8080, at column 0",
     ),
-    "a waiver that is no JMESPath": ({"waivers": [{"match": "port == ", "reason": "x"}]}, "waivers[0].match: invalid JMESPath: "),
+    "a waiver that is no JMESPath": (
+        {"waivers": [{"match": "port == ", "reason": "x"}]},
+        "waivers[0].match: invalid JMESPath: ",
+    ),
     "a waiver with an unknown function": ({"waivers": [{"match": "nosuch(@)", "reason": "x"}]}, "waivers"),
     "a waiver until a day that is none": (
         {"waivers": [{"match": "true", "reason": "x", "until": "2026-13-01"}]},
@@ -195,12 +256,24 @@ def test_the_column_of_a_bad_expression_is_shown():
 
 
 def test_a_waiver_that_fails_over_a_finding_only_costs_no_part_of_the_report(record):
-    ended = play(snapshot_src=record, waivers=[{"match": "true || id", "reason": "x"}, {"match": "impact == 'breaks_on_upgrade' && pods[0]", "reason": "x"}])
+    ended = play(
+        snapshot_src=record,
+        waivers=[
+            {"match": "true || id", "reason": "x"},
+            {"match": "impact == 'breaks_on_upgrade' && pods[0]", "reason": "x"},
+        ],
+    )
     assert ended.code == 0
     late = {"match": "pods[0] == 'web-7d4b9-a' && starts_with(prot, '8')", "reason": "x"}
     ended = play(snapshot_src=record, waivers=[late])
-    assert ended.code == 1 and ended.message.startswith("waivers: ") and ended.message.count("IST0143/shop/Deployment/web/8080") == 1
-    assert [finding["port"] for finding in ended.result["findings"]] == [8080] and ended.result["summary"]["pods_read"] == 1
+    assert (
+        ended.code == 1
+        and ended.message.startswith("waivers: ")
+        and ended.message.count("IST0143/shop/Deployment/web/8080") == 1
+    )
+    assert [finding["port"] for finding in ended.result["findings"]] == [8080] and ended.result["summary"][
+        "pods_read"
+    ] == 1
 
 
 def test_waivers_are_tried_over_a_sample_of_the_shape_that_is_documented():
@@ -226,7 +299,10 @@ BROKEN = {
     "no JSON": ("{", "it is not JSON"),
     "a list": ("[]", "a ClusterSnapshot is a mapping, this is a list"),
     "another kind": ('{"apiVersion": "v1", "kind": "List"}', "apiVersion: wanted 'precheck.meshops.io/v1', found 'v1'"),
-    "a later version": ({"apiVersion": "precheck.meshops.io/v2"}, "apiVersion: wanted 'precheck.meshops.io/v1', found 'precheck.meshops.io/v2'"),
+    "a later version": (
+        {"apiVersion": "precheck.meshops.io/v2"},
+        "apiVersion: wanted 'precheck.meshops.io/v1', found 'precheck.meshops.io/v2'",
+    ),
     "no pods": ({"pods": None}, "pods: missing"),
     "pods that are no list": ({"pods": {}}, "pods: wanted a list, found a mapping"),
     "a pod without a name": ({"pods": [{"metadata": {}}]}, "pods[0].metadata.name: missing"),
@@ -253,7 +329,10 @@ def test_a_record_that_is_none_is_named_with_the_path_inside_it(case, tmp_path):
 
 
 def test_a_record_that_is_missing_is_named():
-    assert play(snapshot_src="/no/such/file").message == "snapshot_src: /no/such/file cannot be read: No such file or directory"
+    assert (
+        play(snapshot_src="/no/such/file").message
+        == "snapshot_src: /no/such/file cannot be read: No such file or directory"
+    )
 
 
 def test_a_signal_that_comes_before_there_is_a_module_is_one_message(monkeypatch):
@@ -265,7 +344,9 @@ def test_a_signal_that_comes_before_there_is_a_module_is_one_message(monkeypatch
 def test_a_password_in_a_url_is_not_shown_with_the_options(option):
     asked = tuple(int(part) for part in ansible_version.split(".")[:2]) >= (2, 21)
     shown = {"_ansible_inject_invocation": True} if asked else {}  # as with -vvv; before, always
-    ended = play(**{"host": "http://127.0.0.1:1", "api_key": "abc", option: "http://jane:swordfish@127.0.0.1:1"}, **shown)
+    ended = play(
+        **{"host": "http://127.0.0.1:1", "api_key": "abc", option: "http://jane:swordfish@127.0.0.1:1"}, **shown
+    )
     assert ended.code == 1 and "swordfish" not in str(ended)
     assert "127.0.0.1" in str(ended.result["invocation"]["module_args"][option])
 
@@ -274,7 +355,11 @@ def test_a_password_in_a_url_is_not_shown_with_the_options(option):
 def test_a_pipe_is_no_record_and_is_not_waited_for(tmp_path, option):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    given = {"snapshot_dest": str(pipe), "snapshot": cluster.snapshot()} if option == "snapshot_dest" else {"snapshot_src": str(pipe)}
+    given = (
+        {"snapshot_dest": str(pipe), "snapshot": cluster.snapshot()}
+        if option == "snapshot_dest"
+        else {"snapshot_src": str(pipe)}
+    )
     what = "read: it is" if option == "snapshot_src" else "written: it is there and is"
     assert play(**given).message.startswith(f"{option}: {pipe} cannot be {what} no file")
 
@@ -303,7 +388,10 @@ def test_a_record_is_not_written_in_check_mode(tmp_path):
 def test_a_record_that_cannot_be_written_fails_with_the_whole_report(tmp_path):
     with ApiServer(lists(), READ) as server:
         ended = live(server, snapshot_dest=str(tmp_path / "missing" / "record.json"))
-    assert ended.message == f"snapshot_dest: {tmp_path / 'missing' / 'record.json'} cannot be written: No such file or directory"
+    assert (
+        ended.message
+        == f"snapshot_dest: {tmp_path / 'missing' / 'record.json'} cannot be written: No such file or directory"
+    )
     assert set(PARTS) <= set(ended.result)
     assert len(ended.result["findings"]) == 1
 
@@ -334,14 +422,19 @@ def test_a_kubeconfig_that_is_missing_is_named(tmp_path):
     assert play(kubeconfig=str(tmp_path / "no.yaml")).message.startswith("no cluster to look at, from kubeconfig: ")
 
 
-@pytest.mark.parametrize("text", ["", "{", "just text", "[]", "clusters: 5", "\t", "apiVersion: v1\nkind: Config\ncurrent-context: nowhere\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "just text", "[]", "clusters: 5", "\t", "apiVersion: v1\nkind: Config\ncurrent-context: nowhere\n"],
+)
 def test_a_kubeconfig_that_is_none_is_named(tmp_path, text):
     (tmp_path / "config").write_text(text, encoding="utf-8")
     assert play(kubeconfig=str(tmp_path / "config")).message.startswith("no cluster to look at, from kubeconfig: ")
 
 
 def test_a_context_that_there_is_not_is_named(tmp_path):
-    (tmp_path / "config").write_text("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n", encoding="utf-8")
+    (tmp_path / "config").write_text(
+        "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n", encoding="utf-8"
+    )
     message = play(kubeconfig=str(tmp_path / "config"), context="nowhere").message
     assert message.startswith("no cluster to look at, from kubeconfig, context: ") and "nowhere" in message
 
@@ -369,18 +462,26 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
 
 
 def test_a_token_that_is_none_is_said():
-    with ApiServer({}, faults={"/": [http(401, refusal(401, "Unauthorized", "Unauthorized"), "Connection: close")]}) as server:
+    with ApiServer(
+        {}, faults={"/": [http(401, refusal(401, "Unauthorized", "Unauthorized"), "Connection: close")]}
+    ) as server:
         assert live(server).message == "no cluster to look at, from host: Unauthorized"
 
 
 def test_a_list_that_is_forbidden_names_user_verb_and_resource():
     message = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" at the cluster scope'
-    with ApiServer(lists(), READ, {"/api/v1/pods": [http(403, refusal(403, "Forbidden", message), "Connection: close")]}) as server:
+    with ApiServer(
+        lists(), READ, {"/api/v1/pods": [http(403, refusal(403, "Forbidden", message), "Connection: close")]}
+    ) as server:
         assert live(server).message == f"GET /api/v1/pods: {message}"
 
 
 def test_an_unknown_namespace_is_named():
-    empty = {"/api/v1/namespaces/shopp/pods": [], "/api/v1/namespaces/shopp/services": [], "/api/v1/namespaces/shopp/replicationcontrollers": []}
+    empty = {
+        "/api/v1/namespaces/shopp/pods": [],
+        "/api/v1/namespaces/shopp/services": [],
+        "/api/v1/namespaces/shopp/replicationcontrollers": [],
+    }
     with ApiServer({**lists(), **empty}, READ) as server:
         assert live(server, namespaces=["shopp"]).message == "namespaces: the cluster has no namespace 'shopp'"
 
@@ -412,12 +513,18 @@ def test_exec_forbidden_in_one_namespace_is_unchecked_there():
     with ApiServer(lists(*TWO, namespaces=("shop", "bank")), forbidden("bank")) as server:
         ended = live(server)
     assert ended.code == 0
-    assert [(entry["namespace"], entry["pod"], entry["reason"]) for entry in ended.result["unchecked"]] == [("bank", "pay-1", "forbidden")]
+    assert [(entry["namespace"], entry["pod"], entry["reason"]) for entry in ended.result["unchecked"]] == [
+        ("bank", "pay-1", "forbidden")
+    ]
     assert [finding["namespace"] for finding in ended.result["findings"]] == ["shop"]
 
 
 @pytest.mark.parametrize(
-    ("source", "execs", "detail"), [("node", 0, "In check mode no probe is made."), ("auto", 1, "By exec: No answer in time. By probe: In check mode")]
+    ("source", "execs", "detail"),
+    [
+        ("node", 0, "In check mode no probe is made."),
+        ("auto", 1, "By exec: No answer in time. By probe: In check mode"),
+    ],
 )
 def test_in_check_mode_what_only_a_probe_could_read_is_unchecked(source, execs, detail):
     with ApiServer(lists(), says(then="hold")) as server:
@@ -432,7 +539,9 @@ def test_in_check_mode_what_only_a_probe_could_read_is_unchecked(source, execs, 
 
 def test_a_right_that_a_probe_lacks_fails_with_what_is_known():
     message = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "probes"'
-    with ApiServer(lists(), READ, {"/namespaces/probes/pods": [http(403, refusal(403, "Forbidden", message), "Connection: close")]}) as server:
+    with ApiServer(
+        lists(), READ, {"/namespaces/probes/pods": [http(403, refusal(403, "Forbidden", message), "Connection: close")]}
+    ) as server:
         ended = live(server, socket_source="node", node_probe_image="busybox", node_probe_namespace="probes")
     assert ended.message == f"no pod may be read: {message}."
     assert [entry["reason"] for entry in ended.result["unchecked"]] == ["probe_forbidden"]
@@ -447,5 +556,7 @@ def test_a_record_of_a_run_that_might_read_nothing_fails_as_that_run_did(tmp_pat
 
 def test_a_client_certificate_that_is_none_names_the_options(tmp_path):
     (tmp_path / "no.pem").write_text("no certificate", encoding="utf-8")
-    message = play(host="https://127.0.0.1:9", client_cert=str(tmp_path / "no.pem"), client_key=str(tmp_path / "no.pem")).message
+    message = play(
+        host="https://127.0.0.1:9", client_cert=str(tmp_path / "no.pem"), client_key=str(tmp_path / "no.pem")
+    ).message
     assert "127.0.0.1:9" in message or "client_cert" in message or "PEM" in message or "SSL" in message

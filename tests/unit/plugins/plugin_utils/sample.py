@@ -17,17 +17,38 @@ Thing = t.Dict[str, t.Any]
 
 def about(name: str = "production", **more: t.Any) -> Thing:
     """What the role says about a run."""
-    known = {"server": "https://api.production.example:6443", "server_version": "v1.29.4", "taken_at": "2026-11-23T06:30:00Z", "fail_on": FAIL_ON}
+    known = {
+        "server": "https://api.production.example:6443",
+        "server_version": "v1.29.4",
+        "taken_at": "2026-11-23T06:30:00Z",
+        "fail_on": FAIL_ON,
+    }
     return {"cluster": name, "passed": False, **known, **more}
 
 
-def _workload(app: str, binds: t.Sequence[str], namespace: str = "shop", ports: t.Sequence[int] = (8080,), pods: int = 1, **more: t.Any) -> list[t.Any]:
+def _workload(
+    app: str,
+    binds: t.Sequence[str],
+    namespace: str = "shop",
+    ports: t.Sequence[int] = (8080,),
+    pods: int = 1,
+    **more: t.Any,
+) -> list[t.Any]:
     names = [f"{app}-7d4b9-{letter}" for letter in "abcdefgh"[:pods]]
     made = [
-        cluster.pod(name=name, namespace=namespace, app=app, owner=("ReplicaSet", f"{app}-7d4b9"), ips=(f"10.0.{len(app)}.{n}",), **more)
+        cluster.pod(
+            name=name,
+            namespace=namespace,
+            app=app,
+            owner=("ReplicaSet", f"{app}-7d4b9"),
+            ips=(f"10.0.{len(app)}.{n}",),
+            **more,
+        )
         for n, name in enumerate(names, 5)
     ]
-    service = cluster.service(app, namespace, {"app": app}, [cluster.port(80 + n, port, f"http-{port}") for n, port in enumerate(ports)])
+    service = cluster.service(
+        app, namespace, {"app": app}, [cluster.port(80 + n, port, f"http-{port}") for n, port in enumerate(ports)]
+    )
     return [made, service, [cluster.table(name, binds, namespace) for name in names]]
 
 
@@ -42,10 +63,19 @@ def everything() -> Thing:
         _workload("invoices", ("0.0.0.0:8080",), namespace="billing"),
         _workload("debug", ("127.0.0.1:9999",), namespace="billing", ports=(9999,)),
         _workload("canary", ("127.0.0.1:8080",), namespace="payments", revision="lost", proxy="1.14.0"),
-        _workload("gateway", ("127.0.0.1:8080",), namespace="payments", annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "8080"}),
+        _workload(
+            "gateway",
+            ("127.0.0.1:8080",),
+            namespace="payments",
+            annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "8080"},
+        ),
         _workload("batch", ("0.0.0.0:8080",), namespace="search", pods=2),
     ]
-    pods, services, tables = [p for part in parts for p in part[0]], [part[1] for part in parts], [x for part in parts for x in part[2]]
+    pods, services, tables = (
+        [p for part in parts for p in part[0]],
+        [part[1] for part in parts],
+        [x for part in parts for x in part[2]],
+    )
     tables = [table for table in tables if not table["pod"].startswith("batch")]
     services.append(cluster.service("dns", "search", {"app": "search"}, [cluster.port(53, 53, "dns", "UDP")]))
     report = cluster.report(
@@ -54,8 +84,18 @@ def everything() -> Thing:
         tables=tables,
         sidecars=[cluster.sidecar("ledger", "billing", {"app": "ledger"}, {8443: "127.0.0.1:8443"})],
         unread=[
-            {"namespace": "search", "pod": "batch-7d4b9-a", "reason": "no_tool", "detail": "No container could run a command that shows its sockets."},
-            {"namespace": "search", "pod": "batch-7d4b9-b", "reason": "timeout", "detail": "No answer within 10 seconds."},
+            {
+                "namespace": "search",
+                "pod": "batch-7d4b9-a",
+                "reason": "no_tool",
+                "detail": "No container could run a command that shows its sockets.",
+            },
+            {
+                "namespace": "search",
+                "pod": "batch-7d4b9-b",
+                "reason": "timeout",
+                "detail": "No answer within 10 seconds.",
+            },
         ],
         waivers=[
             {"match": "port == `9999`", "reason": "A debug port, used by port-forward alone", "until": "2026-12-31"},
@@ -63,7 +103,9 @@ def everything() -> Thing:
         ],
         target="1.24",
     )
-    report["findings"][0]["processes"] = [{"listener": report["findings"][0]["listeners"][0], "container": "app", "process": "java"}]
+    report["findings"][0]["processes"] = [
+        {"listener": report["findings"][0]["listeners"][0], "container": "app", "process": "java"}
+    ]
     return report
 
 
@@ -99,9 +141,23 @@ def large(findings: int = 2000, namespaces: int = 40) -> Thing:
     for number in range(findings):
         namespace, name, impact = f"team-{number % namespaces:02}", f"service-{number:04}", impacts[number % 7 % 3]
         changed = {"namespace": namespace, "workload": {"kind": "Deployment", "name": name}, "impact": impact}
-        one = {**finding, **changed, "id": f"IST0143/{namespace}/Deployment/{name}/8080", "services": [{"name": name, "port": 80, "port_name": "http"}]}
-        manifest = {**remediation["manifest"], "metadata": {"name": f"precheck-deployment-{name}", "namespace": namespace}}
+        one = {
+            **finding,
+            **changed,
+            "id": f"IST0143/{namespace}/Deployment/{name}/8080",
+            "services": [{"name": name, "port": 80, "port_name": "http"}],
+        }
+        manifest = {
+            **remediation["manifest"],
+            "metadata": {"name": f"precheck-deployment-{name}", "namespace": namespace},
+        }
         made["findings"].append(one)
         made["remediations"].append({**remediation, "manifest": manifest, "findings": [one["id"]]})
-    made["summary"].update(ports=findings + 500, workloads=findings + 300, pods=findings + 300, pods_read=findings + 300, namespaces=namespaces)
+    made["summary"].update(
+        ports=findings + 500,
+        workloads=findings + 300,
+        pods=findings + 300,
+        pods_read=findings + 300,
+        namespaces=namespaces,
+    )
     return made

@@ -17,7 +17,11 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._progress i
     [
         (Record(0, 0, 40, 0), 3, "east: 0 of 40 pods read, 0 ports on localhost so far, 0 unread"),
         (Record(9, 1, 40, 2), 10, "east: 9 of 40 pods read, 2 ports on localhost so far, 1 unread, about 30 s left"),
-        (Record(100, 0, 8000, 2), 10, "east: 100 of 8000 pods read, 2 ports on localhost so far, 0 unread, about 13 min left"),
+        (
+            Record(100, 0, 8000, 2),
+            10,
+            "east: 100 of 8000 pods read, 2 ports on localhost so far, 0 unread, about 13 min left",
+        ),
         (Record(39, 1, 40, 2), 10, "east: 39 of 40 pods read, 2 ports on localhost so far, 1 unread"),
     ],
 )

@@ -25,7 +25,19 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils import sample
 
 EVERYTHING = sample.everything()
-NOTHING = {part: [] for part in ("findings", "waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations", "hints")} | {"summary": {}}
+NOTHING = {
+    part: []
+    for part in (
+        "findings",
+        "waived",
+        "remediated",
+        "unchecked",
+        "not_listening",
+        "out_of_scope",
+        "remediations",
+        "hints",
+    )
+} | {"summary": {}}
 FAILED = {**NOTHING, "failed": True, "msg": "192.0.2.1:6443 cannot be reached: connection refused"}
 FINE = cluster.report(binds=("0.0.0.0:8080",))
 ID = "IST0143/shop/Deployment/checkout/8080"
@@ -110,7 +122,9 @@ def test_a_probe_that_fails_in_spite_of_a_remedy_is_in_the_report(name):
         SCHEMA.validate(log)
         assert [(result["ruleId"], result["level"]) for result in log["runs"][0]["results"]][-1] == ("probe", "warning")
     if name in ("html", "markdown"):
-        assert "1 probe fails in spite of a remedy" in made(name, {**FINE, "remediated": probed["remediated"]}, passed=True)
+        assert "1 probe fails in spite of a remedy" in made(
+            name, {**FINE, "remediated": probed["remediated"]}, passed=True
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -150,17 +164,29 @@ BROKEN = {
     "nested too deep": ("[" * 100_000, "it is no JSON: "),
     "a list": ("[]", ": wanted a mapping, found a list"),
     "a snapshot": (changed(["kind"], "ClusterSnapshot"), "kind: wanted 'Report', found 'ClusterSnapshot'"),
-    "of another version": (changed(["apiVersion"], "precheck.meshops.io/v2"), "apiVersion: wanted 'precheck.meshops.io/v1', found 'precheck.meshops.io/v2'"),
+    "of another version": (
+        changed(["apiVersion"], "precheck.meshops.io/v2"),
+        "apiVersion: wanted 'precheck.meshops.io/v1', found 'precheck.meshops.io/v2'",
+    ),
     "no name": (changed(["metadata", "cluster"], None), "metadata.cluster: missing"),
     "no findings": (changed(["findings"], None), "findings: missing"),
-    "a verdict that is text": (changed(["metadata", "passed"], "no"), "metadata.passed: wanted true or false, found 'no'"),
+    "a verdict that is text": (
+        changed(["metadata", "passed"], "no"),
+        "metadata.passed: wanted true or false, found 'no'",
+    ),
     "a finding without a port": (changed(["findings", 1, "port"], None), "findings[1].port: missing"),
-    "a port that is none": (changed(["findings", 0, "port"], 70000), "findings[0].port: wanted a whole number from 0 to 65535, found 70000"),
+    "a port that is none": (
+        changed(["findings", 0, "port"], 70000),
+        "findings[0].port: wanted a whole number from 0 to 65535, found 70000",
+    ),
     "an impact that is none": (
         changed(["findings", 0, "impact"], "none"),
         "findings[0].impact: wanted one of breaks_on_upgrade, unknown, unreachable, found 'none'",
     ),
-    "a manifest without a name": (changed(["remediations", 0, "manifest", "metadata"], None), "remediations[0].manifest.metadata: missing"),
+    "a manifest without a name": (
+        changed(["remediations", 0, "manifest", "metadata"], None),
+        "remediations[0].manifest.metadata: missing",
+    ),
     "an unread pod without a reason": (changed(["unchecked", 0, "reason"], None), "unchecked[0].reason: missing"),
 }
 
@@ -181,7 +207,9 @@ def test_a_report_without_a_name_or_verdict_is_not_written(missing):
 
 
 def test_an_unknown_format_names_those_that_there_are():
-    with pytest.raises(_document.ReportError, match="no format 'pdf'; wanted one of html, markdown, json, junit, sarif, istio-json"):
+    with pytest.raises(
+        _document.ReportError, match="no format 'pdf'; wanted one of html, markdown, json, junit, sarif, istio-json"
+    ):
         made("pdf")
     with pytest.raises(_document.ReportError, match="no format 'json'; wanted one of html, markdown"):
         _formats.reports_as({"reports": []}, "json")
@@ -199,7 +227,9 @@ def test_reports_are_read_by_cluster_and_the_rest_is_named(tmp_path):
     found = _document.read(tmp_path)
     assert [report["metadata"]["cluster"] for report in found["reports"]] == ["a", "b"]
     assert {file["path"]: file["reason"] for file in found["left_out"]} == {
-        str(tmp_path / "broken.json"): "it is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        str(
+            tmp_path / "broken.json"
+        ): "it is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
         str(tmp_path / "folder.json"): "Is a directory",
         str(tmp_path / "latin.json"): "it is not UTF-8",
         str(tmp_path / "lost.json"): "No such file or directory",
@@ -217,13 +247,35 @@ def test_of_one_cluster_the_newest_report_counts_and_the_others_are_named(tmp_pa
         *(("east", times["b"]), ("east", sample.about()["taken_at"]), ("west", sample.about()["taken_at"])),
     ]
     reason = "it is of the same cluster as b.json, and no newer"
-    assert found["older"] == [{"path": str(tmp_path / f"{name}.json"), "reason": reason} for name in "acd"] and found["left_out"] == []
+    assert (
+        found["older"] == [{"path": str(tmp_path / f"{name}.json"), "reason": reason} for name in "acd"]
+        and found["left_out"] == []
+    )
     for name in ("html", "markdown"):
         text = _formats.reports_as(found, name)
         assert "1 of 3 clusters" in text and text.count("and no newer") == 3
 
 
-NAMES = ["east", "a.istio", "a.junit", "index", "..", ".", ".hidden", "a/b", "../../etc/passwd", "a b", "a%2Fb", "ä", "\ud800", "a\nb", "~", "-rf", "A", ""]
+NAMES = [
+    "east",
+    "a.istio",
+    "a.junit",
+    "index",
+    "..",
+    ".",
+    ".hidden",
+    "a/b",
+    "../../etc/passwd",
+    "a b",
+    "a%2Fb",
+    "ä",
+    "\ud800",
+    "a\nb",
+    "~",
+    "-rf",
+    "A",
+    "",
+]
 
 
 def test_each_cluster_and_format_has_a_file_of_its_own_in_the_directory(tmp_path):
@@ -253,7 +305,11 @@ def cases(text):
     for case in suite.iter("testcase"):
         outcome = next(iter(case), None)
         assert case.get("name") not in found
-        found[case.get("name")] = (case.get("classname"), "passed" if outcome is None else outcome.tag, "" if outcome is None else outcome.get("message"))
+        found[case.get("name")] = (
+            case.get("classname"),
+            "passed" if outcome is None else outcome.tag,
+            "" if outcome is None else outcome.get("message"),
+        )
     kinds = [outcome for _class, outcome, _message in found.values()]
     for totals in (root, suite):
         assert [int(totals.get(name)) for name in ("tests", "failures", "errors", "skipped")] == [
@@ -279,7 +335,9 @@ def test_junit_has_one_case_for_each_port_and_each_pod_that_could_not_be_read():
     }
     assert found["Deployment checkout port 8080"][0] == "production.shop"
     assert found["Deployment debug port 9999"][2] == "Waived: A debug port, used by port-forward alone"
-    assert found["Deployment search port 8080 is listened on"][2].startswith("Not in check_listeners_fail_on: not_listening.")
+    assert found["Deployment search port 8080 is listened on"][2].startswith(
+        "Not in check_listeners_fail_on: not_listening."
+    )
 
 
 def test_junit_skips_what_the_gate_does_not_fail_on():
@@ -302,7 +360,9 @@ def test_junit_says_that_a_check_could_not_be_made_and_what_else_went_wrong():
 def test_junit_takes_any_text():
     found = cases(hostile("junit"))
     assert len(found) == len(cases(made("junit"))) + 1
-    assert any("<script>document.title='TAKEN'</script>" in name and "]]>" in name and r"\x1b[31mred" in name for name in found)
+    assert any(
+        "<script>document.title='TAKEN'</script>" in name and "]]>" in name and r"\x1b[31mred" in name for name in found
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -332,7 +392,11 @@ def test_the_schema_can_refuse():
     assert not SCHEMA.is_valid(log)
 
 
-@pytest.mark.parametrize("text", [made("sarif"), made("sarif", FINE), made("sarif", FAILED), hostile("sarif")], ids=["everything", "fine", "failed", "hostile"])
+@pytest.mark.parametrize(
+    "text",
+    [made("sarif"), made("sarif", FINE), made("sarif", FAILED), hostile("sarif")],
+    ids=["everything", "fine", "failed", "hostile"],
+)
 def test_sarif_validates_against_its_schema(text):
     log = json.loads(text)
     SCHEMA.validate(log)
@@ -341,7 +405,10 @@ def test_sarif_validates_against_its_schema(text):
     for result in run["results"]:
         assert rules[result["ruleIndex"]] == result["ruleId"]
         (location,) = result["locations"]
-        assert re.fullmatch(r"(?!.*\.\.)([-\w.~]|%[0-9A-F]{2})+(/([-\w.~]|%[0-9A-F]{2})+){3}", location["physicalLocation"]["artifactLocation"]["uri"])
+        assert re.fullmatch(
+            r"(?!.*\.\.)([-\w.~]|%[0-9A-F]{2})+(/([-\w.~]|%[0-9A-F]{2})+){3}",
+            location["physicalLocation"]["artifactLocation"]["uri"],
+        )
     fingerprints = [result["partialFingerprints"]["precheckId/v1"] for result in run["results"]]
     assert len(set(fingerprints)) == len(fingerprints)
 
@@ -349,8 +416,12 @@ def test_sarif_validates_against_its_schema(text):
 def test_sarif_says_what_the_gate_fails_on_what_was_accepted_and_what_was_not_seen():
     (run,) = json.loads(made("sarif"))["runs"]
     levels = [(result["ruleId"], result["level"], bool(result.get("suppressions"))) for result in run["results"]]
-    assert levels == [("IST0143", "error", False)] * 5 + [("IST0143", "error", True)] + [("unchecked", "error", False)] * 2 + [("not_listening", "note", False)]
-    assert run["results"][5]["suppressions"] == [{"kind": "external", "status": "accepted", "justification": "A debug port, used by port-forward alone"}]
+    assert levels == [("IST0143", "error", False)] * 5 + [("IST0143", "error", True)] + [
+        ("unchecked", "error", False)
+    ] * 2 + [("not_listening", "note", False)]
+    assert run["results"][5]["suppressions"] == [
+        {"kind": "external", "status": "accepted", "justification": "A debug port, used by port-forward alone"}
+    ]
     assert run["invocations"][0]["executionSuccessful"] is True
     (lenient,) = json.loads(made("sarif", fail_on=[]))["runs"]
     assert {result["level"] for result in lenient["results"]} == {"warning", "note"}
@@ -397,12 +468,21 @@ def tokens(text):
 def test_markdown_is_a_ticket():
     text = made("markdown")
     assert text.startswith("# Do not upgrade yet\n")
-    assert "**Verdict:** 2 ports break on upgrade, 1 port of unknown impact, 2 ports unreachable already, 2 pods not checked." in text
-    assert "- [ ] **Port 8080: breaks on upgrade**. Service `checkout:80`; listens on `127.0.0.1:8080`; pods `checkout-7d4b9-a`" in text
+    assert (
+        "**Verdict:** 2 ports break on upgrade, 1 port of unknown impact, 2 ports unreachable already, 2 pods not checked."
+        in text
+    )
+    assert (
+        "- [ ] **Port 8080: breaks on upgrade**. Service `checkout:80`; listens on `127.0.0.1:8080`; pods `checkout-7d4b9-a`"
+        in text
+    )
     assert f"  - Id: `{ID}`" in text
     sidecars = [yaml.safe_load(token.content) for token in tokens(text) if token.type == "fence"]
     by_name = {manifest["metadata"]["name"]: manifest for manifest in sidecars}
-    assert by_name == {remediation["manifest"]["metadata"]["name"]: remediation["manifest"] for remediation in EVERYTHING["remediations"]}
+    assert by_name == {
+        remediation["manifest"]["metadata"]["name"]: remediation["manifest"]
+        for remediation in EVERYTHING["remediations"]
+    }
 
 
 @pytest.mark.parametrize("several", [False, True], ids=["one", "several"])
@@ -411,9 +491,14 @@ def test_markdown_takes_any_text(several):
     left_out = [{"path": sample.HOSTILE, "reason": sample.HOSTILE}] if several else []
     text = _formats.reports_as({"reports": documents, "left_out": left_out}, "markdown")
     found = list(tokens(text))
-    assert [token.content for token in found if token.type in ("html_block", "html_inline") and token.content != "<!-- -->"] == []
+    assert [
+        token.content for token in found if token.type in ("html_block", "html_inline") and token.content != "<!-- -->"
+    ] == []
     assert [token for token in found if token.type in ("link_open", "image")] == []
-    plain = _formats.reports_as({"reports": [_document.document(sample.hostile(EVERYTHING, "x"), sample.about())], "left_out": left_out}, "markdown")
+    plain = _formats.reports_as(
+        {"reports": [_document.document(sample.hostile(EVERYTHING, "x"), sample.about())], "left_out": left_out},
+        "markdown",
+    )
     for kind in ("heading_open", "list_item_open", "td_open", "fence", "em_open", "strong_open"):
         assert sum(token.type == kind for token in found) == sum(token.type == kind for token in tokens(plain)), kind
     for token in found:  # what GitHub would make a mention, a reference or a link of, once the markup is read
@@ -461,8 +546,14 @@ class Page(html.parser.HTMLParser):
 @pytest.mark.parametrize("text", [made("html"), hostile("html")], ids=["everything", "hostile"])
 def test_html_runs_and_loads_nothing_but_what_it_came_with(text):
     page = Page(text)
-    (policy,) = [attrs["content"] for tag, attrs in page.elements if tag == "meta" and attrs.get("http-equiv") == "Content-Security-Policy"]
-    script, style = (b64encode(hashlib.sha256("".join(page.texts[tag]).encode()).digest()).decode() for tag in ("script", "style"))
+    (policy,) = [
+        attrs["content"]
+        for tag, attrs in page.elements
+        if tag == "meta" and attrs.get("http-equiv") == "Content-Security-Policy"
+    ]
+    script, style = (
+        b64encode(hashlib.sha256("".join(page.texts[tag]).encode()).digest()).decode() for tag in ("script", "style")
+    )
     wanted = f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; img-src data:; base-uri 'none'; form-action 'none'"
     assert policy == wanted
     assert [tag for tag, _attrs in page.elements].count("script") == 1
@@ -505,7 +596,13 @@ def test_one_page_of_many_shows_each_verdict_and_no_number_where_nothing_was_see
     for name in _formats.MERGED:
         text = _formats.reports_as({"reports": documents, "left_out": left_out}, name)
         assert "1 of 3 clusters" in text
-        for said in ("Do not upgrade yet", "Nothing stands in the way of the upgrade", "The check could not be made", "reports/west.json", "it is no JSON"):
+        for said in (
+            "Do not upgrade yet",
+            "Nothing stands in the way of the upgrade",
+            "The check could not be made",
+            "reports/west.json",
+            "it is no JSON",
+        ):
             assert said in text, (name, said)
     row = re.search(r"\| `east` .*", text)[0]
     assert row.count("| ? ") == 7
