@@ -274,6 +274,8 @@ def lint() -> None:
         paths = {"ANSIBLE_COLLECTIONS_PATH": str(copy.parents[2]), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         docs = ("--plugin-docs", "--validate-collection-refs", "all", "--check-extra-docs-refs")
         each(
+            lambda: run("ruff", "format", "--no-cache", "--diff", ".", cwd=copy),
+            lambda: run("ruff", "check", "--no-cache", ".", cwd=copy),
             lambda: run("yamllint", "--strict", ".", cwd=copy),
             lambda: run("ansible-lint", "--offline", "--strict", cwd=copy, **paths),
             lambda: run("antsibull-changelog", "lint", cwd=copy, **paths),

@@ -11,6 +11,7 @@ import typing as t
 from functools import wraps
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes, _manifests, _verdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError

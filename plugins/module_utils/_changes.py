@@ -15,8 +15,8 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import CARRIES_OVER, name_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Workload
 
-Thing = t.Dict[str, t.Any]
-Key = t.Tuple[str, str]
+Thing = dict[str, t.Any]
+Key = tuple[str, str]
 
 API_VERSION = "precheck.meshops.io/v1"
 KIND = "RemediationRecord"

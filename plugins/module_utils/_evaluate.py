@@ -64,7 +64,7 @@ DOCUMENTATION_URL = "https://istio.io/latest/docs/reference/config/analysis/ist0
 MESSAGE = "Port {port} is exposed in a Service but listens on localhost. It will not be exposed to other pods."
 """Istio's own text: pkg/config/analysis/msg/messages.yaml@1.20.8."""
 
-Report = t.Dict[str, t.Any]
+Report = dict[str, t.Any]
 
 
 NOTHING_CHECKED = (

@@ -18,8 +18,8 @@ from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 
-PodKey = t.Tuple[str, str]
-Thing = t.Dict[str, t.Any]
+PodKey = tuple[str, str]
+Thing = dict[str, t.Any]
 
 
 class Exposure(t.NamedTuple):

@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
-Thing = t.Dict[str, t.Any]
+Thing = dict[str, t.Any]
 
 PART = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 """Kubernetes checks the length of a name as a whole, not of its parts between dots: IsDNS1123Label (a namespace's name), IsDNS1123Subdomain (most others)

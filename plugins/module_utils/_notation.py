@@ -13,7 +13,7 @@ import json
 import re
 import typing as t
 
-Version = t.Tuple[int, ...]
+Version = tuple[int, ...]
 """Major, minor and, where it is known, patch. `(1, 12, 5) <= (1, 12)` is false: compare with `<` and `>=` only."""
 
 

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version
 

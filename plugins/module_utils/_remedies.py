@@ -27,7 +27,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar im
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload, lasting
 
-Records = t.List[t.Dict[str, t.Any]]
+Records = list[dict[str, t.Any]]
 
 
 class Looked(t.NamedTuple):

@@ -198,7 +198,7 @@ POD_META = {
     "labels": LABELS,
     "annotations": Alike(
         {
-            **{name: str for name in ANNOTATIONS},
+            **dict.fromkeys(ANNOTATIONS, str),
             "proxy.istio.io/config": Reduced(str, _proxy_config),
         }
     ),

@@ -34,7 +34,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._protocol import protocol
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Workload, matches
 
-Labels = t.Dict[str, str]
+Labels = dict[str, str]
 
 GROUP = "networking.istio.io"
 API_VERSIONS = ("v1beta1", "v1", "v1alpha3")
@@ -234,7 +234,7 @@ def _check_ports(case: Case) -> None:
         for seen in port.seen:
             for e in seen.exposures:
                 meant.setdefault((e.kind, e.service, e.service_port, e.port_name), set()).add(port.number)
-    for (kind, service, number, _name_), targets in sorted(meant.items()):
+    for (kind, service, number, _), targets in sorted(meant.items()):
         if len(targets) > 1:
             raise _Obstacle(
                 f"Port {number} of {kind} {service} is port {_some(sorted(map(str, targets)))}, depending on the pod: no Sidecar fits all of them."

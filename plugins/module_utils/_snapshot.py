@@ -42,7 +42,7 @@ MAX_BYTES = 256 << 20
 MAX_VALUES = 5_000_000
 """Most values in them, since a value of two bytes, `{}`, takes 64 as an object; ten thousand pods have about a million."""
 
-Snapshot = t.Dict[str, t.Any]
+Snapshot = dict[str, t.Any]
 
 
 class SnapshotError(ValueError):

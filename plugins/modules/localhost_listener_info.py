@@ -421,6 +421,7 @@ import traceback
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import (
     OptionError,

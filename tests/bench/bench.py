@@ -45,7 +45,7 @@ LISTS = [
 ]
 """What the module lists."""
 
-Task = t.Dict[str, t.Any]
+Task = dict[str, t.Any]
 
 
 class Row(t.NamedTuple):

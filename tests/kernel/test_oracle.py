@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import Delivery
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts, is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import judge

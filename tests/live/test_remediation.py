@@ -12,8 +12,9 @@ import pathlib
 
 import pytest
 import yaml
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import manifests
 from playing import play
+
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import manifests
 
 CRDS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "istio-crds"
 REMEDIATE = "meshops.istio_precheck.remediate_listeners"

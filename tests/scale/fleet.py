@@ -10,7 +10,7 @@ import hashlib
 import json
 import typing as t
 
-Object = t.Dict[str, t.Any]
+Object = dict[str, t.Any]
 
 REPLICAS = 20
 PODS_ON_NODE = 50

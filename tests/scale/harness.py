@@ -59,7 +59,7 @@ RESOURCES = {
     "EndpointSlice": "/apis/discovery.k8s.io/v1beta1/namespaces/{}/endpointslices",
 }
 
-Object = t.Dict[str, t.Any]
+Object = dict[str, t.Any]
 
 
 class LargeCluster:

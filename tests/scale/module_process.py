@@ -15,6 +15,7 @@ import time
 import typing as t
 
 import fleet
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _cluster, _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import Outcome
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules.module_runner import patch_module_args

@@ -54,7 +54,7 @@ def sockets(data: bytes) -> None:
         assert all(len(said) < 600 and said.isascii() and said.isprintable() for said in table.suspect)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _file() -> t.IO[bytes]:
     return tempfile.NamedTemporaryFile(prefix="precheck-fuzz-")
 
@@ -259,7 +259,7 @@ TABLES = (
 )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _base() -> str:
     import importlib
 

@@ -42,7 +42,7 @@ Take = t.Callable[[Step], None]
 Source = t.Callable[[t.Sequence[Thing], Take], None]
 """Reads pods: hands over, as it comes and from whatever thread, each one's socket table or why there is none."""
 
-Keep = t.Callable[[t.Dict[str, t.Any]], None]
+Keep = t.Callable[[dict[str, t.Any]], None]
 """Takes one entry of `socketTables`; it is not called twice at once."""
 
 
@@ -102,7 +102,7 @@ def _list(api: Api, request: Request, objects: dict[str, list[t.Any]], trimmed: 
     for version in listing.versions:
 
         def reduce(item: dict[str, t.Any]) -> dict[str, t.Any] | None:
-            kept = reduced(listing, item, version, trimmed)  # pylint: disable=cell-var-from-loop
+            kept = reduced(listing, item, version, trimmed)  # noqa: B023  # pylint: disable=cell-var-from-loop
             return kept if without is None or leads(kept, without) else None
 
         try:

@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.exceptions import CoreException
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import (
     REQUEST_TIMEOUT,
     Api,

@@ -47,10 +47,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects im
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, is_running, select
 
-Result = t.Dict[str, t.Any]
+Result = dict[str, t.Any]
 """One item of a registered loop: the request it had as `item`, beside what the module returned."""
 
-Answer = t.Dict[str, t.Any]
+Answer = dict[str, t.Any]
 """A request as `item`, beside `objects`, or `status` and `detail`, of a list, or the fields of an Outcome of an exec."""
 
 LISTINGS: dict[tuple[str, str], Listing] = {

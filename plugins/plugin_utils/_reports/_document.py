@@ -27,7 +27,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot i
 
 KIND = "Report"
 
-Document = t.Dict[str, t.Any]
+Document = dict[str, t.Any]
 
 COUNT = Number(0, 1 << 53)
 WORKLOAD = {"kind": Required(str), "name": Required(str)}
@@ -82,7 +82,7 @@ REPORT = {
         [{"action": Required(str), "manifest": Required(MANIFEST), "findings": Required([str]), "notes": [str]}]
     ),
     "hints": Required([str]),
-    "summary": Required({name: COUNT for name in ("namespaces", "workloads", "pods", "pods_read", "ports")}),
+    "summary": Required(dict.fromkeys(("namespaces", "workloads", "pods", "pods_read", "ports"), COUNT)),
     "failed": bool,
     "msg": str,
 }

@@ -52,7 +52,7 @@ def as_html(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]] = 
     )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _template() -> jinja2.Template:
     """Everything that the template puts out is made visible and escaped, whether or not it asks for it."""
     environment = jinja2.Environment(

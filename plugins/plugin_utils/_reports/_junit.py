@@ -60,7 +60,7 @@ def as_junit(made: Document) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
 
 
-Outcome = t.Optional[t.Tuple[str, str, str, str]]
+Outcome: t.TypeAlias = "tuple[str, str, str, str] | None"
 """Element, type, message and text of what is wrong with a case; None if nothing is."""
 
 

@@ -202,7 +202,7 @@ def rest(made: Document) -> int:
     return max(0, (made["summary"].get("ports") or 0) - len(named))
 
 
-Place = t.Tuple[str, str, str]
+Place = tuple[str, str, str]
 
 
 def _namespaces(made: Document) -> list[NamespaceView]:

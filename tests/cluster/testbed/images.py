@@ -21,7 +21,6 @@ import re
 import tarfile
 import tempfile
 import time
-from typing import Dict, Union
 
 from . import packages
 from .settings import CACHE, CLUSTER_DIR, locked, program, run
@@ -29,7 +28,7 @@ from .settings import CACHE, CLUSTER_DIR, locked, program, run
 PROGRAMS = CLUSTER_DIR / "programs"
 KEEP_SECONDS = 7 * 24 * 3600
 PYTHON = pathlib.Path("/usr/bin/python3")
-Files = Dict[str, Union[pathlib.Path, bytes]]
+Files = dict[str, pathlib.Path | bytes]
 PYTHON_MODULES = (
     "import __future__, encodings.idna, encodings.utf_8, encodings.latin_1, runpy, signal, socket, sys, time"
 )

@@ -11,7 +11,7 @@ import os
 import pathlib
 import signal
 import time
-from typing import Callable
+from collections.abc import Callable
 
 from .settings import CACHE, PATH, STATE, TestbedError, program, say, tail, write
 

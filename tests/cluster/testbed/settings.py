@@ -12,7 +12,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 CLUSTER_DIR = pathlib.Path(__file__).resolve().parents[1]

@@ -13,6 +13,7 @@ import pytest
 pytest.importorskip("kubernetes")
 
 from ansible_collections.kubernetes.core.plugins.action import k8s_info
+
 from ansible_collections.meshops.istio_precheck.plugins.action.localhost_listener_info import ActionModule
 
 

@@ -311,7 +311,7 @@ class Pki(t.NamedTuple):
         return context
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def pki() -> Pki:
     """Certificates for api.example and 127.0.0.1, for api.example alone (`named`), and one that has expired; made once a run."""
     folder = tempfile.TemporaryDirectory(prefix="precheck-pki-")

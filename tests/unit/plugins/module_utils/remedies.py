@@ -9,6 +9,9 @@ from __future__ import annotations
 import copy
 import json
 
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     TODAY,
@@ -21,8 +24,6 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     snapshot,
     table,
 )
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 NOW = "2026-11-23T12:00:00Z"
 

@@ -17,6 +17,7 @@ import pytest
 pytest.importorskip("kubernetes")
 
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server as faults

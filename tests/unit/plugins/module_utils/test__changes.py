@@ -8,6 +8,8 @@ import copy
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._changes import (
     RecordError,
     changes,
@@ -26,7 +28,6 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     versioned,
 )
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import applied as with_remedies
-from hypothesis import HealthCheck, given, settings
 
 OLD, NEW = {"egress": [{"hosts": ["./*"]}]}, {"egress": [{"hosts": ["./*"]}], "ingress": [{"port": {"number": 8080}}]}
 

@@ -18,6 +18,7 @@ pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError, GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import (
@@ -74,7 +75,10 @@ def lists(some_pods, some_services=None, prefix="", istio=()):
     return {**base, **control, **dict(istio)}
 
 
-def run(server, selection=Selection(), timeout=2.0, concurrency=8, per_node=99, **auth):
+EVERYTHING = Selection()
+
+
+def run(server, selection=EVERYTHING, timeout=2.0, concurrency=8, per_node=99, **auth):
     client = get_api_client(**{"host": server.url, "api_key": "abc", **auth})
     with contextlib.closing(_exec.ExecClient(client, timeout)) as executor:
         return gather(Api(client, 5), [by_exec(executor.run, concurrency, per_node)], selection, "istio-system", AT)

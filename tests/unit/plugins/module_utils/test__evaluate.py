@@ -10,6 +10,9 @@ import pathlib
 import random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes, _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import (
     OptionError,
@@ -35,8 +38,6 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     verdict,
     verdicts,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 PAGE = pathlib.Path(__file__).parents[4] / "docs" / "verdicts.md"
 

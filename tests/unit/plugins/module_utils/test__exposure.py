@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import can_be_asked, expose
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     endpoint_slice,

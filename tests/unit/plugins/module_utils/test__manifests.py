@@ -9,6 +9,7 @@ import json
 
 import pytest
 import yaml
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import (
     ManifestError,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import LEGACY_ENV, probe_notes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts, is_loopback, is_wildcard
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, parse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts, is_loopback, is_wildcard
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, parse
 
 POD4 = "10.7.0.2"
 POD6 = "fd07::2"

@@ -16,6 +16,7 @@ pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import Delivery
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import parse

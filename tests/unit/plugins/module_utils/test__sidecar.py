@@ -9,6 +9,7 @@ import pathlib
 import re
 
 import pytest
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import sidecar_files

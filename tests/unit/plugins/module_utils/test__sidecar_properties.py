@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import copy
 
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import expose, key, pod_ips
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import sidecar_files, sidecar_manifests
@@ -27,8 +30,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers im
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, matches
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import TODAY
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import applied, clusters
-from hypothesis import HealthCheck, event, given, settings
-from hypothesis import strategies as st
 
 SELECTIONS = (Selection(), Selection(scope="all"), Selection(label_selectors=("track=stable",)))
 WAIVERS = ((), compile_waivers([{"match": "port == `9090`", "reason": "known"}]))

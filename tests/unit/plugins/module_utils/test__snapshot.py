@@ -11,6 +11,7 @@ import os
 import stat
 
 import pytest
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes, _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import trim
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check, read, write

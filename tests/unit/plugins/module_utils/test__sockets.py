@@ -10,14 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import (
     FORMATS,
     Listener,
     SocketTable,
     parse,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -607,7 +608,7 @@ def test_listeners_sort_by_port_and_number_whatever_is_unknown_about_them() -> N
         Listener("::", 443, True),
         Listener("::1", 443),
     ]
-    assert sorted(reversed(ordered)) == ordered
+    assert sorted(ordered) == ordered
     assert max(ordered) == ordered[-1]
     assert ordered[0] <= ordered[0] < ordered[1]
     with pytest.raises(TypeError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import (
     WaiverError,
     apply,
@@ -16,9 +17,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers im
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     TODAY,
     pod,
+    port,
     report,
     service,
-    port,
 )
 
 FINDING = {

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import (
     Controllers,
     matches,

@@ -12,7 +12,7 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 FAIL_ON = ["breaks_on_upgrade", "unreachable", "unknown", "unchecked"]
-Thing = t.Dict[str, t.Any]
+Thing = dict[str, t.Any]
 
 
 def about(name: str = "production", **more: t.Any) -> Thing:
