@@ -12,7 +12,7 @@ from functools import wraps
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes, _manifests, _verdict
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes, _manifests, _text, _verdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError
@@ -162,6 +162,10 @@ def report_name(cluster: str, name: str) -> str:
     return _formats.report_name(cluster, name)
 
 
+def path_part(name: str) -> str:
+    return _text.path_part(name)
+
+
 def reports_as(read: dict[str, t.Any], name: str) -> str:
     return _formats.reports_as(read, name)
 
@@ -187,6 +191,7 @@ FACES = (
     remediation_undo,
     report_as,
     report_name,
+    path_part,
     reports_as,
 )
 

@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
+import urllib.parse
 
 
 def printable(text: str, instead: t.Callable[[str], str] = lambda _char: "?") -> str:
@@ -26,3 +28,19 @@ def for_people(value: t.Any) -> t.Any:
     if isinstance(value, dict):
         return {key: item if key == "manifest" else for_people(item) for key, item in value.items()}
     return value
+
+
+LONGEST_PART = 200
+"""Bytes of path_part(); file systems take 255, and a suffix may follow."""
+
+
+def path_part(name: str) -> str:
+    """`name`, such as that of an inventory's host, as one part of a path: never another directory, never hidden, never the same for two names.
+
+    Plain names stay as they are. What file systems or shells could take amiss is percent-encoded. Raises ValueError for a name that is too long.
+    """
+    safe = urllib.parse.quote(name.encode("utf-8", "surrogatepass"), safe="")
+    safe = re.sub(r"^\.", "%2E", safe) or "%"
+    if len(safe) > LONGEST_PART:
+        raise ValueError(f"the name is too long for a file: {safe[:40]}...")
+    return safe

@@ -9,10 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import pathlib
-import socket
 import stat
 import subprocess
-import threading
 
 import pytest
 
@@ -92,29 +90,6 @@ def full_of_secrets() -> Cluster:
     return server
 
 
-def proxy(upstream: int):
-    """An HTTP proxy whose every CONNECT leads to one port on loopback."""
-
-    def copy(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def behave(connection: fault_server.Connection) -> None:
-        connection.request()
-        with socket.create_connection(("127.0.0.1", upstream)) as onward:
-            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            pump = threading.Thread(target=copy, args=(connection.sock, onward), daemon=True)
-            pump.start()
-            copy(onward, connection.sock)
-            pump.join(5)
-
-    return behave
-
-
 @pytest.fixture(scope="module", params=["module", "k8s_exec"])
 def played(request, tmp_path_factory):
     """One play at -vvvv with all secrets at once: a kubeconfig and variables from the vault, a proxy, a cluster that is full of them."""
@@ -125,7 +100,7 @@ def played(request, tmp_path_factory):
     inputs.mkdir()
     (place / "out").mkdir()
     (inputs / "vault-password").write_text(canary("vault-password"), encoding="utf-8")
-    with full_of_secrets() as server, fault_server.FaultServer(proxy(server.port)) as via:
+    with full_of_secrets() as server, fault_server.FaultServer(fault_server.proxy(server.port)) as via:
         files = {"ca": pki.ca, "cert": pki.client, "key": pki.client_key}
         data = {name: base64.b64encode(pathlib.Path(path).read_bytes()).decode() for name, path in files.items()}
         user = {

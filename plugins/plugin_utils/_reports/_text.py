@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import re
 import typing as t
-import urllib.parse
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import path_part, printable
 
 
 def written_out(value: t.Any, keep: str = "") -> str:
@@ -42,18 +41,11 @@ def some(names: t.Sequence[str], most: int = 5) -> str:
     return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
-LONGEST_NAME = 200
-"""Bytes; file systems take 255, and a suffix follows."""
-
-
 def file_name(cluster: str, suffix: str) -> str:
-    """A file's name for a cluster: never a path, never hidden, and never the same for two clusters.
+    """A file's name for a cluster, as path_part() makes it.
 
-    What file systems or shells could take amiss is percent-encoded. So is what would make one cluster's file look like another's of another
-    format (`a.istio` beside `a`), or like the index of them all.
+    What would make one cluster's file look like another's of another format (`a.istio` beside `a`), or like the index of them all, is
+    percent-encoded, too.
     """
-    safe = urllib.parse.quote(cluster.encode("utf-8", "surrogatepass"), safe="")
-    safe = re.sub(r"^\.|\.(?=(?:istio|junit)$)|^i(?=ndex$)", lambda found: f"%{ord(found[0]):02X}", safe) or "%"
-    if len(safe) > LONGEST_NAME:
-        raise ValueError(f"the name of the cluster is too long for a file: {safe[:40]}...")
+    safe = re.sub(r"\.(?=(?:istio|junit)$)|^i(?=ndex$)", lambda found: f"%{ord(found[0]):02X}", path_part(cluster))
     return f"{safe}.{suffix}"

@@ -386,6 +386,29 @@ pki_folders: list[tempfile.TemporaryDirectory[str]] = []
 """Kept until the interpreter ends, which removes them."""
 
 
+def proxy(upstream: int) -> Behaviour:
+    """An HTTP proxy whose every CONNECT leads to one port on loopback."""
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def behave(connection: Connection) -> None:
+        connection.request()
+        with socket.create_connection(("127.0.0.1", upstream)) as onward:
+            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            pump = threading.Thread(target=copy, args=(connection.sock, onward), daemon=True)
+            pump.start()
+            copy(onward, connection.sock)
+            pump.join(5)
+
+    return behave
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A whole API server
 
