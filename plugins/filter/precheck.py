@@ -15,6 +15,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes, _manifests, _text, _verdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailOnError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document, _formats
@@ -44,6 +45,7 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
             return function(*(_plain(arg) for arg in args), **{key: _plain(arg) for key, arg in kwargs.items()})
         except (
             _changes.RecordError,
+            FailOnError,
             _document.ReportError,
             _manifests.ManifestError,
             GatherError,
@@ -121,7 +123,7 @@ def cluster_verdicts(hosts: list[str], outcomes: list[dict[str, t.Any]]) -> list
 
 
 def blocking(report: dict[str, t.Any], fail_on: list[str]) -> list[str]:
-    return _verdict.blocking(report, fail_on)
+    return _verdict.blockers(report, fail_on)
 
 
 def sidecar_yaml(remediation: dict[str, t.Any]) -> str:

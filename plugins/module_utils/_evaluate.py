@@ -33,11 +33,19 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh impor
     ingress_entry,
     is_ipv6,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    CODE,
+    DOCUMENTATION_URL,
+    IMPACTS,
+    LEVEL,
+    MESSAGE,
+    Report,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version, as_version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import probe_notes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import is_loopback, is_wildcard
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedies import Looked, Remedies
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS, Verdict, judge
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import Verdict, judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sandboxes import container_ids
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable
@@ -57,15 +65,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers im
     suppresses,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Controllers, Workload
-
-CODE = "IST0143"
-LEVEL = "Error"
-DOCUMENTATION_URL = "https://istio.io/latest/docs/reference/config/analysis/ist0143/"
-MESSAGE = "Port {port} is exposed in a Service but listens on localhost. It will not be exposed to other pods."
-"""Istio's own text: pkg/config/analysis/msg/messages.yaml@1.20.8."""
-
-Report = dict[str, t.Any]
-
 
 NOTHING_CHECKED = (
     "No pod was checked: with scope {scope} and these namespaces and label selectors, no Service exposes one."
@@ -178,6 +177,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     findings = [{**finding, "notes": [*finding["notes"], *judged.expired[finding["id"]]]} for finding in findings]
     report = {
         "findings": findings,
+        "failing_probes": [],
         "waived": judged.waived,
         "remediated": sorted(records["remediated"], key=_urgency),
         "unchecked": sorted(unchecked, key=lambda u: (u["namespace"], u["pod"], u["reason"])),
@@ -533,6 +533,14 @@ def _summary(report: Report, targets: t.Sequence[Target], groups: dict[Workload,
         **impacts,
         **{
             name: len(report[name])
-            for name in ("waived", "remediated", "unchecked", "not_listening", "out_of_scope", "remediations")
+            for name in (
+                "failing_probes",
+                "waived",
+                "remediated",
+                "unchecked",
+                "not_listening",
+                "out_of_scope",
+                "remediations",
+            )
         },
     }

@@ -16,11 +16,9 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import Delivery, is_ipv6
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import IMPACTS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts, is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener
-
-IMPACTS = ("breaks_on_upgrade", "unknown", "unreachable")
-"""Most urgent first."""
 
 
 class Verdict(t.NamedTuple):

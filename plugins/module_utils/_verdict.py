@@ -13,34 +13,17 @@ import collections
 import textwrap
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Report
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    REASONS,
+    WORDS,
+    Blocker,
+    Report,
+    blocking,
+    ignored,
+    was_made,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import in_spite_of_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
-
-ADVICE = {
-    "cannot_run": "Look at the container; the commands of the check cannot be started in it.",
-    "check_mode": "Run it without --check.",
-    "connection": "Run the check again; if it stays so, look at the network between the API server and the pod's node.",
-    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, "
-    "or set check_listeners_socket_source: node and check_listeners_node_probe_image.",
-    "gone": "Run the check again; the pod was deleted meanwhile.",
-    "no_address": "Run the check again when the pod has an address, or delete it.",
-    "no_tool": "Set check_listeners_socket_source: auto and check_listeners_node_probe_image, to read from the node what the pod does not show; "
-    "see docs/node-probe.md.",
-    "node_unreachable": "See to the node; the API server cannot reach its kubelet.",
-    "not_read": "Record the cluster again, with the same namespaces, label selectors and scope.",
-    "not_running": "Run the check again when the pod is up, or delete it.",
-    "not_seen": "Run the check again; the pod may have been replaced meanwhile.",
-    "probe_failed": "Look at the node; the probe on it did not run to its end.",
-    "probe_forbidden": "Give the user list, create and delete on pods and get and create on pods/exec, all in check_listeners_node_probe_namespace.",
-    "probe_not_started": "Look at the node, and whether it can pull check_listeners_node_probe_image.",
-    "probe_rejected": "Let check_listeners_node_probe_namespace take privileged pods; docs/node-probe.md says how.",
-    "server_error": "Run the check again; if it stays so, look at the API server.",
-    "suspect_table": "Read the pod's sockets by hand; what the check got of them is not whole.",
-    "timeout": "Raise check_listeners_exec_timeout, or lower check_listeners_concurrency_per_node where many pods of a node do so.",
-    "too_much_output": "Look at the pod; its table of listening sockets is out of all proportion.",
-}
-"""What to do about a reason for not reading a pod."""
 
 FREE = 1 << 30
 """Lines, where there is no end to the screen."""
@@ -72,13 +55,6 @@ class Block(t.NamedTuple):
     lines: list[str]
     what: str
     of: tuple[str, ...] = ()
-
-
-def blocking(report: Report, fail_on: t.Sequence[str]) -> list[str]:
-    """What of `fail_on` the report holds, each as a count and a name. Empty: the gate is open."""
-    counts = collections.Counter(finding["impact"] for finding in report["findings"])
-    counts.update({kind: len(report[kind]) for kind in ("unchecked", "not_listening")})
-    return [f"{counts[name]} {name}" for name in fail_on if counts[name]]
 
 
 def verdict(
@@ -141,7 +117,7 @@ def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None
     looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count) + (
         f" on {server}" if server else ""
     )
-    stop = [*blocking(report, fail_on), *([failure] if failure else [])]
+    stop = [*map(_blocker, blocking(report, fail_on)), *([failure] if failure else [])]
     if stop:
         said = f"Do not upgrade yet: {', '.join(stop)} ({looked})."
     else:
@@ -150,14 +126,35 @@ def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None
             for name in ("findings", "waived", "remediated", "unchecked", "not_listening")
             if summary.get(name)
         ]
-        said = f"Nothing stands in the way of the upgrade ({looked}{'; ' if rest else ''}{', '.join(rest)})."
+        left = ignored(report, fail_on)
+        fine = "Nothing stands in the way of the upgrade" if not left else gate_is_open(left)
+        said = f"{fine} ({looked}{'; ' if rest else ''}{', '.join(rest)})."
     probes = len(list(failing_probes(report)))
     return printable(f"{said} Probes that fail in spite of a remedy: {probes}." if probes else said)
 
 
-def was_made(report: Report) -> bool:
-    """Whether the cluster was looked at, whatever went wrong then."""
-    return bool((report.get("summary") or {}).get("pods_read"))
+def _blocker(found: Blocker) -> str:
+    return f"{found.count} {found.word}" if found.known else f"{found.count} {found.word}, which nothing is known of"
+
+
+def blockers(report: Report, fail_on: t.Sequence[str]) -> list[str]:
+    """What keeps the gate shut, each in a few words. Empty: it is open. Raises FailOnError."""
+    return list(map(_blocker, blocking(report, fail_on)))
+
+
+def gate_is_open(left: t.Sequence[Blocker]) -> str:
+    """That there is something, and that the gate was told not to fail on it: no full stop."""
+    several = len(left) > 1 or left[0].count > 1
+    found = ", ".join(map(in_words, left))
+    return f"{found}, but check_listeners_fail_on ignores {'them' if several else 'it'}: the gate is open"
+
+
+def in_words(found: Blocker) -> str:
+    """`2 ports break on upgrade`."""
+    word = next((word for word in WORDS if word.name == found.word), None)
+    if word is None:
+        return _blocker(found)
+    return f"{found.count:,} {word.one if found.count == 1 else word.many}"
 
 
 def clusters(
@@ -236,7 +233,7 @@ def _unchecked(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]
             if details
             else []
         )
-        facts += [("do", ADVICE[reason])] if reason in ADVICE else []
+        facts += [("do", REASONS[reason])] if reason in REASONS else []
         lines = _wrapped("", f"Not checked, {reason}: {pods}", columns, 2)
         yield Block([*lines, *_facts(facts, columns, verbose)], reason)
 

@@ -289,6 +289,63 @@ findings:
       type: list
       elements: dict
       sample: [{"listener": "127.0.0.1:8080", "container": "app", "process": "server"}]
+failing_probes:
+  description:
+    - Probes of the kubelet that fail, or will after the upgrade, because they ask an exposed port that listens on localhost only. The pod does not
+      become ready then, or is restarted, whatever is said of the port; a waiver of the port waives no probe.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: A name that stays the same over restarts and replicas.
+      type: str
+      sample: PROBE/shop/Deployment/netcat/app/readiness
+    namespace:
+      description: The workload's namespace.
+      type: str
+      sample: shop
+    workload:
+      description: The topmost controller of the pods, or the pod itself where it has none.
+      type: dict
+      sample: {"kind": "Deployment", "name": "netcat"}
+    pods:
+      description: Names of the pods concerned.
+      type: list
+      elements: str
+      sample: [netcat-7d4b9c5f6-x2x7k]
+    container:
+      description: The container whose probe it is.
+      type: str
+      sample: app
+    probe:
+      description: V(readiness), V(liveness) or V(startup).
+      type: str
+      sample: readiness
+    port:
+      description: The port that it asks.
+      type: int
+      sample: 8080
+    listeners:
+      description: What listens on the port.
+      type: list
+      elements: str
+      sample: ["127.0.0.1:8080"]
+    impact:
+      description:
+        - V(breaks_on_upgrade), it succeeds today and will not after the upgrade.
+        - V(unreachable), it fails today, too.
+        - V(unknown), what it does today could not be determined.
+      type: str
+      sample: breaks_on_upgrade
+    reason:
+      description: Why it fails, in one sentence.
+      type: str
+      sample: It asks port 8080 and will fail once the pod is injected again, because the Istio agent sends it to the pod IP.
+    sidecar_helps:
+      description: Whether it succeeds once a Sidecar has the port reached. One that Istio rewrote is helped by none.
+      type: bool
+      sample: false
 waived:
   description: Findings that RV(findings) does not hold because a waiver or Istio's suppress annotation accepts them. Each has C(waived_by) too.
   returned: success
@@ -395,6 +452,7 @@ summary:
     breaks_on_upgrade: 1
     unknown: 0
     unreachable: 0
+    failing_probes: 0
     waived: 0
     remediated: 0
     unchecked: 0

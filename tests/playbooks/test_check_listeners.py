@@ -19,6 +19,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils 
 ID = "IST0143/shop/Deployment/web/8080"
 PARTS = {
     "findings",
+    "failing_probes",
     "waived",
     "remediated",
     "unchecked",

@@ -17,8 +17,15 @@ import json
 import pathlib
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import IMPACTS
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Number, Required
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    FAIL_ON,
+    IMPACTS,
+    REPORT,
+    FailOnError,
+    checked_fail_on,
+    was_made,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Required
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import (
     API_VERSION,
     SnapshotError,
@@ -29,63 +36,6 @@ KIND = "Report"
 
 Document = dict[str, t.Any]
 
-COUNT = Number(0, 1 << 53)
-WORKLOAD = {"kind": Required(str), "name": Required(str)}
-RECORD = {
-    "id": Required(str),
-    "namespace": Required(str),
-    "workload": Required(WORKLOAD),
-    "pods": Required([str]),
-    "port": Required(Number(0, 65535)),
-    "services": Required([{"name": Required(str), "port": Number(0, 65535), "port_name": str}]),
-    "listeners": Required([str]),
-    "processes": [{"listener": Required(str), "container": str, "process": Required(str)}],
-    "reason": Required(str),
-    "notes": [str],
-    "impact": str,
-    "remedy": str,
-    "code": str,
-    "level": str,
-    "message": str,
-    "documentation_url": str,
-    "waived_by": {"reason": Required(str), "match": str, "until": str, "annotation": str},
-}
-FINDING = {
-    **RECORD,
-    "impact": Required(str),
-    "code": Required(str),
-    "level": Required(str),
-    "message": Required(str),
-    "documentation_url": Required(str),
-}
-NAMES = {"namespace": Required(str), "name": Required(str)}
-MANIFEST = {"apiVersion": Required(str), "kind": Required(str), "metadata": Required(NAMES), "spec": Required(dict)}
-
-REPORT = {
-    "findings": Required([FINDING]),
-    "waived": Required([{**FINDING, "waived_by": Required(RECORD["waived_by"])}]),
-    "remediated": Required([RECORD]),
-    "unchecked": Required(
-        [
-            {
-                "namespace": Required(str),
-                "pod": Required(str),
-                "workload": WORKLOAD,
-                "reason": Required(str),
-                "detail": str,
-            }
-        ]
-    ),
-    "not_listening": Required([RECORD]),
-    "out_of_scope": Required([{"namespace": str, "service": str, "port": Number(0, 65535), "reason": str}]),
-    "remediations": Required(
-        [{"action": Required(str), "manifest": Required(MANIFEST), "findings": Required([str]), "notes": [str]}]
-    ),
-    "hints": Required([str]),
-    "summary": Required(dict.fromkeys(("namespaces", "workloads", "pods", "pods_read", "ports"), COUNT)),
-    "failed": bool,
-    "msg": str,
-}
 METADATA = {
     "cluster": Required(str),
     "server": str,
@@ -118,7 +68,7 @@ def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Doc
             "server": known["server"],
             "serverVersion": known["server_version"],
             "takenAt": known["taken_at"],
-            "failOn": list(about.get("fail_on") or ()),
+            "failOn": _fail_on(report, about.get("fail_on") or []),
             "passed": about.get("passed"),
             "problems": list(about.get("problems") or ()),
         },
@@ -126,6 +76,16 @@ def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Doc
         "summary": {name: value for name, value in (report.get("summary") or {}).items() if name != "seconds"},
     }
     return checked(made)
+
+
+def _fail_on(report: t.Mapping[str, t.Any], fail_on: t.Any) -> list[str]:
+    """`fail_on`, checked. Where it is why there was no check, what of it means something."""
+    if report.get("failed") and not was_made(report):
+        return [word for word in FAIL_ON if not isinstance(fail_on, str) and word in fail_on]
+    try:
+        return checked_fail_on(fail_on)
+    except FailOnError as error:
+        raise ReportError(str(error)) from error
 
 
 def checked(made: t.Any) -> Document:

@@ -19,6 +19,7 @@ import typing as t
 import jinja2
 from markupsafe import Markup, escape
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WORDS
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import (
     count,
@@ -27,7 +28,6 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._t
     written_out,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import (
-    KINDS,
     ClusterView,
     Entry,
     looked,
@@ -40,14 +40,14 @@ HERE = pathlib.Path(__file__).parent
 def as_html(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]] = ()) -> str:
     """A page on one cluster, or on several; `left_out` are files of which it shows nothing, `{path, reason}`."""
     clusters = [view(made) for made in mades]
-    totals = {kind.name: sum(cluster.counts[kind.name] for cluster in clusters) for kind in KINDS}
+    totals = {kind.name: sum(cluster.counts[kind.name] for cluster in clusters) for kind in WORDS}
     return _template().render(
         clusters=clusters,
         several=len(clusters) != 1 or bool(left_out),
         left_out=left_out,
-        kinds=KINDS,
+        kinds=WORDS,
         totals=totals,
-        ready=sum(cluster.tone == "go" for cluster in clusters),
+        ready=sum(cluster.made["metadata"]["passed"] for cluster in clusters),
         namespaces=sorted({namespace.name for cluster in clusters for namespace in cluster.namespaces}),
     )
 
@@ -104,9 +104,11 @@ class Part(t.NamedTuple):
 def _parts(cluster: ClusterView) -> list[Part]:
     """The exposed ports by what is said of them. Pods are no ports: those not read are not among them."""
     rest = "Fine, or of pods not checked" if cluster.counts["unchecked"] else "Listens where connections arrive"
-    numbers = [(kind.name, kind.label, cluster.counts[kind.name]) for kind in KINDS if kind.name != "unchecked"] + [
-        ("fine", rest, cluster.rest)
-    ]
+    numbers = [
+        (kind.name, kind.label, cluster.counts[kind.name])
+        for kind in WORDS
+        if kind.name not in ("unchecked", "failing_probes")
+    ] + [("fine", rest, cluster.rest)]
     total = sum(number for _name, _label, number in numbers)
     parts, at = [], 0
     for name, label, number in numbers:

@@ -18,7 +18,8 @@ import datetime
 import typing as t
 from xml.etree import ElementTree
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes, was_made
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import was_made
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines, written_out
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import problems, rest

@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FAIL_ON, WORDS
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, written_out
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import (
-    KINDS,
     ClusterView,
     Entry,
     Sidecar,
@@ -28,9 +28,9 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._v
 LIMIT = 60_000
 """Characters; GitHub takes 65,536. The Sidecars are left out first, then the least urgent workloads, and the text says so."""
 
-LABELS = {kind.name: kind.label for kind in KINDS}
+LABELS = {kind.name: kind.label for kind in WORDS}
 
-OPEN = ("breaks_on_upgrade", "unknown", "unreachable", "unchecked", "not_listening")
+OPEN = FAIL_ON
 """What somebody has to see to: these become the task list."""
 
 
@@ -59,8 +59,8 @@ def as_markdown(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]
 
 
 def _overview(clusters: t.Sequence[ClusterView], left_out: t.Sequence[dict[str, str]]) -> str:
-    ready = sum(cluster.tone == "go" for cluster in clusters)
-    kinds = [kind for kind in KINDS if any(cluster.counts[kind.name] for cluster in clusters)]
+    ready = sum(cluster.made["metadata"]["passed"] for cluster in clusters)
+    kinds = [kind for kind in WORDS if any(cluster.counts[kind.name] for cluster in clusters)]
     rows = [["Cluster", "Verdict", *(kind.label for kind in kinds), "Seen"]]
     for cluster in clusters:
         numbers = [cluster.number(kind.name) for kind in kinds]

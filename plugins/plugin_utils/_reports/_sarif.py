@@ -19,58 +19,21 @@ import json
 import typing as t
 import urllib.parse
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import DOCUMENTATION_URL
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import RULES, WORDS, Rule
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import some, written_out
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
-RULES = (
-    {
-        "id": "IST0143",
-        "name": "LocalhostListener",
-        "shortDescription": {"text": "A port that a Service exposes listens on localhost only."},
-        "fullDescription": {
-            "text": "The sidecar of Istio up to 1.9 handed connections to localhost, that of later versions hands them to the pod IP, where nothing listens."
-        },
-        "help": {
-            "text": "Bind to 0.0.0.0 or ::, or apply the Sidecar that the report holds, or take the port out of the Service."
-        },
-        "helpUri": DOCUMENTATION_URL,
-        "defaultConfiguration": {"level": "error"},
-    },
-    {
-        "id": "unchecked",
-        "name": "PodNotChecked",
-        "shortDescription": {"text": "The sockets of a pod that a Service exposes could not be read."},
-        "help": {"text": "Grant the verbs get and create on pods/exec, or see to the pod, and check again."},
-        "defaultConfiguration": {"level": "error"},
-    },
-    {
-        "id": "not_listening",
-        "name": "PortNotListening",
-        "shortDescription": {
-            "text": "Nothing listens on a port that a Service exposes, so nothing can be said about it."
-        },
-        "help": {"text": "Check again when the program is up, or take the port out of the Service."},
-        "defaultConfiguration": {"level": "note"},
-    },
-    {
-        "id": "probe",
-        "name": "ProbeFails",
-        "shortDescription": {"text": "A probe asks a port on localhost at the pod IP, where no Sidecar helps it."},
-        "help": {"text": "Bind to 0.0.0.0 or ::, or let the probe run a command in the container."},
-        "defaultConfiguration": {"level": "warning"},
-    },
-)
+LEVELS = {word.name: word.level for word in WORDS}
 
 
 def as_sarif(made: Document) -> str:
     """A log of one run. A result is an error if the gate fails on it, a warning or a note if it only reports it."""
     meta = made["metadata"]
     fail_on = meta.get("failOn") or ()
-    levels = {kind: "error" if kind in fail_on else "note" if kind == "not_listening" else "warning" for kind in KINDS}
+    levels = {word: "error" if word in fail_on else level for word, level in LEVELS.items()}
     probed = {record["id"]: record for record, _note in failing_probes(made)}.values()
     results = [_result(made, "IST0143", finding, levels[finding["impact"]]) for finding in made["findings"]]
     results += [
@@ -96,7 +59,7 @@ def as_sarif(made: Document) -> str:
             "driver": {
                 "name": "meshops.istio_precheck",
                 "informationUri": "https://github.com/meshops/istio_precheck",
-                "rules": list(RULES),
+                "rules": list(map(_rule, RULES)),
             }
         },
         "automationDetails": {"id": f"istio-precheck/{_quoted(meta['cluster'])}/"},
@@ -112,7 +75,16 @@ def as_sarif(made: Document) -> str:
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
 
-KINDS = ("breaks_on_upgrade", "unknown", "unreachable", "unchecked", "not_listening")
+def _rule(rule: Rule) -> dict[str, t.Any]:
+    return {
+        "id": rule.id,
+        "name": rule.name,
+        "shortDescription": {"text": rule.short},
+        **({"fullDescription": {"text": rule.full}} if rule.full else {}),
+        "help": {"text": rule.help},
+        **({"helpUri": rule.url} if rule.url else {}),
+        "defaultConfiguration": {"level": rule.level},
+    }
 
 
 def _result(made: Document, rule: str, record: dict[str, t.Any], level: str) -> dict[str, t.Any]:
@@ -145,7 +117,7 @@ def _unchecked(made: Document, pod: dict[str, t.Any], level: str) -> dict[str, t
 def _about(rule: str, level: str, text: str) -> dict[str, t.Any]:
     return {
         "ruleId": rule,
-        "ruleIndex": [each["id"] for each in RULES].index(rule),
+        "ruleIndex": [each.id for each in RULES].index(rule),
         "level": level,
         "message": {"text": text},
     }

@@ -13,59 +13,24 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import sidecar_yaml
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import ADVICE, failing_probes, was_made
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    FAIL_ON,
+    IMPACTS,
+    REASONS,
+    WORDS,
+    blocking,
+    ignored,
+    was_made,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import (
+    failing_probes,
+    gate_is_open,
+    in_words,
+)
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines
 
-
-class Kind(t.NamedTuple):
-    """What a Report can say about a port or a pod. `one` and `many` follow a number."""
-
-    name: str
-    label: str
-    one: str
-    many: str
-    about: str
-
-
-KINDS = (
-    Kind(
-        *("breaks_on_upgrade", "Breaks on upgrade", "port breaks on upgrade", "ports break on upgrade"),
-        "Other pods reach it today, and will not after the upgrade.",
-    ),
-    Kind(
-        *("unknown", "Impact unknown", "port of unknown impact", "ports of unknown impact"),
-        "Other pods will not reach it after the upgrade; whether they do today could not be determined.",
-    ),
-    Kind(
-        "unreachable",
-        "Unreachable already",
-        "port unreachable already",
-        "ports unreachable already",
-        "Other pods cannot reach it today either.",
-    ),
-    Kind(
-        "unchecked",
-        "Not checked",
-        "pod not checked",
-        "pods not checked",
-        "The pod could not be read. It is not fine, it is not known.",
-    ),
-    Kind(
-        *("not_listening", "Nothing listens", "port without a listener", "ports without a listener"),
-        "Nothing accepts connections there, so nothing can be said.",
-    ),
-    Kind(
-        "waived", "Waived", "port waived", "ports waived", "It listens on localhost only, and somebody accepted that."
-    ),
-    Kind(
-        *("remediated", "Remediated", "port remediated", "ports remediated"),
-        "It listens on localhost only, and a Sidecar or the mesh's configuration delivers to it there.",
-    ),
-)
-"""Most urgent first."""
-
-ORDER = {kind.name: number for number, kind in enumerate(KINDS)}
+ORDER = {word.name: number for number, word in enumerate(WORDS)}
 
 
 class Entry(t.NamedTuple):
@@ -113,7 +78,7 @@ class NamespaceView(t.NamedTuple):
 
 
 class ClusterView(t.NamedTuple):
-    """One cluster. `tone` is `go`, `stop` or `lost`, the last if the check could not be made."""
+    """One cluster. `tone` is `go`, `open` if it was told to ignore what was found, `stop`, or `lost` if the check could not be made."""
 
     made: Document
     tone: str
@@ -144,11 +109,8 @@ class ClusterView(t.NamedTuple):
 
 def view(made: Document) -> ClusterView:
     counts = {
-        **{
-            kind: sum(finding["impact"] == kind for finding in made["findings"])
-            for kind in ("breaks_on_upgrade", "unknown", "unreachable")
-        },
-        **{kind: len(made[kind]) for kind in ("unchecked", "not_listening", "waived", "remediated")},
+        **{impact: sum(finding["impact"] == impact for finding in made["findings"]) for impact in IMPACTS},
+        **{word.name: len(made.get(word.part) or ()) for word in WORDS if word.name not in IMPACTS},
     }
     tone, title, detail = _headline(made, counts)
     return ClusterView(made, tone, title, detail, counts, rest(made), _namespaces(made))
@@ -173,18 +135,18 @@ def problems(made: Document) -> list[str]:
 
 def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
     meta = made["metadata"]
-    found = [count(counts[kind.name], kind.one, kind.many) for kind in KINDS if counts[kind.name]]
-    stops = [
-        count(counts[kind.name], kind.one, kind.many)
-        for kind in KINDS
-        if counts[kind.name] and kind.name in (meta.get("failOn") or ())
-    ]
+    fail_on = [word for word in meta.get("failOn") or () if word in FAIL_ON]
+    found = [count(counts[word.name], word.one, word.many) for word in WORDS if counts[word.name]]
+    stops = list(map(in_words, blocking(made, fail_on)))
+    left = ignored(made, fail_on)
     probes = len(list(failing_probes(made)))
     found += [f"{count(probes, 'probe fails', 'probes fail')} in spite of a remedy"] if probes else []
     if made.get("failed") and not was_made(made):
         return "lost", "The check could not be made", made.get("msg") or "no reason given"
     if not meta["passed"]:
         return "stop", "Do not upgrade yet", ", ".join(stops) or "; ".join(problems(made)) or "The gate did not pass"
+    if left:
+        return "open", "The gate is open", gate_is_open(left)
     return (
         "go",
         "Nothing stands in the way of the upgrade",
@@ -305,7 +267,7 @@ def _unread(made: Document) -> dict[Place, list[Entry]]:
             notes=[f"{count(len(details) - 1, 'other detail')} in the JSON report."] if len(details) > 1 else [],
             pods=[pod["pod"] for pod in pods],
             url="",
-            cure=ADVICE.get(reason, ""),
+            cure=REASONS.get(reason, ""),
         )
         found.setdefault(place, []).append(entry)
     return found

@@ -95,6 +95,22 @@ def test_a_port_that_nothing_listens_on_blocks_where_asked_for():
     assert FILTERS["blocking"](report, ["not_listening"]) == ["1 not_listening"]
 
 
+@pytest.mark.parametrize("name", ["blocking", "outcome", "verdict"])
+@pytest.mark.parametrize("fail_on", ["breaks_on_upgrade", "unchecked,unknown", ["breaks"], None])
+def test_a_fail_on_that_means_nothing_is_refused_with_what_it_is(name, fail_on):
+    for given in (fail_on, tagged(fail_on)):
+        with pytest.raises(AnsibleFilterError, match="^check_listeners_fail_on: wanted ") as caught:
+            FILTERS[name](cluster.report(), given)
+        assert repr(fail_on[0] if isinstance(fail_on, list) else fail_on) in str(caught.value)
+
+
+@pytest.mark.parametrize("fail_on", ["breaks_on_upgrade", ["breaks"]])
+def test_no_report_is_made_for_a_fail_on_that_means_nothing(fail_on):
+    about = {"cluster": "here", "passed": True, "fail_on": fail_on}
+    with pytest.raises(AnsibleFilterError, match="^check_listeners_fail_on: wanted "):
+        FILTERS["report_as"](cluster.report(), "json", about)
+
+
 @pytest.mark.parametrize("name", sorted(FILTERS))
 @pytest.mark.parametrize("junk", [None, 5, "text", ["text"], [[]], {"findings": 1}], ids=repr)
 def test_input_that_is_none_is_one_error_that_names_the_filter(name, junk):

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _ladder
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import REASONS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import (
-    ADVICE,
     Screen,
     clusters,
     outcome,
@@ -184,17 +184,19 @@ def test_pods_that_were_not_read_are_grouped_by_the_reason_with_what_to_do():
     assert verdict(report, ["unknown", "unchecked"], screen=WIDE)[:-1] == [
         "Not checked, forbidden: shop/b, shop/c, shop/d",
         "    why      no right (and 1 other answers)",
-        f"    do       {ADVICE['forbidden']}",
+        f"    do       {REASONS['forbidden']}",
         "Not checked, no_tool: shop/a",
         "    why      Nothing.",
-        f"    do       {ADVICE['no_tool']}",
+        f"    do       {REASONS['no_tool']}",
         "To go on without the pods that were not checked: check_listeners_fail_on: [unknown]",
     ]
 
 
 @pytest.mark.parametrize("reason", ["no_tool", "forbidden"])
 def test_advice_to_read_from_the_node_names_all_that_it_takes(reason):
-    assert "check_listeners_socket_source: " in ADVICE[reason] and "check_listeners_node_probe_image" in ADVICE[reason]
+    assert (
+        "check_listeners_socket_source: " in REASONS[reason] and "check_listeners_node_probe_image" in REASONS[reason]
+    )
 
 
 def test_over_a_record_the_advice_is_said_to_count_where_it_was_recorded():
@@ -207,7 +209,7 @@ def test_over_a_record_the_advice_is_said_to_count_where_it_was_recorded():
 
 
 def test_the_rule_for_a_forbidden_pod_is_one_that_kubernetes_takes():
-    rule = yaml.safe_load(ADVICE["forbidden"][ADVICE["forbidden"].index("{") : ADVICE["forbidden"].index("}") + 1])
+    rule = yaml.safe_load(REASONS["forbidden"][REASONS["forbidden"].index("{") : REASONS["forbidden"].index("}") + 1])
     assert rule == {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get", "create"]}
 
 
@@ -218,7 +220,7 @@ def test_there_is_advice_for_each_way_in_which_an_exec_fails():
         "connection",
         "no_tool",
         "too_much_output",
-    } <= set(ADVICE)
+    } <= set(REASONS)
 
 
 def test_what_nothing_listens_on_is_named_where_it_stops_the_play():
@@ -305,6 +307,32 @@ def test_the_caret_points_at_the_place_in_what_the_callback_makes_of_the_express
     *_lines, shown, under = [json.dumps(line)[1:-1] for line in verdict({}, ALL, str(error.value), screen=WIDE)]
     place = caret.index("^")
     assert shown == json.dumps(raw)[1:-1] and under.index("^") == len(json.dumps(raw[:place])[1:-1])
+
+
+@pytest.mark.parametrize(
+    ("report", "fail_on", "said"),
+    [
+        (many(4), [], "4 ports break on upgrade, but check_listeners_fail_on ignores them: the gate is open"),
+        (many(1), ["unchecked"], "1 port breaks on upgrade, but check_listeners_fail_on ignores it: the gate is open"),
+        (
+            many(1, unread=2),
+            ["unreachable"],
+            "1 port breaks on upgrade, 2 pods not checked, but check_listeners_fail_on ignores them: the gate is open",
+        ),
+        (cluster.report(binds=[]), [], "Nothing stands in the way of the upgrade"),
+    ],
+)
+def test_what_was_found_and_is_not_failed_on_is_said_in_the_last_line(report, fail_on, said):
+    assert outcome(report, fail_on).startswith(f"{said} (")
+    assert outcome(report, fail_on) == ending(verdict(report, fail_on, screen=WIDE))
+
+
+def test_what_the_tables_do_not_know_is_named_where_it_stops_the_play():
+    report = many(1)
+    report["findings"][0]["impact"] = "********_on_upgrade"
+    said = "Do not upgrade yet: 1 ********_on_upgrade, which nothing is known of ("
+    assert outcome(report, []).startswith(said)
+    assert ending(verdict(report, [], screen=WIDE)).startswith(said)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

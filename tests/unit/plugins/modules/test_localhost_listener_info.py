@@ -41,6 +41,7 @@ TABLE = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
 READ = says(out(TABLE), status(SUCCESS))
 PARTS = [
     "findings",
+    "failing_probes",
     "waived",
     "remediated",
     "unchecked",

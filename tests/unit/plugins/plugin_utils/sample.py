@@ -106,7 +106,23 @@ def everything() -> Thing:
     report["findings"][0]["processes"] = [
         {"listener": report["findings"][0]["listeners"][0], "container": "app", "process": "java"}
     ]
+    report["failing_probes"] = [probe(report["remediated"][0])]
     return report
+
+
+def probe(record: Thing, **changed: t.Any) -> Thing:
+    """A readiness probe of the record's port, which no Sidecar helps."""
+    workload = record["workload"]
+    return {
+        "id": f"PROBE/{record['namespace']}/{workload['kind']}/{workload['name']}/app/readiness",
+        **{name: record[name] for name in ("namespace", "workload", "pods", "port", "listeners")},
+        "container": "app",
+        "probe": "readiness",
+        "impact": "breaks_on_upgrade",
+        "reason": f"It asks port {record['port']} and will fail once the pod is injected again.",
+        "sidecar_helps": False,
+        **changed,
+    }
 
 
 CANARY = "<script>document.title='TAKEN'</script><img src=x onerror=\"document.title='TAKEN'\">"

@@ -1,0 +1,536 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""The Report: its shape, every word that it can say, and which of these keep the gate shut.
+
+Whatever shows a Report, or decides on one, reads the tables here. A word that they do not know blocks.
+"""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Number, Required
+
+CODE = "IST0143"
+LEVEL = "Error"
+DOCUMENTATION_URL = "https://istio.io/latest/docs/reference/config/analysis/ist0143/"
+MESSAGE = "Port {port} is exposed in a Service but listens on localhost. It will not be exposed to other pods."
+"""Istio's own text: pkg/config/analysis/msg/messages.yaml@1.20.8."""
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words
+
+
+class Rule(t.NamedTuple):
+    """A rule as code scanning services show it: SARIF 2.1.0, 3.49. `level` is the one of its default configuration."""
+
+    id: str
+    name: str
+    short: str
+    help: str
+    level: str
+    full: str = ""
+    url: str = ""
+
+
+RULES = (
+    Rule(
+        id=CODE,
+        name="LocalhostListener",
+        short="A port that a Service exposes listens on localhost only.",
+        help="Bind to 0.0.0.0 or ::, or apply the Sidecar that the report holds, or take the port out of the Service.",
+        level="error",
+        full="The sidecar of Istio up to 1.9 handed connections to localhost, that of later versions hands them to the pod IP, where nothing listens.",
+        url=DOCUMENTATION_URL,
+    ),
+    Rule(
+        id="unchecked",
+        name="PodNotChecked",
+        short="The sockets of a pod that a Service exposes could not be read.",
+        help="Grant the verbs get and create on pods/exec, or see to the pod, and check again.",
+        level="error",
+    ),
+    Rule(
+        id="not_listening",
+        name="PortNotListening",
+        short="Nothing listens on a port that a Service exposes, so nothing can be said about it.",
+        help="Check again when the program is up, or take the port out of the Service.",
+        level="note",
+    ),
+    Rule(
+        id="probe",
+        name="ProbeFails",
+        short="A probe of the kubelet asks a port that listens on localhost only, and fails.",
+        help="Bind to 0.0.0.0 or ::, or let the probe run a command in the container.",
+        level="error",
+    ),
+)
+
+
+class Word(t.NamedTuple):
+    """What a Report can say about a port, a pod or a probe. `one` and `many` follow a number."""
+
+    name: str
+    part: str
+    """The list of the Report that it is said in: `findings` for an impact, for all others the list of that name."""
+    label: str
+    one: str
+    many: str
+    about: str
+    fails: bool = False
+    """Whether it may be named in `fail_on`."""
+    default: bool = False
+    """Whether it is in `fail_on` if nothing is said."""
+    advice: str = ""
+    rule: str = ""
+    """The id of its Rule. Without one code scanning does not hear of it."""
+    level: str = ""
+    """The level of a result where the gate does not fail on it."""
+
+
+WORDS = (
+    Word(
+        "breaks_on_upgrade",
+        part="findings",
+        label="Breaks on upgrade",
+        one="port breaks on upgrade",
+        many="ports break on upgrade",
+        about="Other pods reach it today, and will not after the upgrade.",
+        fails=True,
+        default=True,
+        rule=CODE,
+        level="warning",
+    ),
+    Word(
+        "unknown",
+        part="findings",
+        label="Impact unknown",
+        one="port of unknown impact",
+        many="ports of unknown impact",
+        about="Other pods will not reach it after the upgrade; whether they do today could not be determined.",
+        fails=True,
+        default=True,
+        rule=CODE,
+        level="warning",
+    ),
+    Word(
+        "unreachable",
+        part="findings",
+        label="Unreachable already",
+        one="port unreachable already",
+        many="ports unreachable already",
+        about="Other pods cannot reach it today either.",
+        fails=True,
+        default=True,
+        rule=CODE,
+        level="warning",
+    ),
+    Word(
+        "failing_probes",
+        part="failing_probes",
+        label="Probe fails",
+        one="probe fails",
+        many="probes fail",
+        about="The kubelet asks a port that listens on localhost only: the pod does not become ready, or is restarted.",
+        fails=True,
+        default=True,
+        advice="Make the program listen on every address, or let the probe run a command in the container.",
+        rule="probe",
+        level="warning",
+    ),
+    Word(
+        "unchecked",
+        part="unchecked",
+        label="Not checked",
+        one="pod not checked",
+        many="pods not checked",
+        about="The pod could not be read. It is not fine, it is not known.",
+        fails=True,
+        default=True,
+        rule="unchecked",
+        level="warning",
+    ),
+    Word(
+        "not_listening",
+        part="not_listening",
+        label="Nothing listens",
+        one="port without a listener",
+        many="ports without a listener",
+        about="Nothing accepts connections there, so nothing can be said.",
+        fails=True,
+        rule="not_listening",
+        level="note",
+    ),
+    Word(
+        "waived",
+        part="waived",
+        label="Waived",
+        one="port waived",
+        many="ports waived",
+        about="It listens on localhost only, and somebody accepted that.",
+    ),
+    Word(
+        "remediated",
+        part="remediated",
+        label="Remediated",
+        one="port remediated",
+        many="ports remediated",
+        about="It listens on localhost only, and a Sidecar or the mesh's configuration delivers to it there.",
+    ),
+)
+"""Most urgent first."""
+
+IMPACTS = tuple(word.name for word in WORDS if word.part == "findings")
+"""Most urgent first."""
+
+FAIL_ON = tuple(word.name for word in WORDS if word.fails)
+DEFAULT_FAIL_ON = tuple(word.name for word in WORDS if word.default)
+
+REASONS = {
+    "cannot_run": "Look at the container; the commands of the check cannot be started in it.",
+    "check_mode": "Run it without --check.",
+    "connection": "Run the check again; if it stays so, look at the network between the API server and the pod's node.",
+    "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, "
+    "or set check_listeners_socket_source: node and check_listeners_node_probe_image.",
+    "gone": "Run the check again; the pod was deleted meanwhile.",
+    "no_address": "Run the check again when the pod has an address, or delete it.",
+    "no_tool": "Set check_listeners_socket_source: auto and check_listeners_node_probe_image, to read from the node what the pod does not show; "
+    "see docs/node-probe.md.",
+    "node_unreachable": "See to the node; the API server cannot reach its kubelet.",
+    "not_read": "Record the cluster again, with the same namespaces, label selectors and scope.",
+    "not_running": "Run the check again when the pod is up, or delete it.",
+    "not_seen": "Run the check again; the pod may have been replaced meanwhile.",
+    "probe_failed": "Look at the node; the probe on it did not run to its end.",
+    "probe_forbidden": "Give the user list, create and delete on pods and get and create on pods/exec, all in check_listeners_node_probe_namespace.",
+    "probe_not_started": "Look at the node, and whether it can pull check_listeners_node_probe_image.",
+    "probe_rejected": "Let check_listeners_node_probe_namespace take privileged pods; docs/node-probe.md says how.",
+    "server_error": "Run the check again; if it stays so, look at the API server.",
+    "suspect_table": "Read the pod's sockets by hand; what the check got of them is not whole.",
+    "timeout": "Raise check_listeners_exec_timeout, or lower check_listeners_concurrency_per_node where many pods of a node do so.",
+    "too_much_output": "Look at the pod; its table of listening sockets is out of all proportion.",
+}
+"""Every reason of `unchecked`, with what to do about it. A new one needs its line here: a reason that is not known blocks."""
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The shape. What a Report of the collection's first release lacks (`failing_probes`, `delivery`) is not required of one that is read back.
+
+
+class WorkloadName(t.TypedDict):
+    kind: str
+    name: str
+
+
+class ServicePort(t.TypedDict, total=False):
+    name: str
+    port: int
+    port_name: str
+
+
+class Process(t.TypedDict, total=False):
+    listener: str
+    container: str
+    process: str
+
+
+class DeliveryRecord(t.TypedDict):
+    """Where a connection goes. `to` is `localhost`, `pod_ip`, `kernel`, `unix` or `unknown`; `address` and `port` are what is dialled, the address empty
+    where it is the one that was asked for; `by` says how it is known: by the `rule`."""
+
+    to: str
+    address: str
+    port: int
+    by: str
+    why: str
+
+
+class Deliveries(t.TypedDict):
+    today: DeliveryRecord
+    after: DeliveryRecord
+
+
+class WaivedBy(t.TypedDict, total=False):
+    reason: str
+    match: str
+    until: str
+    annotation: str
+
+
+class Record(t.TypedDict, total=False):
+    """One port of one workload."""
+
+    id: str
+    namespace: str
+    workload: WorkloadName
+    pods: list[str]
+    port: int
+    services: list[ServicePort]
+    listeners: list[str]
+    processes: list[Process]
+    delivery: Deliveries
+    reason: str
+    notes: list[str]
+    impact: str
+    remedy: str
+    code: str
+    level: str
+    message: str
+    documentation_url: str
+    waived_by: WaivedBy
+
+
+class Finding(Record, total=False):
+    """A Record with an impact."""
+
+
+class FailingProbe(t.TypedDict):
+    """A probe of the kubelet that fails, or will. `probe` is `readiness`, `liveness` or `startup`; `impact` is of IMPACTS: the probe succeeds until the
+    upgrade, fails already, or that is not known; `sidecar_helps` is whether it succeeds once a Sidecar has the port reached."""
+
+    id: str
+    namespace: str
+    workload: WorkloadName
+    pods: list[str]
+    container: str
+    probe: str
+    port: int
+    listeners: list[str]
+    impact: str
+    reason: str
+    sidecar_helps: bool
+
+
+class Unchecked(t.TypedDict, total=False):
+    """A pod that was not, or not wholly, read. `reason` is of REASONS."""
+
+    namespace: str
+    pod: str
+    workload: WorkloadName
+    reason: str
+    detail: str
+
+
+class OutOfScope(t.TypedDict, total=False):
+    namespace: str
+    service: str
+    port: int
+    reason: str
+
+
+class Remediation(t.TypedDict, total=False):
+    action: str
+    manifest: dict[str, t.Any]
+    findings: list[str]
+    notes: list[str]
+    made_from: dict[str, str]
+
+
+class Summary(t.TypedDict, total=False):
+    """Counts; `seconds` spent."""
+
+    namespaces: int
+    workloads: int
+    pods: int
+    pods_read: int
+    ports: int
+    findings: int
+    breaks_on_upgrade: int
+    unknown: int
+    unreachable: int
+    failing_probes: int
+    waived: int
+    remediated: int
+    unchecked: int
+    not_listening: int
+    out_of_scope: int
+    remediations: int
+    seconds: dict[str, float]
+
+
+class Report(t.TypedDict, total=False):
+    findings: list[Finding]
+    failing_probes: list[FailingProbe]
+    waived: list[Finding]
+    remediated: list[Record]
+    unchecked: list[Unchecked]
+    not_listening: list[Record]
+    out_of_scope: list[OutOfScope]
+    remediations: list[Remediation]
+    hints: list[str]
+    summary: Summary
+    failed: bool
+    msg: str
+
+
+COUNT = Number(0, 1 << 53)
+PORT = Number(0, 65535)
+WORKLOAD = {"kind": Required(str), "name": Required(str)}
+DELIVERY = {
+    "to": Required(str),
+    "address": Required(str),
+    "port": Required(PORT),
+    "by": Required(str),
+    "why": Required(str),
+}
+WAIVED_BY = {"reason": Required(str), "match": str, "until": str, "annotation": str}
+RECORD = {
+    "id": Required(str),
+    "namespace": Required(str),
+    "workload": Required(WORKLOAD),
+    "pods": Required([str]),
+    "port": Required(PORT),
+    "services": Required([{"name": Required(str), "port": PORT, "port_name": str}]),
+    "listeners": Required([str]),
+    "processes": [{"listener": Required(str), "container": str, "process": Required(str)}],
+    "delivery": {"today": Required(DELIVERY), "after": Required(DELIVERY)},
+    "reason": Required(str),
+    "notes": [str],
+    "impact": str,
+    "remedy": str,
+    "code": str,
+    "level": str,
+    "message": str,
+    "documentation_url": str,
+    "waived_by": WAIVED_BY,
+}
+FINDING = {**RECORD, **dict.fromkeys(("impact", "code", "level", "message", "documentation_url"), Required(str))}
+FAILING_PROBE = {
+    "id": Required(str),
+    "namespace": Required(str),
+    "workload": Required(WORKLOAD),
+    "pods": Required([str]),
+    "container": Required(str),
+    "probe": Required(str),
+    "port": Required(PORT),
+    "listeners": Required([str]),
+    "impact": Required(str),
+    "reason": Required(str),
+    "sidecar_helps": Required(bool),
+}
+MANIFEST = {
+    "apiVersion": Required(str),
+    "kind": Required(str),
+    "metadata": Required({"namespace": Required(str), "name": Required(str)}),
+    "spec": Required(dict),
+}
+REPORT = {
+    "findings": Required([FINDING]),
+    "failing_probes": [FAILING_PROBE],
+    "waived": Required([{**FINDING, "waived_by": Required(WAIVED_BY)}]),
+    "remediated": Required([RECORD]),
+    "unchecked": Required(
+        [
+            {
+                "namespace": Required(str),
+                "pod": Required(str),
+                "workload": WORKLOAD,
+                "reason": Required(str),
+                "detail": str,
+            }
+        ]
+    ),
+    "not_listening": Required([RECORD]),
+    "out_of_scope": Required([{"namespace": str, "service": str, "port": PORT, "reason": str}]),
+    "remediations": Required(
+        [{"action": Required(str), "manifest": Required(MANIFEST), "findings": Required([str]), "notes": [str]}]
+    ),
+    "hints": Required([str]),
+    "summary": Required(dict.fromkeys(("namespaces", "workloads", "pods", "pods_read", "ports"), COUNT)),
+    "failed": bool,
+    "msg": str,
+}
+"""What a Report that is read back must hold, in the language of _shapes."""
+
+LISTS = tuple(name for name, shape in REPORT.items() if isinstance(getattr(shape, "shape", shape), list))
+
+
+def nothing() -> Report:
+    """The Report of a check that could not be made."""
+    return t.cast(Report, {**{name: [] for name in LISTS}, "summary": {}})
+
+
+def was_made(report: t.Mapping[str, t.Any]) -> bool:
+    """Whether the cluster was looked at, whatever went wrong then."""
+    return bool((report.get("summary") or {}).get("pods_read"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The decision
+
+
+class FailOnError(ValueError):
+    """A `fail_on` that means nothing; the text names what is wrong."""
+
+
+class Blocker(t.NamedTuple):
+    """What keeps the gate shut: a word of `fail_on`, or one that is not `known` to the tables, and how often it is said."""
+
+    word: str
+    count: int
+    known: bool = True
+
+
+def checked_fail_on(fail_on: t.Any) -> list[str]:
+    """`fail_on`, if it is a list of words that the table knows. Raises FailOnError: a text is a list of letters, and none of them is a word."""
+    if not isinstance(fail_on, (list, tuple)):
+        raise FailOnError(f"check_listeners_fail_on: wanted a list, found {fail_on!r}")
+    for word in fail_on:
+        if word not in FAIL_ON:
+            raise FailOnError(f"check_listeners_fail_on: wanted some of {', '.join(FAIL_ON)}, found {word!r}")
+    return list(fail_on)
+
+
+def blocking(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> list[Blocker]:
+    """What keeps the gate shut, the most urgent first. Empty: it is open. Raises FailOnError, and KeyError for what is no Report.
+
+    An impact or a reason that the tables do not know, such as one that a masking of secrets has changed, blocks under its own name whatever
+    `fail_on` holds.
+    """
+    words = checked_fail_on(fail_on)
+    counts = collections.Counter(finding["impact"] for finding in report["findings"])
+    counts.update({part: len(report[part]) for part in ("unchecked", "not_listening")})
+    counts["failing_probes"] = len(probes_of_their_own(report, words))
+    strange = collections.Counter(
+        [
+            *(finding["impact"] for finding in report["findings"] if finding["impact"] not in IMPACTS),
+            *(probe["impact"] for probe in report.get("failing_probes") or () if probe["impact"] not in IMPACTS),
+            *(
+                pod["reason"]
+                for pod in report["unchecked"]
+                if pod["reason"] not in REASONS and "unchecked" not in words
+            ),
+        ]
+    )
+    return [
+        *(Blocker(word, counts[word]) for word in FAIL_ON if word in words and counts[word]),
+        *(Blocker(str(name), count, known=False) for name, count in strange.items()),
+    ]
+
+
+def ignored(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> list[Blocker]:
+    """What would keep the gate shut if `fail_on` had its default."""
+    words = checked_fail_on(fail_on)
+    return [found for found in blocking(report, DEFAULT_FAIL_ON) if found.known and found.word not in words]
+
+
+def probes_of_their_own(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> list[FailingProbe]:
+    """The failing probes but for those that a Sidecar helps and whose port keeps the gate shut by itself: they are settled with the port."""
+    settled = {
+        _port(finding)
+        for finding in report["findings"]
+        if finding["impact"] in fail_on or finding["impact"] not in IMPACTS
+    }
+    return [
+        probe
+        for probe in report.get("failing_probes") or ()
+        if not (probe["sidecar_helps"] is True and _port(probe) in settled)
+    ]
+
+
+def _port(record: t.Mapping[str, t.Any]) -> tuple[str, str, str, int]:
+    return record["namespace"], record["workload"]["kind"], record["workload"]["name"], record["port"]
