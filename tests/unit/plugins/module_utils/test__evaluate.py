@@ -403,6 +403,7 @@ def test_the_summary_counts():
         "breaks_on_upgrade": 1,
         "unknown": 0,
         "unreachable": 0,
+        "failing_probes": 0,
         "waived": 0,
         "remediated": 0,
         "unchecked": 1,
