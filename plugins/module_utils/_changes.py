@@ -9,9 +9,9 @@
 
 from __future__ import annotations
 
-import json
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_json
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import CARRIES_OVER, name_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Workload
 
@@ -202,11 +202,9 @@ def record(earlier: Thing | None, planned: t.Sequence[Thing], tried: t.Sequence[
 def record_problem(text: str, server: str) -> str:
     """Why a file with this text is no record of remediations on `server`, in a sentence; empty if it is one."""
     try:
-        _checked(json.loads(text), server)
-    except RecordError as error:
+        _checked(from_json(text), server)
+    except (RecordError, OutsideError) as error:
         return str(error)
-    except ValueError as error:
-        return f"this is no JSON: {error}"
     return ""
 
 

@@ -33,6 +33,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh impor
     ingress_entry,
     is_ipv6,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import excerpt
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     CODE,
     DOCUMENTATION_URL,
@@ -91,7 +92,9 @@ def target(options: Options) -> Version | None:
     """The version upgraded to. Raises OptionError if it is none."""
     version = as_version(options.target_version)
     if options.target_version and not version:
-        raise OptionError(f"target_version: {options.target_version!r} is no Istio version; wanted one such as 1.24")
+        raise OptionError(
+            f"target_version: {excerpt(options.target_version)} is no Istio version; wanted one such as 1.24"
+        )
     if version and version < OLDEST_ISTIOD:
         raise OptionError(
             f"target_version: there is no istiod {options.target_version}; a version such as 1.20 needs quotes in YAML, where it is the number 1.2"
@@ -185,7 +188,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         "out_of_scope": chosen.skipped,
         "remediations": remediations,
         "hints": sorted(
-            f"{u['resource']} could not be listed: {u.get('detail') or 'no reason given'}"
+            f"{u.get('object') or u['resource']} could not be {'read' if u.get('object') else 'listed'}: {u.get('detail') or 'no reason given'}"
             for u in snapshot.get("unlisted") or ()
         )
         + mesh.downgrades()

@@ -14,6 +14,7 @@ import re
 import textwrap
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_yaml
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
 Thing = dict[str, t.Any]
@@ -108,14 +109,12 @@ def _file_name(name: str) -> str:
 
 def sidecar_manifests(files: t.Sequence[Thing]) -> list[Thing]:
     """The Sidecars in files `{path, content}`, by namespace and name. Raises ManifestError for anything else in them."""
-    import yaml
-
     found: dict[tuple[str, str], Thing] = {}
     for file in files:
         try:
-            documents = [document for document in yaml.safe_load_all(file["content"]) if document is not None]
-        except yaml.YAMLError as error:
-            raise ManifestError(f"{file['path']} is no YAML: {error}") from error
+            documents = from_yaml(file["content"])
+        except OutsideError as error:
+            raise ManifestError(f"{file['path']}: {error}") from error
         for document in documents:
             key = legal_names(document, file["path"])
             if not isinstance(document.get("spec"), dict) or not document["spec"]:

@@ -9,9 +9,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_json
 
 Version = tuple[int, ...]
 """Major, minor and, where it is known, patch. `(1, 12, 5) <= (1, 12)` is false: compare with `<` and `>=` only."""
@@ -37,8 +38,8 @@ def image_tag(image: str | None) -> str | None:
 def as_object(text: str | None) -> dict[str, t.Any]:
     """The JSON object in `text`; an empty one if it holds anything else."""
     try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
+        value = from_json(text or "{}")
+    except OutsideError:
         return {}
     return value if isinstance(value, dict) else {}
 

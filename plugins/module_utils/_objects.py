@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing as t
 from urllib.parse import quote
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes as shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ISTIOD_ENV, MESH_CONFIG_FIELDS
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, fields_of_yaml
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version, image_tag
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Required, trim
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import (
@@ -212,10 +214,21 @@ def assemble(objects: dict[str, list[t.Any]], metadata: dict[str, t.Any], istio:
 
 
 def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dict[str, t.Any]:
-    """The snapshot's `istio`, from istiod's pods and their mesh configurations."""
-    configs = {
-        c["metadata"]["name"]: mesh_config((c.get("data") or {}).get("mesh")) for c in objects.get("configMaps") or ()
-    }
+    """The snapshot's `istio`, from istiod's pods and their mesh configurations. `unlisted` of the objects gets those that cannot be read."""
+    configs = {}
+    for config_map in objects.get("configMaps") or ():
+        name = config_map["metadata"]["name"]
+        if name != "istio" and not name.startswith("istio-"):
+            continue
+        try:
+            configs[name] = mesh_config((config_map.get("data") or {}).get("mesh"))
+        except OutsideError as error:
+            hidden = {
+                "resource": "configmaps",
+                "object": f"ConfigMap {istio_namespace}/{name}",
+                "detail": f"mesh: {error}",
+            }
+            objects.setdefault("unlisted", []).append(hidden)
     planes = {}
     for pod in objects.get("istiods") or ():
         if (pod.get("status") or {}).get("phase") not in (None, "Running"):
@@ -251,12 +264,31 @@ def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dic
     }
 
 
-def mesh_config(text: str | None) -> dict[str, t.Any]:
-    """The fields that the rule reads of a mesh configuration in YAML; nothing of one that cannot be read."""
-    import yaml
+POLICIES = {
+    "inboundTrafficPolicy": ("PASSTHROUGH", "LOCALHOST"),
+    "outboundTrafficPolicy": ("REGISTRY_ONLY", "ALLOW_ANY"),
+}
+"""The modes of the policies that the rule reads, each in the place of its number: mesh/v1alpha1/config.proto in istio/api@1.22.0."""
 
-    try:
-        config = yaml.safe_load(text or "")
-    except (yaml.YAMLError, ValueError, RecursionError):  # a number of 5000 digits is a ValueError
-        return {}
-    return {field: config[field] for field in MESH_CONFIG_FIELDS if field in config} if isinstance(config, dict) else {}
+
+def mesh_config(text: str | None) -> dict[str, t.Any]:
+    """The fields that the rule reads of a mesh configuration in YAML, as istiod reads them: either spelling of a field, and modes by number, too.
+
+    Raises OutsideError for one that istiod would not take, or that is not read; protomarshal.ApplyYAML, pkg/util/protomarshal/protomarshal.go@1.22.0.
+    """
+    spellings = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", field): field for field in MESH_CONFIG_FIELDS}
+    spellings.update(zip(MESH_CONFIG_FIELDS, MESH_CONFIG_FIELDS))
+    read = fields_of_yaml(text or "", spellings)
+    config = {spellings[name]: value for name, value in read.items() if value is not None}
+    if not isinstance(config.get("rootNamespace", ""), str):
+        raise OutsideError("rootNamespace: wanted text")
+    for field, modes in POLICIES.items():
+        policy = config.get(field, {})
+        if not isinstance(policy, dict):
+            raise OutsideError(f"{field}: wanted a mapping")
+        mode = policy.get("mode")
+        if type(mode) is int and 0 <= mode < len(modes):
+            config[field] = {**policy, "mode": modes[mode]}
+        elif mode is not None and mode not in modes:
+            raise OutsideError(f"{field}.mode: wanted one of {', '.join(modes)}, found {str(mode)[:60]}")
+    return config

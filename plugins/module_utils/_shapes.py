@@ -18,6 +18,7 @@ import math
 import socket
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, fields_of_yaml
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_object
 
 MAX_DEPTH = 64
@@ -119,52 +120,14 @@ PROBE = _handler(PORT_OR_NAME)
 
 
 def _proxy_config(text: str) -> str | None:
-    """Of `proxy.istio.io/config` (YAML) only interceptionMode: its proxyMetadata holds environment values.
-
-    The pod's author writes it, so it is gone through event by event: nothing that it refers to, or holds, is made.
-    """
+    """Of `proxy.istio.io/config` (YAML) only interceptionMode: its proxyMetadata holds environment values. The pod's author writes it."""
     if "interceptionMode" not in text:
         return None
-    import yaml
-
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
-        try:
-            mode = _interception_mode(loader)
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, ValueError):
+        mode = fields_of_yaml(text, ["interceptionMode"]).get("interceptionMode")
+    except OutsideError:
         return None
-    return None if mode is None else json.dumps({"interceptionMode": mode})
-
-
-def _interception_mode(loader: t.Any) -> str | None:
-    """The text of that name in the mapping that a document is. Raises yaml.YAMLError."""
-    import yaml
-
-    mode, key, depth, is_key = None, None, 0, True
-    while loader.check_event():
-        event = loader.get_event()
-        if isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if not isinstance(event, yaml.NodeEvent):
-            continue
-        if depth == 0 and not isinstance(event, yaml.MappingStartEvent):
-            return None
-        if depth == 1:
-            value = event.value if isinstance(event, yaml.ScalarEvent) else None
-            if is_key:
-                key = value
-            elif key == "interceptionMode":
-                is_text = (
-                    value is not None
-                    and loader.resolve(yaml.ScalarNode, value, event.implicit) == "tag:yaml.org,2002:str"
-                )
-                mode = value if is_text else None
-            is_key = not is_key
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-    return mode
+    return json.dumps({"interceptionMode": mode}) if isinstance(mode, str) and mode.isalpha() else None
 
 
 def _env(entries: list[t.Any]) -> list[dict[str, str]]:
@@ -370,7 +333,7 @@ SNAPSHOT = {
     "controllers": [CONTROLLER],
     "emptyNamespaces": [str],
     "sidecarVersions": [str],
-    "unlisted": [{"resource": Required(str), "detail": str}],
+    "unlisted": [{"resource": Required(str), "object": str, "detail": str}],
     "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
     "socketTables": Required([SOCKET_TABLE]),
     "unread": Required([{"namespace": Required(str), "pod": Required(str), "reason": Required(str), "detail": str}]),

@@ -16,11 +16,15 @@ import errno
 import gzip
 import json
 import os
-import stat
 import tempfile
 import typing as t
-import zlib
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
+    OutsideError,
+    check_plain,
+    from_json,
+    read_file,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import (
     SNAPSHOT,
     Address,
@@ -36,12 +40,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes imp
 API_VERSION = "precheck.meshops.io/v1"
 KIND = "ClusterSnapshot"
 TABLE_FORMATS = ("ss", "procnet", "netstat")
-MAX_BYTES = 256 << 20
-"""Most bytes of JSON that read() unpacks; ten thousand pods take about 50 MB."""
-
-MAX_VALUES = 5_000_000
-"""Most values in them, since a value of two bytes, `{}`, takes 64 as an object; ten thousand pods have about a million."""
-
 Snapshot = dict[str, t.Any]
 
 
@@ -72,6 +70,15 @@ def check(document: t.Any) -> Snapshot:
     return document
 
 
+def check_given(document: t.Any) -> Snapshot:
+    """check() for a document that somebody else has parsed: a number or a text in it may be none that JSON has."""
+    try:
+        check_plain(document)
+    except OutsideError as error:
+        raise SnapshotError(str(error)) from error
+    return check(document)
+
+
 def check_shape(value: t.Any, shape: t.Any, path: str) -> None:
     """Raises SnapshotError, which names the path below `path`, if `value` has not the shape: for a ClusterSnapshot, and for a saved Report."""
     if isinstance(shape, (Required, Reduced)):
@@ -83,6 +90,8 @@ def check_shape(value: t.Any, shape: t.Any, path: str) -> None:
                 check_shape(value[key], inner, f"{path}.{key}" if path else key)
             elif isinstance(inner, Required):
                 raise SnapshotError(f"{path + '.' if path else ''}{key}: missing")
+        if not value.keys() <= shape.keys():  # what a later version added
+            _check_free({key: value[key] for key in value.keys() - shape.keys()}, path)
     elif isinstance(shape, Mapping):
         _expect(isinstance(value, dict), "a mapping", value, path)
         for key, item in value.items():
@@ -103,10 +112,14 @@ def check_shape(value: t.Any, shape: t.Any, path: str) -> None:
         names = {str: "text", bool: "true or false", dict: "a mapping"}
         _expect(isinstance(value, shape), names[shape], value, path)
         if shape is dict:
-            try:
-                check_free(value)
-            except Misshapen as error:
-                raise SnapshotError(f"{path}: {error}, found {_excerpt(error.value)}") from error
+            _check_free(value, path)
+
+
+def _check_free(value: dict[t.Any, t.Any], path: str) -> None:
+    try:
+        check_free(value)
+    except Misshapen as error:
+        raise SnapshotError(f"{path or 'it'}: {error}, found {_excerpt(error.value)}") from error
 
 
 def _expect(fits: bool, wanted: str, value: t.Any, path: str) -> None:
@@ -143,26 +156,10 @@ def read(path: str) -> Snapshot:
 
     Raises SnapshotError if it is none, and OSError if it cannot be read, or is no file: a pipe may never be written to.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as raw:
-        if not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "it is no file", path)
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        try:
-            data = gzip.GzipFile(fileobj=raw).read(MAX_BYTES + 1) if packed else raw.read(MAX_BYTES + 1)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise SnapshotError(f"it is not whole gzip data: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise SnapshotError(f"it holds more than {MAX_BYTES} bytes")
-    if sum(map(data.count, (b",", b"{", b"["))) > MAX_VALUES:
-        raise SnapshotError(f"it holds more than {MAX_VALUES} values")
     try:
-        document = json.loads(data.decode("utf-8"))
-        if b"\\ud" in data or b"\\uD" in data:  # half of a surrogate pair is JSON, but no text that can be printed
-            json.dumps(document, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        raise SnapshotError(f"it is not JSON: {error}") from error
-    return check(document)
+        return check(from_json(read_file(path), shaped=True))
+    except OutsideError as error:
+        raise SnapshotError(str(error)) from error
 
 
 def key_of_table(table: t.Mapping[str, t.Any]) -> tuple[str, str, str]:

@@ -26,6 +26,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh impor
     has_sidecar,
     proxy_container,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OPTION, excerpt
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import template_key
 
@@ -178,6 +179,10 @@ def label_matcher(selectors: t.Sequence[str]) -> t.Callable[[t.Mapping[str, str]
     """
     tests: list[t.Callable[[t.Mapping[str, str]], bool]] = []
     for number, selector in enumerate(selectors):
+        if len(selector) > OPTION:
+            raise SelectionError(
+                f"label_selectors[{number}]: wanted at most {OPTION} characters, found {len(selector)}"
+            )
         for part in re.split(r",(?![^(]*\))", selector):
             tests.append(_requirement(part.strip(), f"label_selectors[{number}]"))
     return lambda labels: all(test(labels) for test in tests)
@@ -196,7 +201,7 @@ def _requirement(text: str, where: str) -> t.Callable[[t.Mapping[str, str]], boo
     if among and among["values"] and all(re.fullmatch(f"(?:{value})?", v.strip()) for v in among["values"].split(",")):
         values = {v.strip() for v in among["values"].split(",")}
         return lambda labels: (labels.get(among["key"]) in values) != (among["op"] == "notin")
-    raise SelectionError(f"{where}: {text!r} is no label selector")
+    raise SelectionError(f"{where}: {excerpt(text)} is no label selector")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

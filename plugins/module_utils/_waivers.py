@@ -14,6 +14,8 @@ import itertools
 import re
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OPTION, excerpt
+
 SUPPRESS_ANNOTATION = "galley.istio.io/analyze-suppress"
 
 
@@ -34,12 +36,10 @@ class Waiver(t.NamedTuple):
         """
         try:
             found = self.expression.search(finding)
-        except (
-            ValueError,
-            TypeError,
-        ) as error:  # JMESPath's own errors are ValueErrors; a step of 0 in a slice is Python's
+        except (ValueError, TypeError, RecursionError) as error:
+            # JMESPath's own errors are ValueErrors; a step of 0 in a slice is Python's
             raise WaiverError(
-                f"waivers: {self.match!r} cannot be evaluated over finding {finding['id']}: {error}"
+                f"waivers: {excerpt(self.match)} cannot be evaluated over finding {finding['id']}: {error}"
             ) from error
         return found is not None and found is not False and found not in ("", [], {})
 
@@ -65,12 +65,16 @@ def compile_waivers(entries: t.Sequence[t.Mapping[str, t.Any]] | None) -> list[W
             raise WaiverError(
                 f"{where}.reason: a waiver says why; write it in words" + (f" in place of {reason}" if reason else "")
             )
+        if len(match) > OPTION:
+            raise WaiverError(f"{where}.match: wanted at most {OPTION} characters, found {len(match)}")
+        functions = jmespath.functions.Functions.FUNCTION_TABLE
         try:
             expression = jmespath.compile(match)
+            mistake = next(itertools.chain(_mistakes(expression.parsed, functions), _type_mistakes(expression)), None)
+        except RecursionError as error:
+            raise WaiverError(f"{where}.match: it is nested too deep: {excerpt(match)}") from error
         except jmespath.exceptions.JMESPathError as error:
             raise WaiverError(f"{where}.match: invalid JMESPath: {error}") from error
-        functions = jmespath.functions.Functions.FUNCTION_TABLE
-        mistake = next(itertools.chain(_mistakes(expression.parsed, functions), _type_mistakes(expression)), None)
         if mistake:
             raise WaiverError(f"{where}.match: {mistake[0]} at column {_column(match, mistake[1])}: {match}")
         compiled.append(Waiver(match, reason, _day(entry.get("until"), where), expression))
@@ -171,7 +175,7 @@ def _day(text: t.Any, where: str) -> datetime.date | None:
             return datetime.date.fromisoformat(str(text))
     except ValueError:
         pass
-    raise WaiverError(f"{where}.until: wanted a day such as 2026-12-31, found {str(text)!r}")
+    raise WaiverError(f"{where}.until: wanted a day such as 2026-12-31, found {excerpt(str(text))}")
 
 
 class Judged(t.NamedTuple):

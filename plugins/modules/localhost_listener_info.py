@@ -589,7 +589,7 @@ def load(module, keep):
         if snapshot is None:
             return None
         if not source:
-            _snapshot.check(snapshot)
+            _snapshot.check_given(snapshot)
     except _snapshot.SnapshotError as error:
         module.fail_json(
             msg=f"snapshot_src: {source} is no ClusterSnapshot: {error}"

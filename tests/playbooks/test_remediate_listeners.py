@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import typing as t
 
 import pytest
@@ -154,13 +155,41 @@ def test_a_record_of_another_cluster_is_neither_written_over_nor_undone(remediat
         assert (other.writes(), (tmp_path / "undo.json").read_text("utf-8")) == ([], kept)
 
 
-@pytest.mark.parametrize("text", ["", '{"changes": []}'])
-def test_a_file_that_is_no_record_is_named_and_kept(remediate, tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("", "it is not JSON: "), ('{"changes": []}', "this is no "), ("[" * 1000, "it holds more than 100 levels")],
+)
+def test_a_file_that_is_no_record_is_named_and_kept(remediate, tmp_path, text, why):
     (tmp_path / "undo.json").write_text(text, "utf-8")
     with Mesh() as server:
-        refused(remediate(server), f"Nothing was changed: {tmp_path / 'undo.json'} cannot be used: this is no ")
+        refused(remediate(server), f"Nothing was changed: {tmp_path / 'undo.json'} cannot be used: {why}")
         assert server.writes() == []
     assert (tmp_path / "undo.json").read_text("utf-8") == text
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+def test_an_undo_file_that_is_no_file_is_refused_and_not_waited_for(remediate, tmp_path, kind):
+    path = tmp_path / "undo.json"
+    {"pipe": os.mkfifo, "device": lambda there: there.symlink_to("/dev/zero"), "directory": os.mkdir}[kind](path)
+    with Mesh() as server:
+        refused(
+            remediate(server, remediate_listeners_undo=True),
+            f"Nothing was changed: {path} cannot be used: it is no file",
+        )
+        assert server.writes() == []
+
+
+def test_a_reviewed_file_that_is_too_large_is_not_read(remediate, tmp_path):
+    (tmp_path / "sidecars").mkdir()
+    large = tmp_path / "sidecars" / "large.yaml"
+    large.write_bytes(b"#" * (5 << 20))
+    with Mesh() as server:
+        refused(
+            remediate(server, remediate_listeners_dir=str(tmp_path / "sidecars")),
+            "large.yaml",
+            "it holds more than 4194304 bytes",
+        )
+        assert server.writes() == []
 
 
 def test_a_failure_in_the_middle_leaves_a_record_that_undoes_the_rest(remediate):

@@ -197,7 +197,7 @@ def test_a_file_that_is_no_report_is_named_on_the_page_and_fails_the_play(play, 
         playbook=MERGE, merge_reports_dir="reports", merge_reports_dest="page", merge_reports_formats=["html"]
     )
     assert played.code == 2
-    assert "1 of the files in reports are no reports" in played.output and "cut.json: it is no JSON" in played.output
+    assert "1 of the files in reports are no reports" in played.output and "cut.json: it is not JSON" in played.output
     assert "istio.json" not in played.output
     assert set(texts(tmp_path / "page")) == {"index.html"}
     assert "cut.json" in (tmp_path / "page" / "index.html").read_text("utf-8")

@@ -70,10 +70,10 @@ BOMBS = {
         "istio.meshConfig: wanted at most 64 levels, found a mapping",
     ),
     "a list in a list, for ever": (lambda: b"[" * 1_000_000, "it is not JSON|it holds more than"),
-    "no number": (lambda: with_mesh_config(math.nan), "istio.meshConfig: wanted a number that JSON has, found nan"),
+    "no number": (lambda: with_mesh_config(math.nan), r"istio.meshConfig.a: wanted a number that JSON has, found nan"),
     "more than any number": (
         lambda: with_mesh_config(0).replace(b'"a": 0', b'"a": 1e999'),
-        "istio.meshConfig: wanted a number that JSON has, found inf",
+        r"istio.meshConfig.a: wanted a number that JSON has, found inf",
     ),
     "a number of many digits": (
         lambda: with_mesh_config(0).replace(b'"a": 0', b'"a": ' + b"9" * 100_000),

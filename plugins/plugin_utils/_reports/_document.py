@@ -17,6 +17,11 @@ import json
 import pathlib
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
+    OutsideError,
+    from_json,
+    read_file,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     FAIL_ON,
     IMPACTS,
@@ -107,12 +112,12 @@ def checked(made: t.Any) -> Document:
     return made
 
 
-def parse(text: str) -> Document:
+def parse(text: bytes | str) -> Document:
     """The document in a file of the format `json`. Raises ReportError."""
     try:
-        return checked(json.loads(text))
-    except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, ReportError) else ReportError(f"it is no JSON: {error}") from error
+        return checked(from_json(text))
+    except OutsideError as error:
+        raise ReportError(str(error)) from error
 
 
 def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
@@ -125,15 +130,9 @@ def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
         path for path in directory.iterdir() if path.suffix == ".json" and not path.name.endswith(".istio.json")
     ):
         try:
-            made = parse(path.read_text("utf-8"))
-        except (OSError, ReportError, UnicodeDecodeError) as error:
-            reason = (
-                error.strerror
-                if isinstance(error, OSError)
-                else "it is not UTF-8"
-                if isinstance(error, UnicodeDecodeError)
-                else str(error)
-            )
+            made = parse(read_file(path))
+        except (OSError, ReportError, OutsideError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
             left_out.append({"path": str(path), "reason": reason or "it cannot be read"})
         else:
             found.append((made["metadata"]["cluster"], path.name, made))

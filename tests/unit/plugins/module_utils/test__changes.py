@@ -423,9 +423,22 @@ def test_something_else_is_no_record(bad):
     assert record_problem(json.dumps(bad), "") == "this is no RemediationRecord of precheck.meshops.io/v1"
 
 
-@pytest.mark.parametrize("text", ["", "{", "\ufeff"])
+@pytest.mark.parametrize("text", ["", "{", "\ufeff", "9" * 5000, "\ud800"])
 def test_neither_is_what_is_no_json(text):
-    assert record_problem(text, "").startswith("this is no JSON: ")
+    assert record_problem(text, "").startswith("it is not JSON: ")
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("[" * 100_000, "it holds more than 100 levels"),
+        ('{"a": NaN}', "a: wanted a number that JSON has, found nan"),
+        ('{"a": 1e999}', "a: wanted a number that JSON has, found inf"),
+        ('{"a": "\\udc00"}', "a: wanted text, found half of a surrogate pair in it"),
+    ],
+)
+def test_neither_is_a_bomb(text, why):
+    assert record_problem(text, "").startswith(why)
 
 
 # The address that is recorded, that of the cluster now; the one that is recorded then, None where it is refused.

@@ -167,7 +167,7 @@ def changed(**fields):
 @pytest.mark.parametrize(
     "content, why",
     [
-        ("a: [", "shop/web.yaml is no YAML"),
+        ("a: [", "shop/web.yaml: it is not YAML: line 2: "),
         ("- a", "shop/web.yaml holds something other than a Sidecar"),
         ("text", "shop/web.yaml holds something other than a Sidecar"),
         (changed(kind="Secret"), "something other than a Sidecar"),
@@ -178,12 +178,46 @@ def changed(**fields):
         (changed(metadata={"name": "web", "namespace": "../x"}), "is no name of a namespace"),
         (changed(spec=None), "a Sidecar without a spec"),
         (changed(spec={}), "a Sidecar without a spec"),
-        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+        (
+            "!!python/object/apply:os.system ['true']",
+            "shop/web.yaml: line 1: the tag !!python/object/apply:os.system is none of plain data",
+        ),
     ],
 )
 def test_a_reviewed_file_holds_sidecars_and_nothing_else(content, why):
     with pytest.raises(ManifestError, match=why):
         sidecar_manifests([file(content)])
+
+
+BOMBS = {
+    "references": (
+        "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20)),
+        r"line \d+: its aliases stand for more than is read",
+    ),
+    "merges": (
+        "a0: &a0 {x: y}\n" + "".join(f"a{n}: &a{n} {{<<: [{','.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 20)),
+        r"line \d+: its aliases stand for more than is read",
+    ),
+    "levels": ("a: " + "[" * 100_000, "levels|nesting"),
+    "itself": ("kind: Sidecar\nspec: &a [*a]", "line 2: the alias .a stands for nothing, or for itself"),
+    "two of a key": ("kind: Sidecar\nkind: List", "line 2: the key 'kind' comes twice"),
+    "bytes": ("spec: !!binary aGk=", "line 1: the tag !!binary is none of plain data"),
+    "size": ("# " + "x" * (5 << 20), "it holds more than 4194304 bytes"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_in_a_reviewed_file_is_refused_by_its_line(bomb):
+    content, why = BOMBS[bomb]
+    with pytest.raises(ManifestError, match=f"shop/web.yaml: .*({why})") as error:
+        sidecar_manifests([file(content)])
+    assert len(str(error.value)) < 300
+
+
+def test_what_a_reviewed_file_says_is_what_kubectl_would_apply():
+    text = yaml.safe_dump(changed(metadata={"namespace": "shop", "name": "web"}))
+    (manifest,) = sidecar_manifests([file(text + "x: [1:30, 2020-01-01, yes, 0x1F, '1']\n")])
+    assert manifest["x"] == ["1:30", "2020-01-01", True, 31, "1"]
 
 
 def test_two_files_for_one_sidecar_are_refused():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import random
+import re
 
 import pytest
 
 pytest.importorskip("yaml")
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _mesh, _objects, _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Trimmer
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
@@ -311,7 +312,102 @@ def test_without_an_istiod_the_istio_namespace_is_the_root():
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "- a list", "just text", "{unclosed", "\t\tbad", "a: !!python/object/apply:os.system [id]", "5"]
+    "text", [None, "", "# nothing", "---", "null", "a: !!python/object/apply:os.system [id]", "a: b"]
 )
-def test_a_mesh_configuration_that_cannot_be_read_says_nothing(text):
+def test_a_mesh_configuration_that_says_nothing_is_all_defaults(text):
     assert _objects.mesh_config(text) == {}
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+LOCALHOST = {"inboundTrafficPolicy": {"mode": "LOCALHOST"}}
+TAKEN = {
+    "an alias": ("x: &x {mode: LOCALHOST}\ninboundTrafficPolicy: *x", LOCALHOST),
+    "a merge": ("x: &x {mode: LOCALHOST}\ninboundTrafficPolicy: {<<: *x}", LOCALHOST),
+    "a merge that is overruled": (
+        "x: &x {mode: PASSTHROUGH}\ninboundTrafficPolicy: {<<: [*x], mode: LOCALHOST}",
+        LOCALHOST,
+    ),
+    "a merge of everything": ("x: &x {inboundTrafficPolicy: {mode: LOCALHOST}}\n<<: *x", LOCALHOST),
+    "its other spelling": ("inbound_traffic_policy: {mode: LOCALHOST}", LOCALHOST),
+    "its number": ("inboundTrafficPolicy: {mode: 1}", LOCALHOST),
+    "JSON": ('{"inboundTrafficPolicy": {"mode": "LOCALHOST"}}', LOCALHOST),
+    "a bomb beside it": (f"{BOMB}inboundTrafficPolicy: {{mode: LOCALHOST}}", LOCALHOST),
+    "what is no plain data beside it": (
+        "x: !!binary aGk=\ny: !!set {a}\nz: 2020-01-01\ninboundTrafficPolicy: {mode: LOCALHOST}",
+        LOCALHOST,
+    ),
+    "nothing": ("inboundTrafficPolicy:", {}),
+    "a name that is a date": ("rootNamespace: 2020-01-01", {"rootNamespace": "2020-01-01"}),
+    "a name to the base of 60": ("rootNamespace: 1:30", {"rootNamespace": "1:30"}),
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_a_mesh_configuration_is_read_as_istiod_reads_it(what):
+    text, fields = TAKEN[what]
+    assert _objects.mesh_config(text) == fields
+
+
+UNREADABLE = {
+    "a list": ("- a list", "mesh: line 1: wanted a mapping"),
+    "text": ("just text", "mesh: line 1: wanted a mapping"),
+    "a number": ("5", "mesh: line 1: wanted a mapping"),
+    "no YAML": ("a: b\n{unclosed", "mesh: it is not YAML: line "),
+    "a tab": ("\t\tbad", "mesh: it is not YAML: line 1: "),
+    "two documents": ("a: b\n---\na: b", "mesh: line 3: wanted one document"),
+    "a date": (
+        "inboundTrafficPolicy: {mode: 2020-01-01}",
+        "mesh: inboundTrafficPolicy.mode: wanted one of PASSTHROUGH, LOCALHOST, found 2020-01-01",
+    ),
+    "a set": ("inboundTrafficPolicy: !!set {mode}", "mesh: line 1: the tag !!set is none of plain data"),
+    "bytes": ("rootNamespace: !!binary aGk=", "mesh: line 1: the tag !!binary is none of plain data"),
+    "a time": ("outboundTrafficPolicy: {mode: !!timestamp 2020-01-01}", "mesh: line 1: the tag !!timestamp is none"),
+    "a number to the base of 60": (
+        "outboundTrafficPolicy: {mode: 1:30}",
+        "mesh: outboundTrafficPolicy.mode: wanted one of",
+    ),
+    "an object of Python": (
+        "rootNamespace: !!python/name:os.system x",
+        "mesh: line 1: the tag !!python/name:os.system is none",
+    ),
+    "a namespace that is true": ("rootNamespace: yes", "mesh: rootNamespace: wanted text"),
+    "a policy that is a list": ("inboundTrafficPolicy: [LOCALHOST]", "mesh: inboundTrafficPolicy: wanted a mapping"),
+    "two of a key": (
+        "inboundTrafficPolicy: {mode: LOCALHOST}\ninboundTrafficPolicy: {}",
+        "mesh: line 2: the key 'inboundTrafficPolicy' comes twice",
+    ),
+    "infinity": ("outboundTrafficPolicy: {x: .inf}", "mesh: line 1: .inf is no number that JSON has"),
+    "more than any number": ("outboundTrafficPolicy: {x: 1e999}", "mesh: line 1: 1e999 is no number that JSON has"),
+    "digits without end": (
+        f"outboundTrafficPolicy: {{x: 0x{'f' * 5000}}}",
+        "mesh: line 1: a number has more than 400 characters",
+    ),
+    "a bomb": (f"{BOMB}outboundTrafficPolicy: {{x: *a11}}", "mesh: line 1: its aliases stand for more than is read"),
+    "itself": ("outboundTrafficPolicy: &x {x: *x}", "mesh: line 1: the alias \\*x stands for nothing, or for itself"),
+    "levels without end": (
+        "a: " + "[" * 100_000,
+        "mesh: (line 1: it holds more than 100 levels|it is not YAML: line 1: .*exceeded maximum nesting depth)",
+    ),
+    "half of a surrogate pair": ("a: \ud800", "mesh: it is not YAML: 'utf-8' codec"),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_mesh_configuration_that_istiod_would_not_take_is_named_and_nothing_is_made_of_it(what):
+    text, message = UNREADABLE[what]
+    objects = {"configMaps": [config(text)], "istiods": [istiod()]}
+    found = _objects.control_planes(objects, "istio-system")
+    (hidden,) = objects["unlisted"]
+    assert (hidden["resource"], hidden["object"]) == ("configmaps", "ConfigMap istio-system/istio")
+    assert re.match(message, hidden["detail"]) and hidden["detail"].isprintable() or "surrogate" in what
+    assert found["meshConfig"] == {} and found["rootNamespace"] == "istio-system"
+    snapshot = {**cluster.snapshot(), "istio": found, "unlisted": objects["unlisted"]}
+    _snapshot.check(snapshot)
+    (plane,) = _mesh.ControlPlanes(snapshot).all
+    assert not plane.config_known
+
+
+@pytest.mark.parametrize("name", ["other", "istiox"])
+def test_no_other_config_map_is_read(name):
+    objects = {"configMaps": [config("- a list", name)]}
+    assert _objects.control_planes(objects, "istio-system")["meshConfig"] == {} and "unlisted" not in objects

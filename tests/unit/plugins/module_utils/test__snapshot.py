@@ -13,6 +13,7 @@ import stat
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes, _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import trim
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check, read, write
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
@@ -360,7 +361,7 @@ def test_a_file_that_holds_no_snapshot_is_refused(tmp_path, content, wanted):
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch, pack):
-    monkeypatch.setattr(_snapshot, "MAX_BYTES", 100)
+    monkeypatch.setattr(outside, "BYTES", 100)
     (tmp_path / "file").write_bytes(pack(b" " * 101))
     with pytest.raises(SnapshotError, match="it holds more than 100 bytes"):
         read(str(tmp_path / "file"))

@@ -16,6 +16,7 @@ import stat
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 
@@ -137,8 +138,8 @@ DOCUMENTS = {
     "half of it": (json.dumps(cluster.snapshot()).encode()[:-40], "it is not JSON"),
     "YAML": (b"apiVersion: precheck.meshops.io/v1\n", "it is not JSON"),
     "no UTF-8": (b'{"kind": "\xff"}', "it is not JSON"),
-    "half of a surrogate pair": (b'{"kind": "\\ud800"}', "it is not JSON"),
-    "half of one, in capitals": (b'{"kind": "\\uD800"}', "it is not JSON"),
+    "half of a surrogate pair": (b'{"kind": "\\ud800"}', "kind: wanted text, found half of a surrogate pair"),
+    "half of one, in capitals": (b'{"kind": "\\uD800"}', "kind: wanted text, found half of a surrogate pair"),
     "too deep": (b"[" * 100_000, "it is not JSON"),
     "a number without end": (b"[" + b"9" * 5000 + b"]", "it is not JSON|a mapping"),
     "a list": (b"[]", "a ClusterSnapshot is a mapping, this is a list"),
@@ -165,7 +166,7 @@ def test_a_whole_surrogate_pair_is_text(tmp_path):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_bomb_meets_a_limit(tmp_path, monkeypatch, packed):
-    monkeypatch.setattr(_snapshot, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(outside, "BYTES", 100_000)
     bomb = b" " * 10_000_000
     (tmp_path / "record.json").write_bytes(gzip.compress(bomb) if packed else bomb)
     with pytest.raises(_snapshot.SnapshotError, match="it holds more than 100000 bytes"):

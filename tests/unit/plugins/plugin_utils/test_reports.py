@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import hashlib
 import html.parser
 import importlib.metadata
 import json
+import os
+import pathlib
 import re
 from base64 import b64encode
 from xml.etree import ElementTree
@@ -161,8 +164,8 @@ def changed(path, value):
 
 
 BROKEN = {
-    "no JSON": ("{", "it is no JSON: Expecting property name"),
-    "nested too deep": ("[" * 100_000, "it is no JSON: "),
+    "no JSON": ("{", "it is not JSON: Expecting property name"),
+    "nested too deep": ("[" * 100_000, "it holds more than 100 levels"),
     "a list": ("[]", ": wanted a mapping, found a list"),
     "a snapshot": (changed(["kind"], "ClusterSnapshot"), "kind: wanted 'Report', found 'ClusterSnapshot'"),
     "of another version": (
@@ -230,11 +233,40 @@ def test_reports_are_read_by_cluster_and_the_rest_is_named(tmp_path):
     assert {file["path"]: file["reason"] for file in found["left_out"]} == {
         str(
             tmp_path / "broken.json"
-        ): "it is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ): "it is not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
         str(tmp_path / "folder.json"): "Is a directory",
-        str(tmp_path / "latin.json"): "it is not UTF-8",
+        str(
+            tmp_path / "latin.json"
+        ): "it is not JSON: 'utf-8' codec can't decode byte 0xe4 in position 1: invalid continuation byte",
         str(tmp_path / "lost.json"): "No such file or directory",
     }
+
+
+BOMBS = {
+    "a number that JSON has not": (b'{"a": 1e999}', "a: wanted a number that JSON has, found inf"),
+    "no number": (b'{"a": [NaN]}', "a[0]: wanted a number that JSON has, found nan"),
+    "digits without end": (b"[" + b"9" * 100_000 + b"]", "it is not JSON: "),
+    "levels": (b'{"a":' * 200 + b"1" + b"}" * 200, "it holds more than 100 levels"),
+    "levels without end": (b"[" * 1_000_000, "it holds more than 100 levels"),
+    "values without end": (b"[" + b"[]," * 5_000_001 + b"[]]", "it holds more than 5000000 values"),
+    "half of a surrogate pair": (b'{"a": "\\ud800"}', "a: wanted text, found half of a surrogate pair"),
+    "a packed bomb": (gzip.compress(b" " * (257 << 20), 1), "it holds more than 268435456 bytes"),
+}
+
+
+def test_a_bomb_among_reports_is_named_and_hides_no_other(tmp_path):
+    (tmp_path / "fine.json").write_text(made("json", cluster="a"), "utf-8")
+    for name, (data, _reason) in BOMBS.items():
+        (tmp_path / f"{name}.json").write_bytes(data)
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    found = _document.read(tmp_path)
+    assert [report["metadata"]["cluster"] for report in found["reports"]] == ["a"]
+    reasons = {pathlib.Path(file["path"]).stem: file["reason"] for file in found["left_out"]}
+    assert reasons.pop("pipe") == reasons.pop("zero") == "it is no file"
+    assert set(reasons) == set(BOMBS)
+    for name, (_data, reason) in BOMBS.items():
+        assert reasons[name].startswith(reason) and len(reasons[name]) < 300
 
 
 def test_of_one_cluster_the_newest_report_counts_and_the_others_are_named(tmp_path):
