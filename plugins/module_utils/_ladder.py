@@ -13,6 +13,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import as_text
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Attempt, answers, attempts
 
 
@@ -49,7 +50,7 @@ def step(pod: dict[str, t.Any], outcomes: t.Sequence[Outcome]) -> Step:
                     "pod": name,
                     "container": attempt.container,
                     "format": attempt.format,
-                    "stdout": outcome.stdout,
+                    "stdout": as_text(outcome.stdout),
                 }
             )
         if outcome.code is None and outcome.reason != CANNOT_RUN:

@@ -104,6 +104,8 @@ PROBERS_ENV = "ISTIO_KUBE_APP_PROBERS"
 
 PORT = Number(1, 65535)
 PORT_OR_NAME = (PORT, str)
+ISTIO_PORT = Number(-(1 << 63), (1 << 63) - 1)
+"""Of Istio's own kinds only its webhook bounds ports, and it may be off: what one author writes there must not cost the others their verdict."""
 LABELS = Alike(Mapping(str))
 
 
@@ -268,7 +270,7 @@ SERVICE_ENTRY = {
         {
             "hosts": [str],
             "workloadSelector": {"labels": LABELS},
-            "ports": [{"name": str, "number": Required(PORT), "protocol": str, "targetPort": PORT}],
+            "ports": [{"name": str, "number": Required(ISTIO_PORT), "protocol": str, "targetPort": ISTIO_PORT}],
         }
     ),
 }
@@ -281,7 +283,7 @@ ENDPOINT_SLICE = {
 }
 
 INGRESS = {
-    "port": Required({"number": PORT, "name": str, "protocol": str}),
+    "port": Required({"number": ISTIO_PORT, "name": str, "protocol": str}),
     "defaultEndpoint": str,
     "bind": str,
     "captureMode": str,
@@ -347,7 +349,7 @@ SNAPSHOT = {
 def trim(value: t.Any, shape: t.Any) -> t.Any:
     """What `shape` names of `value`, as plain JSON types; empty and absent parts are left out, unless they are required.
 
-    Raises Misshapen for what has not the shape, but for the bounds of numbers: the API has its own, and a file is checked by itself.
+    Raises Misshapen for what has not the shape, so that all that is kept can be recorded and read again.
     """
     return _PLAIN(value, shape)
 
@@ -391,6 +393,10 @@ class Trimmer:
             return self._mapping(shape)
         if isinstance(shape, list):
             return self._list(self._function(shape[0]))
+        if isinstance(shape, Number):
+            return _number(shape)
+        if isinstance(shape, tuple):
+            return _number_or_text(_number(shape[0]))
         return _LEAVES.get(shape if isinstance(shape, type) else type(shape))
 
     def _mapping(self, shape: dict[str, t.Any]) -> t.Callable[[t.Any], t.Any]:
@@ -478,14 +484,19 @@ def _word(kind: type) -> t.Callable[[t.Any], t.Any]:
 _text = _word(str)
 
 
-def _number(value: t.Any) -> t.Any:
-    if value.__class__ is not int:
-        raise Misshapen("a whole number", value)
-    return value
+def _number(shape: Number) -> t.Callable[[t.Any], t.Any]:
+    low, high = shape.low, shape.high
+
+    def number(value: t.Any) -> t.Any:
+        if value.__class__ is not int or not low <= value <= high:
+            raise Misshapen(f"a whole number from {low} to {high}", value)
+        return value
+
+    return number
 
 
-def _number_or_text(value: t.Any) -> t.Any:
-    return value if value.__class__ is str else _number(value)
+def _number_or_text(number: t.Callable[[t.Any], t.Any]) -> t.Callable[[t.Any], t.Any]:
+    return lambda value: value if value.__class__ is str else number(value)
 
 
 def _texts(value: t.Any) -> t.Any:
@@ -542,11 +553,9 @@ _LEAVES: dict[t.Any, t.Callable[[t.Any], t.Any]] = {
     str: _text,
     bool: _word(bool),
     dict: check_free,
-    Number: _number,
     Address: _address,
     Mapping: _texts,
-    tuple: _number_or_text,
 }
-"""What checks a leaf: the table of shapes has text for the values of every Mapping, and numbers or text for every tuple."""
+"""What checks a leaf: the table of shapes has text for the values of every Mapping."""
 
 _PLAIN = Trimmer(share=False)

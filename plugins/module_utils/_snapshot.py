@@ -18,7 +18,9 @@ import json
 import os
 import tempfile
 import typing as t
+from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
     OutsideError,
     check_plain,
@@ -39,6 +41,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes imp
 
 API_VERSION = "precheck.meshops.io/v1"
 KIND = "ClusterSnapshot"
+MOST_OF_TABLES = 192 << 20
+"""Most bytes of socket tables in a record: three quarters of what is read of one."""
+
 TABLE_FORMATS = ("ss", "procnet", "netstat")
 Snapshot = dict[str, t.Any]
 
@@ -202,6 +207,21 @@ class Spool:
             self._file.seek(offset)  # type: ignore[union-attr]  # it is there, or there are no places
             yield json.loads(self._file.read(size))  # type: ignore[union-attr]
 
+    def leave_out(self, most: int = MOST_OF_TABLES) -> list[dict[str, t.Any]]:
+        """Leaves out the largest pods' tables until the rest has `most` bytes, so that the record can be read again; their entries in `unread`."""
+        sizes: dict[tuple[str, str], int] = defaultdict(int)
+        for (namespace, pod, _container), _offset, size in self._places:
+            sizes[namespace, pod] += size
+        total, unread = sum(sizes.values()), []
+        for (namespace, pod), size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
+            if total <= most:
+                break
+            total -= size
+            self._places = [place for place in self._places if place[0][:2] != (namespace, pod)]
+            detail = f"Its socket table takes {size} bytes in a record, which has room for {most} in all."
+            unread.append({"namespace": namespace, "pod": pod, "reason": "too_much_output", "detail": detail})
+        return unread
+
     def close(self) -> None:
         if self._file:
             self._file.close()
@@ -211,7 +231,7 @@ def write(snapshot: t.Mapping[str, t.Any], path: str) -> None:
     """Writes `snapshot` to `path`, gzipped if that ends in `.gz`: whole or not at all, readable by its owner only.
 
     Its lists may be anything that can be iterated over; they are written an item at a time. The same snapshot gives the same bytes. Raises
-    OSError, also for what is there and is no file: a device would be replaced by one.
+    OSError, also for what is there and is no file: a device would be replaced by one; and SnapshotError for more than read() takes.
     """
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "it is there and is no file", path)
@@ -220,15 +240,32 @@ def write(snapshot: t.Mapping[str, t.Any], path: str) -> None:
         with os.fdopen(handle, "wb") as file:
             if path.endswith(".gz"):
                 with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
-                    packed.writelines(_pieces(snapshot))
+                    packed.writelines(_readable(_pieces(snapshot)))
             else:
-                file.writelines(_pieces(snapshot))
+                file.writelines(_readable(_pieces(snapshot)))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _readable(pieces: t.Iterable[bytes]) -> t.Iterator[bytes]:
+    """`pieces`, as long as read() takes all of them. Raises SnapshotError, which shows the beginning of the largest, if it does not."""
+    size = values = 0
+    largest = b""
+    for piece in pieces:
+        size += len(piece)
+        values += outside.size_of_json(piece)
+        largest = max(largest, piece, key=len)
+        if size > outside.BYTES or values > outside.VALUES:
+            limit = f"{outside.BYTES} bytes" if size > outside.BYTES else f"{outside.VALUES} values"
+            begins = " ".join(largest[:300].decode("utf-8", "replace").strip(" ,[").split())
+            raise SnapshotError(
+                f"it would hold more than {limit}, and could not be read again; the largest part, of {len(largest)} bytes, begins with {begins}"
+            )
+        yield piece
 
 
 def _pieces(snapshot: t.Mapping[str, t.Any]) -> t.Iterator[bytes]:

@@ -75,6 +75,11 @@ class Tables:
         if found:
             self._holders[pod_key] = tuple(sorted(found | set(self.holders(pod_key))))
 
+    def drop(self, pod_key: PodKey) -> None:
+        """Forgets what was read of a pod."""
+        self._by_pod.pop(pod_key, None)
+        self._holders.pop(pod_key, None)
+
     def get(self, pod_key: PodKey) -> SocketTable | None:
         return self._by_pod.get(pod_key)
 

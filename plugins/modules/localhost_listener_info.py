@@ -724,6 +724,9 @@ def check(module):
     except GatherError as error:
         module.fail_json(msg=str(error))
     gathered = time.monotonic()
+    for entry in spool.leave_out() if spool else ():  # what is judged is what is recorded
+        tables.drop((entry["namespace"], entry["pod"]))
+        snapshot["unread"].append(entry)
     failure = record({**snapshot, "socketTables": spool}, destination) if spool else None
     failure = (None if tables else locked_out(snapshot)) or unseen(snapshot, options.selection) or failure
     try:

@@ -118,9 +118,120 @@ def judged(snapshot: t.Any) -> None:
 def live_objects(data: bytes) -> None:
     """Whatever an API server lists is taken and judged, or said to be no such object in one line."""
     with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects
+
+    objects = _listed(mutated(data))
+    if objects is not None:
+        judged(_objects.assemble(objects, {}, {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}))
+
+
+def recorded(data: bytes) -> None:
+    """Whatever is listed, set for the mesh, and printed in pods: what is recorded of it is read again, and judged as the live cluster is."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import (
+            _evaluate,
+            _ladder,
+            _objects,
+            _snapshot,
+            _tables,
+            _targets,
+        )
+
+    changes, _line, printed = data.partition(b"\n")
+    text = printed.decode("utf-8", "surrogateescape")
+    objects = _listed(mutated(changes))
+    if objects is None:
+        return
+    given = printed.decode("utf-8", "replace")  # the API server's answers are text, which the reader sees to
+    objects["configMaps"] = [{"metadata": {"name": "istio"}, "data": {"mesh": given}}]
+    objects["istiods"] = [_istiod("docker.io/istio/pilot:1.24.0"), _istiod(given)]
+    snapshot = _objects.assemble(objects, {}, _objects.control_planes(objects, "istio-system"))
+    with tempfile.TemporaryDirectory(prefix="precheck-fuzz-") as folder:
+        path = f"{folder}/record.json{'.gz' if len(data) % 2 else ''}"
+        spool, tables = _snapshot.Spool(path), _tables.Tables()
+        for pod in snapshot["pods"]:
+            taken = _ladder.step(pod, [_ladder.Outcome(text, 0)] * 9)
+            if taken.table:
+                spool.append(taken.table)
+                tables.add(taken.table)
+            elif taken.unread:
+                snapshot["unread"].append(taken.unread)
+        for entry in spool.leave_out(2000):
+            tables.drop((entry["namespace"], entry["pod"]))
+            snapshot["unread"].append(entry)
+        _snapshot.write({**snapshot, "socketTables": spool}, path)
+        spool.close()
+        again = _snapshot.read(path)
+    for scope in ("mesh", "all"):
+        options = _evaluate.Options(datetime.date(2026, 11, 23), _targets.Selection(scope=scope), None, ())
+        live = _evaluate.evaluate(snapshot, options, tables)
+        assert json.dumps(live, sort_keys=True) == json.dumps(_evaluate.evaluate(again, options), sort_keys=True)
+
+
+def _istiod(image: str) -> t.Any:
+    container = {
+        "name": "discovery",
+        "image": image,
+        "env": [{"name": "PILOT_ENABLE_INBOUND_PASSTHROUGH", "value": image}],
+    }
+    return {"metadata": {"name": "istiod", "labels": {"istio.io/rev": image}}, "spec": {"containers": [container]}}
+
+
+def _plain_or(error: type[Exception], read: t.Callable[[], t.Any]) -> t.Any:
+    """What is read, which JSON holds as it is, or None for an error, which is one short line."""
+    try:
+        value = read()
+    except error as refused:
+        said = str(refused)
+        assert said and len(said) < 400 and "\n" not in said, said
+        return None
+    assert json.loads(json.dumps(value, allow_nan=False, ensure_ascii=False).encode("utf-8")) == value
+    return value
+
+
+def mesh_config(data: bytes) -> None:
+    """A mesh configuration is plain data of a few fields, or is refused in one line."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _mesh, _objects
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
+
+    text = data.decode("utf-8", "surrogateescape")
+    config = _plain_or(outside.OutsideError, lambda: _objects.mesh_config(text))
+    assert config is None or set(config) <= set(_mesh.MESH_CONFIG_FIELDS)
+    _plain_or(outside.OutsideError, lambda: outside.fields_of_yaml(data, ["a", "interceptionMode"]))
+
+
+def reviewed_file(data: bytes) -> None:
+    """A reviewed file holds Sidecars as plain data, or is refused in one line."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _manifests
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
+
+    file = {"path": "a.yaml", "content": data.decode("utf-8", "surrogateescape")}
+    for manifest in _plain_or(_manifests.ManifestError, lambda: _manifests.sidecar_manifests([file])) or ():
+        assert manifest["kind"] == "Sidecar" and manifest["metadata"]["namespace"] not in ("", ".", "..")
+    _plain_or(outside.OutsideError, lambda: outside.from_yaml(data))
+
+
+def saved_report(data: bytes) -> None:
+    """A saved report is read as it is, or refused in one line; a record of a remediation likewise."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
+        from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document
+
+    made = _plain_or(_document.ReportError, lambda: _document.parse(data))
+    assert made is None or _document.parse(_document.as_json(made)) == made
+    said = _changes.record_problem(data.decode("utf-8", "surrogateescape"), "https://10.0.0.1")
+    assert len(said) < 400 and "\n" not in said
+    _plain_or(outside.OutsideError, lambda: outside.from_json(data))
+
+
+def _listed(given: t.Any) -> dict[str, list[t.Any]] | None:
+    """The objects as a gather keeps them; None if it stops over one."""
+    with _parts():
         from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects, _shapes, _snapshot
 
-    given = mutated(data)
     trimmed = _shapes.Trimmer()
     objects: dict[str, list[t.Any]] = {}
     for listing in _objects.SELECTED:
@@ -134,8 +245,8 @@ def live_objects(data: bytes) -> None:
                 )
             except _snapshot.SnapshotError as error:
                 assert str(error)
-                return
-    judged(_objects.assemble(objects, {}, {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}))
+                return None
+    return objects
 
 
 WORD = "0f1e2d3c"
@@ -329,6 +440,10 @@ TARGETS: dict[str, t.Callable[[bytes], None]] = {
     "snapshot_file": snapshot_file,
     "snapshot_parts": snapshot_parts,
     "live_objects": live_objects,
+    "recorded": recorded,
+    "mesh_config": mesh_config,
+    "reviewed_file": reviewed_file,
+    "saved_report": saved_report,
     "probe": probe,
     "task_results": task_results,
 }
@@ -353,6 +468,39 @@ WORDS: dict[str, t.Sequence[str]] = {
     ),
     "snapshot_parts": ("\x01\x02\x03",),
     "live_objects": ("\x01\x02\x03",),
+    "recorded": (
+        "\x01\x02\x03",
+        "\n",
+        "LISTEN 0 4096 127.0.0.1:8080 0.0.0.0:*",
+        "mode: ",
+        "&a ",
+        "*a",
+        "local_address",
+    ),
+    "mesh_config": (
+        "inboundTrafficPolicy: ",
+        "mode: LOCALHOST",
+        "rootNamespace: ",
+        "<<: ",
+        "&a ",
+        "*a",
+        "!!set ",
+        "0x",
+        ".inf",
+        "? ",
+        "---\n",
+    ),
+    "reviewed_file": (
+        "kind: Sidecar\n",
+        "apiVersion: networking.istio.io/v1\n",
+        "metadata: {namespace: a, name: b}\n",
+        "spec: {a: b}\n",
+        "<<: ",
+        "&a ",
+        "*a",
+        "---\n",
+    ),
+    "saved_report": ('"kind"', '"Report"', "NaN", "1e999", "\\ud800", '"changes"'),
     "probe": (
         *(f"{WORD} {name}\n" for name in ("pods", "names", "networks", "sockets", "table 1", "missing cat", "end")),
         "/proc/1/cgroup:",

@@ -12,8 +12,11 @@ import math
 
 import fuzz
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects, _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 KEPT = sorted(fuzz.CORPUS.rglob("*.bin"))
@@ -105,3 +108,79 @@ def test_of_two_keys_of_one_name_the_last_counts_as_for_other_tools(tmp_path):
         )
     )
     assert _snapshot.read(str(path)) == cluster.snapshot()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is recorded
+
+PRINTED = st.one_of(
+    st.binary(max_size=300),
+    st.lists(
+        st.sampled_from(
+            [*(table.encode() for table in fuzz.TABLES), b",", b"\0", b'"', b"\\", b"{[", b"\xed\xa0\x80", b"\xff"]
+        )
+    ).map(b"".join),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(changes=st.binary(max_size=40), printed=PRINTED)
+def test_what_is_recorded_of_any_cluster_is_read_again_and_judged_as_it_was(changes, printed):
+    fuzz.recorded(changes.replace(b"\n", b"\r") + b"\n" + printed)
+
+
+@pytest.mark.parametrize(
+    "printed", [b",", b"{", b"[", b'"', b"\\", b"\0", b"\xff", b"\xed\xa0\x80", "\U0001f600".encode(), b"1,"]
+)
+def test_what_a_pod_prints_without_end_can_be_recorded(tmp_path, printed):
+    text = (printed * (6 << 20))[: 6 << 20].decode("utf-8", "replace")
+    table = {"namespace": "shop", "pod": "web", "container": "istio-proxy", "format": "ss", "stdout": text}
+    path = str(tmp_path / "record.json")
+    _snapshot.write({**cluster.snapshot(), "socketTables": [table]}, path)
+    assert _snapshot.read(path)["socketTables"] == [table]
+
+
+def test_where_tables_are_too_large_for_a_record_the_largest_pods_are_not_checked(tmp_path):
+    spool = _snapshot.Spool(str(tmp_path / "record.json"))
+    for pod, container, size in (("a", "x", 10), ("b", "x", 60), ("b", "y", 60), ("c", "x", 100), ("d", "x", 10)):
+        spool.append({"namespace": "shop", "pod": pod, "container": container, "format": "ss", "stdout": "x" * size})
+    assert spool.leave_out(1000) == []
+    (left,) = spool.leave_out(600)
+    assert (left["namespace"], left["pod"], left["reason"]) == ("shop", "b", "too_much_output")
+    assert [table["pod"] for table in spool] == ["a", "c", "d"]
+    assert [entry["pod"] for entry in spool.leave_out(0)] == ["c", "a", "d"] and list(spool) == []
+
+
+@pytest.mark.parametrize("limit", ["BYTES", "VALUES"])
+def test_what_could_not_be_read_again_is_not_recorded_and_the_largest_part_is_shown(tmp_path, monkeypatch, limit):
+    path = tmp_path / "record.json"
+    snapshot = cluster.snapshot(
+        sidecars=[cluster.sidecar("large", ingress=dict.fromkeys(range(1, 999), "127.0.0.1:1"))]
+    )
+    _snapshot.write(snapshot, str(path))
+    before = path.read_bytes()
+    monkeypatch.setattr(outside, limit, 3000)
+    with pytest.raises(
+        _snapshot.SnapshotError,
+        match=f"it would hold more than 3000 {limit.lower()}, and could not be read again; .*large",
+    ):
+        _snapshot.write(snapshot, str(path))
+    assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("port", [0, -1, 70_000, 1 << 40])
+def test_a_port_that_only_istios_webhook_refuses_can_be_recorded(tmp_path, port):
+    entry = cluster.service_entry()
+    entry["spec"]["ports"] = [{"number": port, "name": "x", "protocol": "TCP"}]
+    objects = {
+        "pods": [cluster.pod()],
+        "services": [cluster.service()],
+        "sidecars": [cluster.sidecar(ingress={port: "127.0.0.1:8080"})],
+        "serviceEntries": [entry],
+    }
+    listed = {listing.key: listing for listing in _objects.SELECTED}
+    kept = {key: [_objects.reduced(listed[key], each, "v1") for each in things] for key, things in objects.items()}
+    snapshot = _objects.assemble(kept, {}, {"rootNamespace": "istio-system"})
+    path = str(tmp_path / "record.json")
+    _snapshot.write(snapshot, path)
+    fuzz.judged(_snapshot.read(path))

@@ -20,6 +20,7 @@ import time
 import typing as t
 from urllib.parse import urlsplit
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_json
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
@@ -176,9 +177,9 @@ def _page(asked: str, page: dict[str, t.Any]) -> tuple[list[dict[str, t.Any]], s
 
 def _parsed(asked: str, data: bytes) -> dict[str, t.Any]:
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(asked, f"{type(error).__name__}: {error}") from error
+        found = from_json(data, shaped=True)
+    except OutsideError as error:
+        raise ApiError(asked, str(error)) from error
     if not isinstance(found, dict):
         raise ApiError(asked, "the answer is no JSON object")
     return found

@@ -96,7 +96,9 @@ def from_json(text: bytes | str, shaped: bool = False) -> t.Any:
         value = _decoder(suspect).decode(data.decode("utf-8") if isinstance(text, bytes) else text)
     except OutsideError:
         raise
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise OutsideError(f"it holds more than {DEPTH} levels") from error
+    except ValueError as error:
         raise OutsideError(f"it is not JSON: {error}") from error
     if suspect or b"\\ud" in data or b"\\uD" in data:
         check_plain(value)

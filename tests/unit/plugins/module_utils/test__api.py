@@ -187,8 +187,18 @@ REFUSED: dict[str, tuple[t.Any, int, str]] = {
     "silence": (silent, 0, "GET /api/v1/pods: "),
     "a reset": (resets, 0, "GET /api/v1/pods: "),
     "byte by byte": (dribbles, 0, "GET /api/v1/pods: the API server did not answer in time"),
-    "HTML": (body(b"<html>log in first</html>"), 0, "GET /api/v1/pods: JSONDecodeError"),
+    "HTML": (body(b"<html>log in first</html>"), 0, "GET /api/v1/pods: it is not JSON: "),
     "binary": (body(b"\xff\xfe\x00"), 0, "GET /api/v1/pods: "),
+    "half of a surrogate pair": (
+        body(b'{"items": [{"metadata": {"name": "\\ud800"}}]}'),
+        0,
+        "GET /api/v1/pods: items[0].metadata.name: wanted text, found half of a surrogate pair in it",
+    ),
+    "a number that JSON has not": (
+        body(b'{"items": [{"metadata": {"name": "a"}, "x": 1e999}]}'),
+        0,
+        "GET /api/v1/pods: items[0].x: wanted a number that JSON has, found inf",
+    ),
     "a JSON list": (body(b"[]"), 0, "GET /api/v1/pods: the answer is no JSON object"),
     "a page that leads to itself": (
         body(b'{"items": [], "metadata": {"continue": "on"}}'),

@@ -78,7 +78,7 @@ def changed(path, value):
         (
             "sidecars.0.spec.ingress.0.port.number",
             "8080",
-            "sidecars[0].spec.ingress[0].port.number: wanted a whole number from 1 to 65535, found '8080'",
+            "sidecars[0].spec.ingress[0].port.number: wanted a whole number from -9223372036854775808 to 9223372036854775807, found '8080'",
         ),
         ("sidecars.0.spec.egress", [1], "sidecars[0].spec.egress[0]: wanted a mapping, found 1"),
         ("socketTables.0.format", "lsof", "socketTables[0].format: wanted one of ss, procnet, netstat, found 'lsof'"),
@@ -345,7 +345,7 @@ def test_a_snapshot_is_told_by_its_bytes_not_its_name(tmp_path):
         (b"", "it is not JSON"),
         (b"{", "it is not JSON"),
         (b"\xff\xfe", "it is not JSON"),
-        (b"[" * 100000, "it is not JSON"),
+        (b"[" * 100000, "it holds more than 100 levels"),
         (gzip.compress(b"{}" * 100, mtime=0)[:-6], "it is not whole gzip data"),
         (b"\x1f\x8b", "it is not whole gzip data"),
         (b"\x1f\x8bxxxxxxxxxxxxxxxxxxxx", "it is not whole gzip data"),

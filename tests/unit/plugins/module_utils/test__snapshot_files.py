@@ -140,7 +140,7 @@ DOCUMENTS = {
     "no UTF-8": (b'{"kind": "\xff"}', "it is not JSON"),
     "half of a surrogate pair": (b'{"kind": "\\ud800"}', "kind: wanted text, found half of a surrogate pair"),
     "half of one, in capitals": (b'{"kind": "\\uD800"}', "kind: wanted text, found half of a surrogate pair"),
-    "too deep": (b"[" * 100_000, "it is not JSON"),
+    "too deep": (b"[" * 100_000, "it holds more than 100 levels"),
     "a number without end": (b"[" + b"9" * 5000 + b"]", "it is not JSON|a mapping"),
     "a list": (b"[]", "a ClusterSnapshot is a mapping, this is a list"),
     "half of a gzip file": (gzip.compress(b"{}" * 1000)[:-9], "it is not whole gzip data"),
