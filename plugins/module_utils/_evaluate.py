@@ -40,13 +40,15 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     IMPACTS,
     LEVEL,
     MESSAGE,
+    FailingProbe,
     Report,
+    WorkloadName,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version, as_version
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import probe_notes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import Failing, failing_probes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import is_loopback, is_wildcard
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedies import Looked, Remedies
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import Verdict, judge
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import Verdict, answers, is_local, judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sandboxes import container_ids
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, SocketTable
@@ -108,7 +110,11 @@ class _Seen(t.NamedTuple):
     pod: str
     port: int
     verdict: Verdict
-    notes: tuple[str, ...]
+    today: Delivery
+    after: Delivery
+    probes: tuple[Failing, ...]
+    asked: tuple[str, ...]
+    """What listens on the port itself, where a probe of it fails."""
     judged_by: str | None
     """The pod whose table speaks for this one, if it is another."""
     processes: frozenset[tuple[str, str, str]] = frozenset()
@@ -153,6 +159,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         if reading.table:
             group.seen.extend(_judge_pod(entry, reading.table, reading.by, tables.holders(key(reading.by)), mesh))
 
+    probes = [probe for group in groups.values() for probe in _failing_probes(group)]
     records: dict[str, list[dict[str, t.Any]]] = {"finding": [], "remediated": [], "not_listening": []}
     suppressed: dict[str, str] = {}
     for group in groups.values():
@@ -170,7 +177,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     def look(workload: Workload) -> list[Looked]:
         return [_look(entry, readings, mesh) for entry in whole[workload]]
 
-    remedies = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version)
+    remedies = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version, probes)
     findings, remediations = remedies.of(found, look)
     judged = apply(
         findings, options.waivers, suppressed, options.today
@@ -180,7 +187,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     findings = [{**finding, "notes": [*finding["notes"], *judged.expired[finding["id"]]]} for finding in findings]
     report = {
         "findings": findings,
-        "failing_probes": [],
+        "failing_probes": sorted(probes, key=_urgency),
         "waived": judged.waived,
         "remediated": sorted(records["remediated"], key=_urgency),
         "unchecked": sorted(unchecked, key=lambda u: (u["namespace"], u["pod"], u["reason"])),
@@ -290,7 +297,7 @@ class _Mesh:
         self.planes: t.Callable[[Thing], tuple[ControlPlane, ControlPlane]] = OncePerTemplate(self._planes_of)
         self.sidecars: t.Callable[[Thing], tuple[Thing | None, Thing | None]] = OncePerTemplate(self._sidecars_of)
         self._deliveries = OncePerTemplate(self._deliveries_of)
-        self._notes = OncePerTemplate(self._notes_of)
+        self._probes = OncePerTemplate(self._probes_of)
         self._verdicts: dict[t.Any, Verdict] = {}
 
     @property
@@ -316,22 +323,28 @@ class _Mesh:
         (today, after), (sidecar_today, sidecar_after) = self.planes(pod), self.sidecars(pod)
         return delivery(pod, port, sidecar_today, today, served), delivery(pod, port, sidecar_after, after, served)
 
-    def notes(self, pod: Thing, port: int, remediated: bool) -> tuple[str, ...]:
-        return self._notes(pod, port, remediated)
+    def probes(self, pod: Thing, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
+        return self._probes(pod, port, impact, answered)
 
-    def _notes_of(self, pod: Thing, port: int, remediated: bool) -> tuple[str, ...]:
-        return tuple(probe_notes(pod, port, self.planes(pod)[1], remediated))
+    def _probes_of(self, pod: Thing, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
+        return tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered))
 
     def judge(
-        self, listeners: t.Sequence[Listener], port: int, asked: t.Sequence[str], today: Delivery, after: Delivery
+        self,
+        listeners: t.Sequence[Listener],
+        port: int,
+        asked: t.Sequence[str],
+        today: Delivery,
+        after: Delivery,
+        idle: tuple[str, ...],
     ) -> Verdict:
         """judge(), once for all pods of which it says the same."""
         here = tuple(listener for listener in listeners if listener.port in (port, today.port, after.port))
         bound = any(not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here)
         ips = tuple(ip if bound or not ORDINARY.match(ip) else _family(ip) for ip in asked)
-        which = (here, port, ips, today, after)
+        which = (here, port, ips, today, after, idle)
         if which not in self._verdicts:
-            self._verdicts[which] = judge(here, port, asked, today, after)
+            self._verdicts[which] = judge(here, port, asked, today, after, idle)
         return self._verdicts[which]
 
     def downgrades(self) -> list[str]:
@@ -352,18 +365,32 @@ def _judge_pod(
 ) -> t.Iterator[_Seen]:
     """Each exposed port of a pod by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
     pod = _as_read(entry.pod, by)
+    idle = tuple(waiting(pod))
     for port in sorted({exposure.port for exposure in entry.exposures}):
         today, after = mesh.deliveries(pod, port, entry.exposures)
-        verdict = mesh.judge(table.listeners, port, _asked_for(pod, port, entry.exposures), today, after)
-        notes: tuple[str, ...] = ()
-        if verdict.outcome in ("finding", "remediated"):
-            notes = mesh.notes(pod, port, verdict.outcome == "remediated")
-        elif verdict.outcome == "not_listening" and not verdict.listeners and waiting(pod):
-            verdict = verdict._replace(reason=f"{verdict.reason[:-1]}; {' and '.join(waiting(pod))}.")
+        verdict = mesh.judge(table.listeners, port, _asked_for(pod, port, entry.exposures), today, after, idle)
         judged_by = None if by is entry.pod else by["metadata"]["name"]
+        probes = _probes_of(pod, port, table.listeners, verdict, mesh)
         yield _Seen(
-            pod["metadata"]["name"], port, verdict, notes, judged_by, _processes(verdict, holders, entry.pod, by)
+            pod["metadata"]["name"],
+            port,
+            verdict,
+            today,
+            after,
+            probes,
+            tuple(listener.text for listener in table.listeners if probes and listener.port == port),
+            judged_by,
+            _processes(verdict, holders, entry.pod, by),
         )
+
+
+def _probes_of(
+    pod: Thing, port: int, listeners: t.Sequence[Listener], verdict: Verdict, mesh: _Mesh
+) -> tuple[Failing, ...]:
+    """The probes that fail because the port listens on localhost only, whatever becomes of its other connections."""
+    if verdict.outcome not in ("finding", "remediated") and not is_local(listeners, port):
+        return ()
+    return mesh.probes(pod, port, verdict.impact, any(answers(listeners, port, ip) for ip in pod_ips(pod)[:1]))
 
 
 def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Thing) -> frozenset[tuple[str, str, str]]:
@@ -446,6 +473,7 @@ def _records(group: _Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
             "port": port,
             "services": _services(group, port, pods),
             "listeners": sorted({text for s in seen_in for text in s.verdict.listeners}),
+            "delivery": {"today": worst.today.as_dict(), "after": worst.after.as_dict()},
             "reason": worst.verdict.reason,
         }
         if outcome != "not_listening":
@@ -466,6 +494,30 @@ def _records(group: _Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
         yield record
 
 
+def _failing_probes(group: _Group) -> t.Iterator[FailingProbe]:
+    """One record for each probe of the workload that fails in any pod; of several the one that no Sidecar helps, then the most urgent."""
+    by_probe: dict[tuple[str, str], list[tuple[Failing, _Seen]]] = defaultdict(list)
+    for seen in group.seen:
+        for probe in seen.probes:
+            by_probe[probe.container, probe.name.removesuffix("Probe")].append((probe, seen))
+    workload = group.workload
+    for (container, name), seen_in in sorted(by_probe.items()):
+        worst, _seen = min(seen_in, key=lambda p: (p[0].sidecar_helps, IMPACTS.index(p[0].impact), p[1].pod))
+        yield {
+            "id": f"PROBE/{workload.namespace}/{workload.kind}/{workload.name}/{container}/{name}",
+            "namespace": workload.namespace,
+            "workload": t.cast(WorkloadName, workload.as_dict()),
+            "pods": sorted(seen.pod for _probe, seen in seen_in),
+            "container": container,
+            "probe": name,
+            "port": worst.port,
+            "listeners": sorted({text for _probe, seen in seen_in for text in seen.asked}),
+            "impact": worst.impact,
+            "reason": worst.reason,
+            "sidecar_helps": worst.sidecar_helps,
+        }
+
+
 def _services(group: _Group, port: int, pods: t.Sequence[str]) -> list[dict[str, t.Any]]:
     among = frozenset(pods)
     exposing = {
@@ -478,7 +530,7 @@ def _services(group: _Group, port: int, pods: t.Sequence[str]) -> list[dict[str,
 
 
 def _notes(group: _Group, seen_in: t.Sequence[_Seen], port: int) -> list[str]:
-    notes = list(dict.fromkeys(note for seen in seen_in for note in seen.notes))
+    notes = list(dict.fromkeys(probe.reason for seen in seen_in for probe in seen.probes))
     judged = {seen.pod for seen in group.seen if seen.port == port}
     if len(seen_in) < len(judged):
         notes.insert(0, f"It is so in {len(seen_in)} of the {len(judged)} pods of the workload that were judged.")
@@ -500,7 +552,7 @@ def _suppressed_by(group: _Group, pods: t.Sequence[str]) -> str | None:
     return texts[0] if all(suppresses(text, CODE) for text in texts) else None
 
 
-def _urgency(record: dict[str, t.Any]) -> tuple[t.Any, ...]:
+def _urgency(record: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
     impact = record.get("impact")
     return (
         IMPACTS.index(impact) if impact else 0,
@@ -508,6 +560,7 @@ def _urgency(record: dict[str, t.Any]) -> tuple[t.Any, ...]:
         record["workload"]["kind"],
         record["workload"]["name"],
         record["port"],
+        record["id"],
     )
 
 

@@ -44,7 +44,7 @@ def sidecar_yaml(remediation: Thing) -> str:
 
     meta = remediation["manifest"]["metadata"]
     said = [f"Keeps reachable: {finding}" for finding in remediation["findings"]] + list(remediation.get("notes") or ())
-    if remediation["action"] == "create":
+    if remediation["action"] == "create" and _is_namespace(meta["namespace"]) and _is_name(meta["name"]):
         said.append(
             f"Once the program binds to every address: kubectl delete sidecar --namespace {meta['namespace']} {meta['name']}"
         )
@@ -136,11 +136,19 @@ def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
     if not isinstance(meta, dict):
         raise ManifestError(f"{where} holds something other than a Sidecar of networking.istio.io")
     namespace, name = meta.get("namespace"), meta.get("name")
-    if not (isinstance(namespace, str) and len(namespace) <= 63 and re.fullmatch(PART, namespace)):
+    if not _is_namespace(namespace):
         raise ManifestError(f"{where}: {namespace!r} is no name of a namespace")
-    if not (isinstance(name, str) and len(name) <= 253 and re.fullmatch(rf"{PART}(\.{PART})*", name)):
+    if not _is_name(name):
         raise ManifestError(f"{where}: {name!r} is no name of a Sidecar")
     return namespace, name
+
+
+def _is_namespace(text: t.Any) -> bool:
+    return isinstance(text, str) and len(text) <= 63 and re.fullmatch(PART, text) is not None
+
+
+def _is_name(text: t.Any) -> bool:
+    return isinstance(text, str) and len(text) <= 253 and re.fullmatch(rf"{PART}(\.{PART})*", text) is not None
 
 
 def _line(text: str) -> str:

@@ -17,6 +17,7 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing, pod_ips, running_containers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DeliveryRecord
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import (
     Version,
     as_object,
@@ -413,6 +414,36 @@ def has_selector(sidecar: dict[str, t.Any]) -> bool:
 # Delivery
 
 
+CAUSES = {
+    "host_network": "the pod shares its node's network, which the mesh leaves alone",
+    "ambient": "ztunnel connects to the pod IP, and no Sidecar changes that",
+    "no_sidecar": "the pod has no sidecar, so the kernel delivers to the pod IP",
+    "mode_none": "interception mode NONE gives it no inbound listener, so the kernel delivers to the pod IP",
+    "excluded": "inbound interception leaves the port out, so the kernel delivers to the pod IP",
+    "not_listed": "Sidecar {} does not list the port, so it is passed through to the pod IP",
+    "not_served": "{} passes it through to the pod IP, because other Services select the pod and this one does not",
+    "plane": "{} delivers to {}",
+    "no_config": "the mesh configuration could not be read",
+    "no_version": "{} serves the pod",
+    "no_plane": "no istiod was found that serves the pod",
+    "sidecar": "Sidecar {} delivers it to {}",
+    "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",
+    "no_endpoint": "Sidecar {} delivers it to the pod IP, because {} is no endpoint that istiod knows",
+    "perhaps": "it may be delivered to the pod IP, because {}",
+}
+"""Why a connection is delivered as it is, in the middle of a sentence."""
+
+
+class Cause(t.NamedTuple):
+    """One of CAUSES, with what fills it in."""
+
+    name: str
+    of: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return CAUSES[self.name].format(*self.of)
+
+
 class Delivery(t.NamedTuple):
     """Where a connection to a pod's port ends up inside the pod.
 
@@ -423,10 +454,18 @@ class Delivery(t.NamedTuple):
     kind: str
     address: str | None
     port: int
-    why: str
+    cause: Cause
+
+    @property
+    def why(self) -> str:
+        return str(self.cause)
 
     def destination(self, asked: str) -> str:
         return self.address or asked
+
+    def as_dict(self) -> DeliveryRecord:
+        """Known by the rule: from versions, settings and Sidecars."""
+        return {"to": self.kind, "address": self.address or "", "port": self.port, "by": "rule", "why": self.why}
 
 
 def localhost_of(ips: t.Sequence[str]) -> str:
@@ -441,53 +480,38 @@ def delivery(pod: Thing, port: int, sidecar: Thing | None, plane: ControlPlane, 
     """
     ips = pod_ips(pod)
     if pod["spec"].get("hostNetwork"):
-        return Delivery("kernel", None, port, "the pod shares its node's network, which the mesh leaves alone")
+        return Delivery("kernel", None, port, Cause("host_network"))
     if is_ambient(pod):
-        return Delivery("pod_ip", None, port, "ztunnel connects to the pod IP, and no Sidecar changes that")
+        return Delivery("pod_ip", None, port, Cause("ambient"))
     if not has_sidecar(pod):
-        return Delivery("kernel", None, port, "the pod has no sidecar, so the kernel delivers to the pod IP")
+        return Delivery("kernel", None, port, Cause("no_sidecar"))
     entry = ingress_entry(sidecar, port)
     capture = interception(pod)
     if not capture.takes(port) and not (capture.mode == "NONE" and entry):
-        why = (
-            "interception mode NONE gives it no inbound listener"
-            if capture.mode == "NONE"
-            else "inbound interception leaves the port out"
-        )
-        return Delivery("kernel", None, port, f"{why}, so the kernel delivers to the pod IP")
+        return Delivery("kernel", None, port, Cause("mode_none" if capture.mode == "NONE" else "excluded"))
     if entry:
         return _endpoint(entry, port, ips, plane, _name(sidecar))
     if sidecar and sidecar["spec"].get("ingress") and not plane.merges_ingress:
-        return Delivery(
-            "pod_ip",
-            None,
-            port,
-            f"Sidecar {_name(sidecar)} does not list the port, so it is passed through to the pod IP",
-        )
+        return Delivery("pod_ip", None, port, Cause("not_listed", (_name(sidecar),)))
     kind = plane.default_delivery()
     if kind == "localhost" and not served:
         # controller.go (GetProxyServiceInstances)@1.20.8
-        return Delivery(
-            "pod_ip",
-            None,
-            port,
-            f"{plane} passes it through to the pod IP, because other Services select the pod and this one does not",
-        )
+        return Delivery("pod_ip", None, port, Cause("not_served", (str(plane),)))
     if kind == "localhost":
         address = localhost_of(ips)
-        return Delivery(kind, address, port, f"{plane} delivers to {address}{_because(plane)}")
+        return Delivery(kind, address, port, Cause("plane", (str(plane), f"{address}{_because(plane)}")))
     if kind == "pod_ip":
-        return Delivery(kind, None, port, f"{plane} delivers to the pod IP")
+        return Delivery(kind, None, port, Cause("plane", (str(plane), "the pod IP")))
     return Delivery(
         kind,
         localhost_of(ips),
         port,
-        "the mesh configuration could not be read" if plane.version else _unknown_version(plane),
+        Cause("no_config") if plane.version else _unknown_version(plane),
     )
 
 
-def _unknown_version(plane: ControlPlane) -> str:
-    return f"{plane} serves the pod" if plane.name else "no istiod was found that serves the pod"
+def _unknown_version(plane: ControlPlane) -> Cause:
+    return Cause("no_version", (str(plane),)) if plane.name else Cause("no_plane")
 
 
 def _because(plane: ControlPlane) -> str:
@@ -512,13 +536,13 @@ def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane
     A host that is none of those which validation lets pass is no host to it, and then the pod is dialled as it was asked for.
     """
     endpoint = entry.get("defaultEndpoint") or ""
-    why = f"Sidecar {name} delivers it to {endpoint or 'the pod IP'}"
+    cause = Cause("sidecar", (name, endpoint or "the pod IP"))
     if endpoint.startswith("unix://"):
-        return Delivery("unix", None, port, why)
+        return Delivery("unix", None, port, cause)
     host, _colon, number = endpoint.rpartition(":")
     host = host.strip("[]")
     if not re.fullmatch(r"\d{1,5}", number, re.ASCII):
-        return Delivery("pod_ip", None, port, why)
+        return Delivery("pod_ip", None, port, cause)
     v4 = next((ip for ip in ips if not is_ipv6(ip)), None)
     v6 = next((ip for ip in ips if is_ipv6(ip)), None)
     old = plane.version is not None and plane.version < (1, 15)
@@ -531,16 +555,11 @@ def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane
     elif host == "127.0.0.1" or (not host and plane.version is not None and plane.version < (1, 10)):
         address = localhost_of(ips)
     elif not host and plane.version is None:
-        either = f"which means localhost up to istiod 1.9 and the pod IP after, and {_unknown_version(plane)}"
-        return Delivery("unknown", localhost_of(ips), int(number), f"{why}, {either}")
+        either = Cause("either", (name, endpoint, str(_unknown_version(plane))))
+        return Delivery("unknown", localhost_of(ips), int(number), either)
     else:
-        return Delivery(
-            "pod_ip",
-            None,
-            port,
-            f"Sidecar {name} delivers it to the pod IP, because {endpoint} is no endpoint that istiod knows",
-        )
-    return Delivery("localhost" if is_loopback(address) else "pod_ip", address, int(number), why)
+        return Delivery("pod_ip", None, port, Cause("no_endpoint", (name, endpoint)))
+    return Delivery("localhost" if is_loopback(address) else "pod_ip", address, int(number), cause)
 
 
 def dials_ipv6_localhost(version: Version | None) -> bool:

@@ -38,8 +38,6 @@ PROBES = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": 
 
 LEGACY_ENV = "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION"
 
-IN_SPITE = "with or without a Sidecar"
-
 
 class Probe(t.NamedTuple):
     """A probe as its author wrote it."""
@@ -51,10 +49,38 @@ class Probe(t.NamedTuple):
     rewritten: bool
 
 
-def probe_notes(pod: Thing, port: int, after: ControlPlane, cured: bool) -> list[str]:
-    """A sentence for each probe of `port`, which listens on localhost only, that fails now or will once `after` serves and injects the pod.
+class Failing(t.NamedTuple):
+    """A probe that fails, in one pod. `name` is the field of the container; `cause` is of SAID."""
 
-    `cured` is whether a Sidecar or the mesh delivers the port to localhost: it helps the probes that are not rewritten.
+    container: str
+    name: str
+    port: int
+    impact: str
+    cause: str
+
+    @property
+    def sidecar_helps(self) -> bool:
+        return self.cause == "proxy"
+
+    @property
+    def reason(self) -> str:
+        return f"The {self.name} of container {self.container} asks port {self.port} {SAID[self.cause]}."
+
+
+AGENT = "with or without a Sidecar, because the Istio agent sends it to the pod IP"
+SAID = {
+    "agent": f"and fails already, {AGENT}",
+    "next_agent": f"and will fail once the pod is injected again, {AGENT}",
+    "proxy": "through the proxy: it fails with the port, and a Sidecar that cures the port cures it",
+}
+"""Who has the probe fail: the agent that the pod has, the one that it gets, or the proxy."""
+
+
+def failing_probes(pod: Thing, port: int, after: ControlPlane, impact: str | None, answered: bool) -> list[Failing]:
+    """The probes of `port` that fail now, or will once `after` serves and injects the pod.
+
+    `impact` is that of the finding on the port, None where its connections arrive after the upgrade: then so do probes that are not rewritten.
+    `answered` is whether a listener accepts at the pod IP: then probes that are rewritten succeed.
     """
     proxy = proxy_container(pod)
     if not proxy or not has_sidecar(pod):
@@ -66,32 +92,25 @@ def probe_notes(pod: Thing, port: int, after: ControlPlane, cured: bool) -> list
     refused = go_false(
         ((pod["metadata"].get("annotations") or {}).get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip()
     )
-    notes = []
+    found = []
     for probe in _probes(pod, as_object(env.get(PROBERS_ENV))):
         if probe.port != port:
             continue
-        what = f"The {probe.name} of container {probe.container} asks port {port}"
-        agent_asks = f"{IN_SPITE}, because the Istio agent sends it to the pod IP"
         since = REWRITTEN_SINCE[probe.kind]
         # One that this injector would have rewritten and did not is one that the next will leave alone, too.
         left_alone = not probe.rewritten and (refused or since < (1, 10) or (agent is not None and agent >= since))
+        said: tuple[str, str] | None = None
         if probe.rewritten and fails_already:
-            notes.append(f"{what} and fails already, {agent_asks}.")
+            said = None if answered else ("unreachable", "agent")
         elif not left_alone:
-            if next_agent is not None and next_agent >= since:
-                notes.append(f"{what} and will fail once the pod is injected again, {agent_asks}.")
-        elif (
-            probe.kind != "tcpSocket" and not cured
-        ):  # the proxy accepts every TCP connection, so that kind never fails
-            notes.append(
-                f"{what} through the proxy: it fails with the port, and a Sidecar that cures the port cures it."
-            )
-    return notes
-
-
-def in_spite_of_sidecar(note: str) -> bool:
-    """Whether the note is of a probe that no Sidecar cures."""
-    return IN_SPITE in note
+            if next_agent is not None and next_agent >= since and not answered:
+                today = "unknown" if probe.rewritten and agent is None else "breaks_on_upgrade"
+                said = today, "next_agent"
+        elif probe.kind != "tcpSocket" and impact:  # the proxy accepts every TCP connection, so that kind never fails
+            said = impact, "proxy"
+        if said:
+            found.append(Failing(probe.container, probe.name, port, *said))
+    return found
 
 
 def _probes(pod: Thing, kept: dict[str, t.Any]) -> t.Iterator[Probe]:

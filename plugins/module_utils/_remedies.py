@@ -15,7 +15,7 @@ from collections import defaultdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._endpoints import Port, Seen, advice
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import Thing, can_be_asked, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlane, has_sidecar
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import in_spite_of_sidecar
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailingProbe
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import (
     Case,
     Labels,
@@ -40,11 +40,20 @@ class Looked(t.NamedTuple):
 
 
 class Remedies:
-    """The remedies of a snapshot's findings. `planes` are all control planes that it knows."""
+    """The remedies of a snapshot's findings. `planes` are all control planes that it knows, `probes` those that fail."""
 
     def __init__(
-        self, snapshot: Snapshot, controllers: Controllers, planes: t.Sequence[ControlPlane], asked_for: str | None
+        self,
+        snapshot: Snapshot,
+        controllers: Controllers,
+        planes: t.Sequence[ControlPlane],
+        asked_for: str | None,
+        probes: t.Sequence[FailingProbe],
     ) -> None:
+        self._probes: dict[tuple[Workload, int], list[str]] = defaultdict(list)
+        for probe in probes:
+            if not probe["sidecar_helps"]:
+                self._probes[Workload(probe["namespace"], **probe["workload"]), probe["port"]].append(probe["reason"])
         self._controllers = controllers
         self._versions = [plane.version for plane in planes]
         self._services = {key(service): service for service in snapshot["services"]}
@@ -80,12 +89,13 @@ class Remedies:
             by_workload[Workload(finding["namespace"], **finding["workload"])][finding["port"]] = finding
         plans = {workload: plan(self._case(workload, look(workload), ports)) for workload, ports in by_workload.items()}
         remediations = [
-            _remediation(plans[workload], by_workload[workload])
+            self._remediation(plans[workload], by_workload[workload])
             for workload in sorted(plans)
             if plans[workload].manifest
         ]
         return [
-            _with_remedy(finding, plans[Workload(finding["namespace"], **finding["workload"])]) for finding in findings
+            self._with_remedy(finding, plans[Workload(finding["namespace"], **finding["workload"])])
+            for finding in findings
         ], remediations
 
     def _case(self, workload: Workload, looked: t.Sequence[Looked], findings: t.Mapping[int, Thing]) -> Case:
@@ -132,35 +142,34 @@ class Remedies:
                 unique.append(candidate)
         return unique
 
+    def _remediation(self, made: Plan, findings: t.Mapping[int, Thing]) -> Thing:
+        cured = [findings[port] for port in sorted(made.cures)]
+        probes = [f"Not cured by it: {reason}" for finding in cured for reason in self._beyond_help(finding)]
+        record = {
+            "action": made.action,
+            "manifest": made.manifest,
+            "findings": [finding["id"] for finding in cured],
+            "notes": made.notes + probes,
+        }
+        return {**record, "made_from": made.made_from} if made.made_from else record
+
+    def _with_remedy(self, finding: Thing, made: Plan) -> Thing:
+        bind = advice(finding["port"], finding["listeners"])
+        if finding["port"] in made.cures:
+            notes = [*finding["notes"], *([bind] if self._beyond_help(finding) else [])]
+            return {**finding, "remedy": f"{made.action}_sidecar", "notes": notes}
+        return {
+            **finding,
+            "remedy": "change_bind",
+            "notes": [*finding["notes"], made.refused[finding["port"]], bind],
+        }
+
+    def _beyond_help(self, finding: Thing) -> list[str]:
+        """Why which probes of the port fail with a Sidecar, too."""
+        return self._probes.get((Workload(finding["namespace"], **finding["workload"]), finding["port"]), [])
+
 
 def _different(sidecars: t.Sequence[Thing | None]) -> list[Thing | None]:
     return [
         sidecar for number, sidecar in enumerate(sidecars) if not any(sidecar is other for other in sidecars[:number])
     ]
-
-
-def _remediation(made: Plan, findings: t.Mapping[int, Thing]) -> Thing:
-    cured = [findings[port] for port in sorted(made.cures)]
-    probes = [f"Not cured by it: {note}" for finding in cured for note in finding["notes"] if in_spite_of_sidecar(note)]
-    record = {
-        "action": made.action,
-        "manifest": made.manifest,
-        "findings": [finding["id"] for finding in cured],
-        "notes": made.notes + probes,
-    }
-    return {**record, "made_from": made.made_from} if made.made_from else record
-
-
-def _with_remedy(finding: Thing, made: Plan) -> Thing:
-    if finding["port"] in made.cures:
-        lasting_cure = (
-            [advice(finding["port"], finding["listeners"])]
-            if any(in_spite_of_sidecar(note) for note in finding["notes"])
-            else []
-        )
-        return {**finding, "remedy": f"{made.action}_sidecar", "notes": [*finding["notes"], *lasting_cure]}
-    return {
-        **finding,
-        "remedy": "change_bind",
-        "notes": [*finding["notes"], made.refused[finding["port"]], advice(finding["port"], finding["listeners"])],
-    }

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import Delivery, is_ipv6
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import Cause, Delivery, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import IMPACTS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts, is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener
@@ -31,24 +31,34 @@ class Verdict(t.NamedTuple):
 
 
 def judge(
-    listeners: t.Sequence[Listener], port: int, ips: t.Sequence[str], today: Delivery, after: Delivery
+    listeners: t.Sequence[Listener],
+    port: int,
+    ips: t.Sequence[str],
+    today: Delivery,
+    after: Delivery,
+    idle: t.Sequence[str] = (),
 ) -> Verdict:
     """The verdict for `port` of a pod with these listeners.
 
     `ips` are the pod's addresses that clients of the port use, `today` and `after` the port's delivery before and after the upgrade.
-    A pod with several is as bad as its worst address: its clients do not choose. Without any it cannot be asked for.
+    A pod with several is as bad as its worst address: its clients do not choose. Without any it cannot be asked for. `idle` says of each of its
+    containers that does not run that it does not.
     """
     if after.kind == "unknown":
-        after = after._replace(
-            kind="pod_ip", address=None, port=port, why=f"it may be delivered to the pod IP, because {after.why}"
-        )
+        after = after._replace(kind="pod_ip", address=None, port=port, cause=Cause("perhaps", (after.why,)))
     here = [listener for listener in listeners if listener.port in (port, today.port, after.port)]
-    verdicts = [_judge_address(here, port, ip, today, after, len(ips) > 1) for ip in ips]
-    return min(verdicts, key=_rank, default=Verdict("not_listening", None, "The pod has no address.", ()))
+    verdicts = [_judge_address(here, port, ip, today, after, len(ips) > 1, idle) for ip in ips]
+    return min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
 
 
 def _judge_address(
-    listeners: t.Sequence[Listener], port: int, ip: str, today: Delivery, after: Delivery, several: bool
+    listeners: t.Sequence[Listener],
+    port: int,
+    ip: str,
+    today: Delivery,
+    after: Delivery,
+    several: bool,
+    idle: t.Sequence[str],
 ) -> Verdict:
     family = f" over {'IPv6' if is_ipv6(ip) else 'IPv4'}" if several else ""
     asked = [listener for listener in listeners if listener.port == port]
@@ -78,12 +88,12 @@ def _judge_address(
             return _lost(_names(found), _texts(found), today, f"{after.why}{family}")
         if not asked:
             where = "the port" if after.port == port else f"port {after.port}, where {after.why}"
-            return Verdict("not_listening", None, f"Nothing listens on {where}.", ())
+            return _silent(f"Nothing listens on {where}", idle)
         return Verdict(
             "not_listening", None, f"It listens on {on}, but {after.why}{family}, where nothing accepts.", texts
         )
     if not reached:
-        if today.why == after.why:
+        if today.cause == after.cause:
             return Verdict(
                 "finding",
                 "unreachable",
@@ -104,6 +114,20 @@ def _judge_address(
         f"It listens on {on} only: today {today.why}{elsewhere}, after the upgrade {after.why}{family}.",
         texts,
     )
+
+
+def _silent(said: str, idle: t.Sequence[str]) -> Verdict:
+    return Verdict("not_listening", None, f"{'; '.join([said, *([' and '.join(idle)] if idle else [])])}.", ())
+
+
+def answers(listeners: t.Sequence[Listener], port: int, ip: str) -> bool:
+    """Whether who asks for the port at this address finds a listener; an undecidable table is taken as in _arrives()."""
+    return _arrives(listeners, port, ip, Delivery("kernel", None, port, Cause("no_sidecar")))
+
+
+def is_local(listeners: t.Sequence[Listener], port: int) -> bool:
+    """Whether a listener on the port is there for the pod itself alone."""
+    return _is_local([listener for listener in listeners if listener.port == port])
 
 
 def _lost(on: str, texts: tuple[str, ...], today: Delivery, after: str) -> Verdict:

@@ -14,16 +14,19 @@ import textwrap
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    IMPACTS,
     REASONS,
+    WORD,
     WORDS,
     Blocker,
     Report,
     blocking,
     ignored,
+    probes_of_their_own,
     was_made,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import in_spite_of_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import waiver_line
 
 FREE = 1 << 30
 """Lines, where there is no end to the screen."""
@@ -82,7 +85,7 @@ def verdict(
     room = (FREE if verbose else height) - _height(last, columns)
     rest = [
         *_unlistened(report, fail_on, columns),
-        *_probes(report, columns),
+        *_probes(report, fail_on, columns, verbose),
         *_unchecked(report, columns, verbose),
         *_hints(report, columns),
     ]
@@ -123,14 +126,13 @@ def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None
     else:
         rest = [
             f"{summary[name]} {name}"
-            for name in ("findings", "waived", "remediated", "unchecked", "not_listening")
+            for name in ("findings", *(word.name for word in WORDS if word.name not in IMPACTS))
             if summary.get(name)
         ]
         left = ignored(report, fail_on)
         fine = "Nothing stands in the way of the upgrade" if not left else gate_is_open(left)
         said = f"{fine} ({looked}{'; ' if rest else ''}{', '.join(rest)})."
-    probes = len(list(failing_probes(report)))
-    return printable(f"{said} Probes that fail in spite of a remedy: {probes}." if probes else said)
+    return printable(said)
 
 
 def _blocker(found: Blocker) -> str:
@@ -151,9 +153,9 @@ def gate_is_open(left: t.Sequence[Blocker]) -> str:
 
 def in_words(found: Blocker) -> str:
     """`2 ports break on upgrade`."""
-    word = next((word for word in WORDS if word.name == found.word), None)
-    if word is None:
+    if not found.known:
         return _blocker(found)
+    word = WORD[found.word]
     return f"{found.count:,} {word.one if found.count == 1 else word.many}"
 
 
@@ -179,6 +181,7 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
     remedies = {
         finding: r["manifest"]["metadata"] for r in report.get("remediations") or () for finding in r["findings"]
     }
+    ids = collections.Counter(finding["id"] for finding in report.get("findings") or ())
     workloads: dict[tuple[str, str, str], list[dict[str, t.Any]]] = {}
     for finding in report.get("findings") or ():
         workloads.setdefault(
@@ -197,7 +200,7 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
                 ("why", finding["reason"]),
                 *(("note", note) for note in finding["notes"]),
                 ("cure", _cure(finding, remedies.get(finding["id"]))),
-                ("accept", f"check_listeners_waivers: [{{match: id == '{finding['id']}', reason: ...}}]"),
+                ("accept", waiver_line(finding["id"], ids)),
             ]
             lines.extend(_facts(facts, columns, verbose, brief))
             if verbose:
@@ -256,22 +259,11 @@ def _unlistened(report: Report, fail_on: t.Sequence[str], columns: int) -> t.Ite
             )
 
 
-def _probes(report: Report, columns: int) -> t.Iterator[Block]:
-    for record, note in failing_probes(report):
-        yield Block(
-            _wrapped("", f"Remediated, but for a probe: {_place(record)} port {record['port']}: {note}", columns, 2),
-            "probe",
-        )
-
-
-def failing_probes(report: Report) -> t.Iterator[tuple[dict[str, t.Any], str]]:
-    """The remediated ports with a probe that fails all the same, and the note that says so. Their other notes ask nothing of anybody."""
-    return (
-        (record, note)
-        for record in report.get("remediated") or ()
-        for note in record.get("notes") or ()
-        if in_spite_of_sidecar(note)
-    )
+def _probes(report: Report, fail_on: t.Sequence[str], columns: int, verbose: bool) -> t.Iterator[Block]:
+    """One block for each probe that fails, but for those that are settled with a finding."""
+    for probe in probes_of_their_own(report, fail_on) if report.get("failing_probes") else ():
+        lines = _wrapped("", f"Probe fails: {_place(probe)}: {probe['reason']}", columns, 2)
+        yield Block([*lines, *_facts([("do", WORD["failing_probes"].advice)], columns, verbose)], "failing_probes")
 
 
 def _place(record: dict[str, t.Any]) -> str:

@@ -118,6 +118,22 @@ SAMPLE = {
     "services": [{"name": "web", "port": 80, "port_name": "http"}],
     "listeners": ["127.0.0.1:8080"],
     "impact": "breaks_on_upgrade",
+    "delivery": {
+        "today": {
+            "to": "localhost",
+            "address": "127.0.0.1",
+            "port": 8080,
+            "by": "rule",
+            "why": "istiod 1.9 delivers to 127.0.0.1",
+        },
+        "after": {
+            "to": "pod_ip",
+            "address": "",
+            "port": 8080,
+            "by": "rule",
+            "why": "a newer istiod delivers to the pod IP",
+        },
+    },
     "reason": "It listens on 127.0.0.1:8080 only.",
     "remedy": "create_sidecar",
     "notes": ["A note."],
@@ -176,6 +192,49 @@ def _day(text: t.Any, where: str) -> datetime.date | None:
     except ValueError:
         pass
     raise WaiverError(f"{where}.until: wanted a day such as 2026-12-31, found {excerpt(str(text))}")
+
+
+def waiver_line(which: str, ids: t.Mapping[str, int]) -> str:
+    """The line that waives the finding `which`, to be copied from a terminal, or in a few words why there is none.
+
+    An id holds what the author of a pod called its controller. `ids` says how many findings have each. The line is read back as a file of variables
+    and its expression as a waiver would be: only one that compares the id with this very text, and nothing else, is given.
+    """
+    expression = f"id == '{which}'"
+    line = f"check_listeners_waivers: [{{match: {expression}, reason: ...}}]"
+    if ids.get(which) != 1:
+        return f"by hand: {ids.get(which, 0)} findings have the id {which}"
+    if not _is_plain(which) or not _says(line, expression) or not _compares(expression, which):
+        return "by hand: the name of its workload holds what YAML, JMESPath or a terminal would take for its own"
+    return line
+
+
+def _is_plain(which: str) -> bool:
+    """Whether the text is the same to copy as it is to see: nothing that a callback escapes, a line is broken at, or that ends a text of JMESPath."""
+    return re.fullmatch(r"[A-Za-z0-9/._:-]+", which, re.ASCII) is not None
+
+
+def _says(line: str, expression: str) -> bool:
+    import yaml
+
+    try:
+        return bool(yaml.safe_load(line) == {"check_listeners_waivers": [{"match": expression, "reason": "..."}]})
+    except yaml.YAMLError:
+        return False
+
+
+def _compares(expression: str, which: str) -> bool:
+    """Whether JMESPath reads the expression as the comparison of the field `id` with this text; what is plain holds nothing that it could read otherwise."""
+    try:
+        import jmespath
+    except ImportError:
+        return True
+    try:
+        parsed = jmespath.compile(expression).parsed
+    except jmespath.exceptions.JMESPathError:
+        return False
+    sides = [(side["type"], side["value"]) for side in parsed["children"]]
+    return (parsed["type"], parsed["value"], sides) == ("comparator", "eq", [("field", "id"), ("literal", which)])
 
 
 class Judged(t.NamedTuple):

@@ -186,6 +186,8 @@ WORDS = (
 )
 """Most urgent first."""
 
+WORD = {word.name: word for word in WORDS}
+
 IMPACTS = tuple(word.name for word in WORDS if word.part == "findings")
 """Most urgent first."""
 

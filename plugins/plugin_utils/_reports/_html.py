@@ -128,8 +128,8 @@ class Picture(t.NamedTuple):
 
 
 def _picture(entry: Entry) -> Picture:
-    """Drawn from what the Report says alone: where the reason does not speak of the pod IP, the picture does not either."""
-    elsewhere = "pod IP" if "pod IP" in entry.reason or not entry.listeners else "another address"
+    """Drawn from what the Report says alone: where it does not say that connections go to the pod IP, the picture does not either."""
+    elsewhere = "another address" if entry.elsewhere else "pod IP"
     where = some(entry.listeners)
     told = {
         "breaks_on_upgrade": f"Today connections end at {where}, where the program listens; after the upgrade at the {elsewhere}, where nothing listens.",

@@ -12,6 +12,12 @@ from __future__ import annotations
 
 import json
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    CODE,
+    DOCUMENTATION_URL,
+    LEVEL,
+    probes_of_their_own,
+)
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 
 INTERNAL_ERROR = {
@@ -23,7 +29,7 @@ INTERNAL_ERROR = {
 
 
 def as_istio_json(made: Document) -> str:
-    """An array of messages, one for each pod of a finding and each pod that could not be read; indented and sorted as Go does it."""
+    """An array of messages, one for each pod of a finding, of a probe that fails beside it, and each pod that could not be read; indented and sorted as Go does it."""
     messages = [
         {
             "code": finding["code"],
@@ -34,6 +40,17 @@ def as_istio_json(made: Document) -> str:
         }
         for finding in made["findings"]
         for pod in finding["pods"]
+    ]
+    messages += [
+        {
+            "code": CODE,
+            "documentationUrl": DOCUMENTATION_URL,
+            "level": LEVEL,
+            "message": probe["reason"],
+            "origin": f"Pod {probe['namespace']}/{pod}",
+        }
+        for probe in probes_of_their_own(made, made["metadata"].get("failOn") or ())
+        for pod in probe["pods"]
     ]
     messages += [
         {

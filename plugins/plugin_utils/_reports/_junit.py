@@ -18,8 +18,7 @@ import datetime
 import typing as t
 from xml.etree import ElementTree
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import was_made
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import probes_of_their_own, was_made
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import count, lines, written_out
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._view import problems, rest
@@ -101,8 +100,13 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
         )
     for record in made["remediated"]:
         yield f"{_name(record)}, by way of a Sidecar or the mesh's configuration", record["namespace"], None
-    for record, note in failing_probes(made):
-        yield f"{_name(record)} answers its probes", record["namespace"], ("skipped", "", note, _text(record))
+    counted = [probe["id"] for probe in probes_of_their_own(made, fail_on)]
+    for probe in made.get("failing_probes") or ():
+        name = f"{_name(probe)} answers the {probe['probe']} probe of container {probe['container']}"
+        if probe["id"] in counted:
+            yield name, probe["namespace"], bad(probe, "failing_probes", _text(probe))
+        else:
+            yield name, probe["namespace"], ("skipped", "", f"Settled with the port. {probe['reason']}", _text(probe))
     others = rest(made)
     if others and not made["unchecked"]:  # the ports of pods that were not read are among the rest
         yield (
@@ -117,11 +121,11 @@ def _name(record: dict[str, t.Any]) -> str:
 
 
 def _text(record: dict[str, t.Any]) -> str:
-    services = ", ".join(f"{service['name']}:{service.get('port', '?')}" for service in record["services"])
+    services = ", ".join(f"{service['name']}:{service.get('port', '?')}" for service in record.get("services") or ())
     said = [
         record["id"],
         record["reason"],
-        f"Services: {services}",
+        *([f"Services: {services}"] if services else []),
         f"Listens on: {', '.join(record['listeners']) or 'nothing'}",
         f"Pods: {', '.join(record['pods'])}",
         *(f"Note: {note}" for note in record.get("notes") or ()),

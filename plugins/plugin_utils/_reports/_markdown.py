@@ -125,6 +125,8 @@ def _entry(entry: Entry) -> str:
     box = "[ ] " if entry.kind in OPEN else ""
     if entry.port is None:
         said = f"**Not checked**, {code(entry.id)}: {_names(entry.pods)}"
+    elif entry.probe:
+        said = f"**Port {entry.port}: {LABELS[entry.kind].lower()}**, {code(entry.probe)}; pods {_names(entry.pods)}"
     else:
         listens = f"listens on {_names(entry.listeners)}" if entry.listeners else "nothing listens"
         said = f"**Port {entry.port}: {LABELS[entry.kind].lower()}**. Service {_names(entry.services)}; {listens}; pods {_names(entry.pods)}"

@@ -8,8 +8,8 @@
 
 """SARIF 2.1.0, with what code scanning services ask for beyond the schema: a physical location and a fingerprint for each result.
 
-Results are findings, waived ones (suppressed, with the reason), pods that could not be read and ports that nothing listens on. Remediated
-ports are left out but for those with a probe that fails, since a result is something to look at. A check that could not be made is an unsuccessful
+Results are findings, waived ones (suppressed, with the reason), probes that fail, pods that could not be read and ports that nothing listens on.
+Remediated ports are left out, since a result is something to look at. A check that could not be made is an unsuccessful
 invocation.
 """
 
@@ -19,8 +19,12 @@ import json
 import typing as t
 import urllib.parse
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import RULES, WORDS, Rule
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import failing_probes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    RULES,
+    WORDS,
+    Rule,
+    probes_of_their_own,
+)
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import some, written_out
 
@@ -34,7 +38,7 @@ def as_sarif(made: Document) -> str:
     meta = made["metadata"]
     fail_on = meta.get("failOn") or ()
     levels = {word: "error" if word in fail_on else level for word, level in LEVELS.items()}
-    probed = {record["id"]: record for record, _note in failing_probes(made)}.values()
+    counted = [probe["id"] for probe in probes_of_their_own(made, fail_on)]
     results = [_result(made, "IST0143", finding, levels[finding["impact"]]) for finding in made["findings"]]
     results += [
         {
@@ -45,7 +49,10 @@ def as_sarif(made: Document) -> str:
     ]
     results += [_unchecked(made, pod, levels["unchecked"]) for pod in made["unchecked"]]
     results += [_result(made, "not_listening", record, levels["not_listening"]) for record in made["not_listening"]]
-    results += [_result(made, "probe", {**record, "message": None}, "warning") for record in probed]
+    results += [
+        _result(made, "probe", probe, levels["failing_probes"] if probe["id"] in counted else LEVELS["failing_probes"])
+        for probe in made.get("failing_probes") or ()
+    ]
     invocation: dict[str, t.Any] = {"executionSuccessful": not made.get("failed")}
     said = [("error", made.get("msg") or "no reason given")] if made.get("failed") else []
     said += [("error", problem) for problem in meta.get("problems") or ()]
@@ -96,7 +103,19 @@ def _result(made: Document, rule: str, record: dict[str, t.Any], level: str) -> 
         "partialFingerprints": {"precheckId/v1": f"{made['metadata']['cluster']}/{rule}/{record['id']}"},
         "properties": {
             name: record[name]
-            for name in ("id", "namespace", "workload", "pods", "port", "services", "listeners", "impact", "remedy")
+            for name in (
+                "id",
+                "namespace",
+                "workload",
+                "pods",
+                "port",
+                "services",
+                "listeners",
+                "impact",
+                "remedy",
+                "container",
+                "probe",
+            )
             if record.get(name)
         },
     }

@@ -17,13 +17,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     FAIL_ON,
     IMPACTS,
     REASONS,
+    WORD,
     WORDS,
     blocking,
     ignored,
     was_made,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import (
-    failing_probes,
     gate_is_open,
     in_words,
 )
@@ -34,7 +34,7 @@ ORDER = {word.name: number for number, word in enumerate(WORDS)}
 
 
 class Entry(t.NamedTuple):
-    """What the Report says about one port of a workload, or, without a `port`, about pods of it that were not read."""
+    """What the Report says about one port of a workload, about a probe of its pods, or, without a `port`, about pods of it that were not read."""
 
     kind: str
     impact: str
@@ -48,6 +48,9 @@ class Entry(t.NamedTuple):
     pods: list[str]
     url: str
     cure: str
+    elsewhere: bool = True
+    """Whether what is asked after the upgrade is another address than the pod's, as far as the Report says."""
+    probe: str = ""
 
 
 class Sidecar(t.NamedTuple):
@@ -139,8 +142,6 @@ def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
     found = [count(counts[word.name], word.one, word.many) for word in WORDS if counts[word.name]]
     stops = list(map(in_words, blocking(made, fail_on)))
     left = ignored(made, fail_on)
-    probes = len(list(failing_probes(made)))
-    found += [f"{count(probes, 'probe fails', 'probes fail')} in spite of a remedy"] if probes else []
     if made.get("failed") and not was_made(made):
         return "lost", "The check could not be made", made.get("msg") or "no reason given"
     if not meta["passed"]:
@@ -173,6 +174,8 @@ def _namespaces(made: Document) -> list[NamespaceView]:
     for part in ("findings", "not_listening", "waived", "remediated"):
         for record in made[part]:
             entries.setdefault(_place(record), []).append(_entry(record, part, cures.get(record["id"])))
+    for probe in made.get("failing_probes") or ():
+        entries.setdefault(_place(probe), []).append(_probe(probe))
     for place, pods in _unread(made).items():
         entries.setdefault(place, []).extend(pods)
     ports: dict[str, tuple[Place, int]] = {
@@ -223,7 +226,32 @@ def _entry(record: dict[str, t.Any], part: str, remediation: dict[str, t.Any] | 
         pods=record["pods"],
         url=url if url.startswith("https://") else "",
         cure=_cure(record, remediation) if part == "findings" else "",
+        elsewhere=_elsewhere(record),
     )
+
+
+def _probe(probe: dict[str, t.Any]) -> Entry:
+    return Entry(
+        kind="failing_probes",
+        impact=probe["impact"],
+        port=probe["port"],
+        id=probe["id"],
+        services=[],
+        listeners=probe["listeners"],
+        reason=probe["reason"],
+        notes=[],
+        pods=probe["pods"],
+        url="",
+        cure="It is settled with the port." if probe["sidecar_helps"] else WORD["failing_probes"].advice,
+        probe=f"{probe['probe']} of container {probe['container']}",
+    )
+
+
+def _elsewhere(record: dict[str, t.Any]) -> bool:
+    """A Report of the first form does not say where connections go: then the port without a listener stands for the pod IP."""
+    if "delivery" not in record:
+        return bool(record["listeners"])
+    return record["delivery"]["after"]["to"] not in ("pod_ip", "kernel", "unknown")
 
 
 def _holders(record: dict[str, t.Any]) -> list[str]:

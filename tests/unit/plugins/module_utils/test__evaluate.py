@@ -290,6 +290,22 @@ def test_a_finding_has_the_keys_of_the_contract():
         "services": [{"name": "web", "port": 80, "port_name": "http"}],
         "listeners": ["127.0.0.1:8080"],
         "impact": "breaks_on_upgrade",
+        "delivery": {
+            "today": {
+                "to": "localhost",
+                "address": "127.0.0.1",
+                "port": 8080,
+                "by": "rule",
+                "why": "istiod 1.9 delivers to 127.0.0.1",
+            },
+            "after": {
+                "to": "pod_ip",
+                "address": "",
+                "port": 8080,
+                "by": "rule",
+                "why": "a newer istiod delivers to the pod IP",
+            },
+        },
         "reason": "It listens on 127.0.0.1:8080 only: today istiod 1.9 delivers to 127.0.0.1, after the upgrade a newer istiod delivers to the pod IP.",
         "remedy": "create_sidecar",
     }

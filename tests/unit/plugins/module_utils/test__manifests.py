@@ -17,7 +17,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests 
     sidecar_manifests,
     sidecar_yaml,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import TODAY, sidecar, snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    TODAY,
+    report,
+    sidecar,
+    snapshot,
+)
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import GOLDEN
 
 
@@ -231,3 +236,12 @@ def test_files_may_be_empty_or_hold_several_and_come_in_any_order():
         two,
         one,
     ]
+
+
+@pytest.mark.parametrize("name", ["web; reboot", "web\nreboot", "$(reboot)", "--all", "web `reboot`"])
+@pytest.mark.parametrize("field", ["name", "namespace"])
+def test_no_command_is_suggested_that_says_more_than_the_name_of_a_sidecar(field, name):
+    remediation = report()["remediations"][0]
+    assert "kubectl delete sidecar --namespace shop precheck-deployment-web" in sidecar_yaml(remediation)
+    remediation["manifest"]["metadata"][field] = name
+    assert "kubectl" not in sidecar_yaml(remediation)

@@ -9,12 +9,18 @@ import json
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import ControlPlanes
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import LEGACY_ENV, probe_notes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    DEFAULT_FAIL_ON,
+    Blocker,
+    blocking,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import LEGACY_ENV, failing_probes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     istiod,
     pod,
     report,
+    sidecar,
     snapshot,
 )
 
@@ -40,9 +46,13 @@ ALREADY, WILL, PROXY, NOTHING = "fails already", "will fail once the pod is inje
 NEXT, OPT_OUT, LOCALHOST = istiod("1.24.0"), istiod("1.20.8", opt_out=True), istiod("1.24.0", localhost=True)
 
 
-def notes(spec, after, port=8080, cured=False):
+def fails(spec, after, port=8080, impact="breaks_on_upgrade", answered=False):
     plane = ControlPlanes(snapshot(istiods=[after])).today(pod(revision=None))
-    return probe_notes(pod(**spec), port, plane, cured)
+    return failing_probes(pod(**spec), port, plane, impact, answered)
+
+
+def notes(spec, after, port=8080, cured=False):
+    return [probe.reason for probe in fails(spec, after, port, None if cured else "breaks_on_upgrade")]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +154,7 @@ def test_the_probe_of_the_proxy_itself_is_its_own_affair():
     a_pod = pod(proxy="1.20.8")
     a_pod["spec"]["containers"][1]["readinessProbe"] = HTTP
     plane = ControlPlanes(snapshot(istiods=[NEXT])).today(a_pod)
-    assert probe_notes(a_pod, 8080, plane, False) == []
+    assert failing_probes(a_pod, 8080, plane, "unreachable", False) == []
 
 
 def test_a_finding_says_so_in_its_notes():
@@ -156,3 +166,87 @@ def test_without_a_target_version_the_trap_of_1_21_is_not_relied_on():
     spec = {"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}
     found = report([pod(**spec)], istiods=[istiod("1.20.8", opt_out=True)])["findings"][0]
     assert any("will fail" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    "spec, after, impact, helps",
+    [
+        ({"proxy": "1.20.8", **rewritten(HTTP)}, NEXT, "unreachable", False),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, "breaks_on_upgrade", False),
+        ({"proxy": "@sha256:01", **rewritten(HTTP)}, NEXT, "unknown", False),
+        ({"proxy": "1.9.9", **plain(TCP)}, NEXT, "breaks_on_upgrade", False),
+        ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, "unknown", True),
+    ],
+)
+def test_a_probe_that_fails_says_since_when_and_whether_a_sidecar_helps(spec, after, impact, helps):
+    (probe,) = fails(spec, after, impact="unknown")
+    assert (probe.container, probe.port, probe.impact, probe.sidecar_helps) == ("app", 8080, impact, helps)
+
+
+def test_a_rewritten_probe_succeeds_where_a_listener_accepts_at_the_pod_ip():
+    assert not fails({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, answered=True)
+    assert not fails({"proxy": "1.20.8", **rewritten(HTTP)}, NEXT, answered=True)
+    assert fails({"proxy": "1.9.9", **plain(HTTP)}, NEXT, answered=True)
+
+
+READY = rewritten(HTTP, "readyz")
+KEPT = [sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})]
+MOVED_ON = [sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:9000"})]
+WAIVER = {"match": "port == `8080`", "reason": "known"}
+SUPPRESSED = {"galley.istio.io/analyze-suppress": "IST0143"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "more", "where"),
+    [
+        ({}, {}, "findings"),
+        ({}, {"sidecars": KEPT}, "remediated"),
+        ({}, {"waivers": [WAIVER]}, "waived"),
+        ({"annotations": SUPPRESSED}, {}, "waived"),
+        ({}, {"sidecars": MOVED_ON, "binds": ("127.0.0.1:8080", "0.0.0.0:9000")}, None),
+    ],
+    ids=["finding", "remediated", "waived", "suppressed", "fine"],
+)
+def test_a_probe_that_will_fail_keeps_the_gate_shut_whatever_is_said_of_the_port(spec, more, where):
+    found = report([pod(**READY, **spec)], target="1.24", **more)
+    for part in ("findings", "remediated", "waived", "not_listening"):
+        assert len(found[part]) == (part == where), part
+    (probe,) = found["failing_probes"]
+    assert probe == {
+        "id": "PROBE/shop/Deployment/web/app/readiness",
+        "namespace": "shop",
+        "workload": {"kind": "Deployment", "name": "web"},
+        "pods": ["web-7d4b9-a"],
+        "container": "app",
+        "probe": "readiness",
+        "port": 8080,
+        "listeners": ["127.0.0.1:8080"],
+        "impact": "breaks_on_upgrade",
+        "reason": "The readinessProbe of container app asks port 8080 and will fail once the pod is injected again, "
+        "with or without a Sidecar, because the Istio agent sends it to the pod IP.",
+        "sidecar_helps": False,
+    }
+    assert found["summary"]["failing_probes"] == 1
+    assert Blocker("failing_probes", 1) in blocking(found, DEFAULT_FAIL_ON)
+
+
+def test_a_probe_that_a_sidecar_helps_blocks_with_its_port_and_by_itself_where_that_is_waived():
+    a_pod = pod(**plain(HTTP, "readinessProbe"))
+    found = report([a_pod], target="1.24")
+    assert [probe["sidecar_helps"] for probe in found["failing_probes"]] == [True]
+    assert blocking(found, DEFAULT_FAIL_ON) == [Blocker("breaks_on_upgrade", 1)]
+    assert blocking(found, ["failing_probes"]) == [Blocker("failing_probes", 1)]
+    waived = report([a_pod], target="1.24", waivers=[WAIVER])
+    assert blocking(waived, DEFAULT_FAIL_ON) == [Blocker("failing_probes", 1)]
+    assert blocking(waived, ["breaks_on_upgrade"]) == []
+
+
+def test_of_pods_that_differ_the_probe_that_no_sidecar_helps_counts_for_all():
+    pods = [pod("a", **READY), pod("b", **plain(HTTP, "readinessProbe"))]
+    (probe,) = report(pods, target="1.24")["failing_probes"]
+    assert (probe["pods"], probe["sidecar_helps"]) == (["a", "b"], False)
+
+
+def test_a_probe_of_a_port_that_listens_everywhere_is_none_of_these():
+    for binds in (("0.0.0.0:8080",), ("0.0.0.0:8080", "127.0.0.1:8080"), ()):
+        assert report([pod(**READY)], target="1.24", binds=binds)["failing_probes"] == []

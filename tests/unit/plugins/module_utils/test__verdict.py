@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import yaml
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _ladder
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import REASONS
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, REASONS, WORD
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import PROBERS_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import (
     Screen,
@@ -20,7 +21,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict im
     outcome,
     verdict,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import WaiverError, compile_waivers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import (
+    WaiverError,
+    compile_waivers,
+    waiver_line,
+)
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 ALL = ["breaks_on_upgrade", "unreachable", "unknown", "unchecked"]
@@ -82,6 +87,68 @@ def test_the_line_that_accepts_a_finding_does_so_however_wide_the_screen_is(scre
         compile_waivers(waivers)
     waivers[0]["reason"] = "known"
     assert cluster.report(waivers=waivers)["findings"] == []
+
+
+HOSTILE = [
+    "x' || 'a' == 'a",
+    "x'||`true`||'",
+    "x`, reason: y}, {match: '`true`'",
+    "x\\",
+    "x\\'",
+    'x" || "a',
+    "x: y",
+    "x #",
+    "x, y",
+    "x}]",
+    "x{{ lookup('pipe', 'id') }}",
+    "x  y",
+    "\u2028x",
+    "x?",
+    "&x",
+    "*",
+    "!!x",
+    "%",
+    "x\n- {match: '`true`'}",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("screen", [Screen(60, 12), Screen(100, 400), WIDE])
+def test_no_line_is_suggested_that_says_more_than_its_finding(name, screen):
+    """Whatever the author of a pod called its controller: a line of the verdict that looks like a waiver waives one finding, or nothing."""
+    pods = [
+        cluster.pod("evil", app="evil", owner=("ReplicaSet", name)),
+        cluster.pod("kind", app="evil", owner=(name, "db")),
+        cluster.pod("web", app="web", owner=("StatefulSet", "web")),
+    ]
+    services = [cluster.service(), cluster.service("evil", selector={"app": "evil"})]
+    report = cluster.report(pods, services)
+    assert len(report["findings"]) == 3
+    text = "\n".join(verdict(report, ALL, screen=screen, verbose=screen.lines > 12))
+    suggested = [
+        yaml.safe_load(f"check_listeners_waivers:{part.partition('}]')[0]}}}]")["check_listeners_waivers"]
+        for part in text.split("check_listeners_waivers:")[1:]
+    ]
+    for waivers in suggested:
+        waived = cluster.report(pods, services, waivers=[{**waiver, "reason": "known"} for waiver in waivers])["waived"]
+        assert [record["workload"]["name"] for record in waived] == ["web"]
+    if screen.lines > 12:
+        assert len(suggested) == 1 and text.count("by hand: the name of its workload holds") == 2
+
+
+def test_an_ordinary_name_is_suggested_without_jmespath_too(monkeypatch):
+    which = "IST0143/shop/StatefulSet/web-1.x/8080"
+    monkeypatch.setitem(sys.modules, "jmespath", None)
+    assert waiver_line(which, {which: 1}).startswith(f"check_listeners_waivers: [{{match: id == '{which}'")
+    assert waiver_line("IST0143/shop/StatefulSet/x'||'a/8080", {"IST0143/shop/StatefulSet/x'||'a/8080": 1}).startswith(
+        "by hand"
+    )
+
+
+def test_an_id_that_two_findings_have_is_no_line_to_copy():
+    report = many(1)
+    report["findings"] = [report["findings"][0], report["findings"][0]]
+    assert "check_listeners_waivers" not in "".join(verdict(report, ALL, screen=WIDE))
 
 
 def test_findings_stand_with_their_workload_and_the_most_urgent_come_first():
@@ -231,16 +298,30 @@ def test_what_nothing_listens_on_is_named_where_it_stops_the_play():
     )
 
 
-def test_a_probe_that_fails_in_spite_of_the_sidecar_is_said_though_nothing_stands_in_the_way():
+def test_a_probe_that_fails_in_spite_of_the_sidecar_is_named_with_what_to_do():
     report = cluster.report(
         [PROBED], sidecars=[cluster.sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})], target="1.24"
     )
-    (note,) = report["remediated"][0]["notes"]
-    assert verdict(report, ALL, screen=WIDE) == [
-        f"Remediated, but for a probe: shop: Deployment web port 8080: {note}",
-        "Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read; 1 remediated). Probes that fail in spite of a remedy: 1.",
+    (probe,) = report["failing_probes"]
+    counts = f"({LOOKED}"
+    assert verdict(report, list(DEFAULT_FAIL_ON), screen=WIDE) == [
+        f"Probe fails: shop: Deployment web: {probe['reason']}",
+        f"    do       {WORD['failing_probes'].advice}",
+        f"Do not upgrade yet: 1 failing_probes {counts}).",
     ]
-    assert outcome(report, ALL).endswith("; 1 remediated). Probes that fail in spite of a remedy: 1.")
+    said = f"1 probe fails, but check_listeners_fail_on ignores it: the gate is open {counts}; 1 failing_probes, 1 remediated)."
+    assert outcome(report, ["breaks_on_upgrade"]) == said
+
+
+def test_a_probe_that_is_settled_with_its_port_is_not_counted_beside_it():
+    report = cluster.report([cluster.pod(probes={"readinessProbe": {"httpGet": {"port": 8080}}})], target="1.24")
+    lines = verdict(report, list(DEFAULT_FAIL_ON), screen=WIDE)
+    assert not any(line.startswith("Probe fails") for line in lines)
+    assert lines[-1] == f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED})."
+    waived = {**report, "findings": [], "waived": report["findings"]}
+    assert (
+        verdict(waived, list(DEFAULT_FAIL_ON), screen=WIDE)[-1] == f"Do not upgrade yet: 1 failing_probes ({LOOKED})."
+    )
 
 
 def test_other_notes_on_what_is_remediated_are_for_the_reports():

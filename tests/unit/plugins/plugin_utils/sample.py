@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
-FAIL_ON = ["breaks_on_upgrade", "unreachable", "unknown", "unchecked"]
+FAIL_ON = ["breaks_on_upgrade", "unreachable", "unknown", "failing_probes", "unchecked"]
 Thing = dict[str, t.Any]
 
 

@@ -23,6 +23,8 @@ import markdown_it
 import pytest
 import yaml
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, blocking
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import verdict
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document, _formats, _text
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils import sample
@@ -111,24 +113,67 @@ def test_a_failure_beside_the_check_denies_no_check_that_was_made(name, report):
         assert "Do not upgrade yet" in text
 
 
-NOTE = "The readinessProbe of container app asks port 8443 and will fail once the pod is injected again, with or without a Sidecar, because why."
-
-
-@pytest.mark.parametrize("name", sorted({*_formats.FORMATS} - {"istio-json"}))  # a message of Istio is of a port
-def test_a_probe_that_fails_in_spite_of_a_remedy_is_in_the_report(name):
-    probed = copy.deepcopy(EVERYTHING)
-    probed["remediated"][0]["notes"] = [NOTE]
-    assert NOTE in made(name, probed) and NOTE not in made(name)
+@pytest.mark.parametrize("name", _formats.FORMATS)
+def test_a_probe_that_fails_is_in_the_report_though_its_port_is_remediated(name):
+    (probe,) = EVERYTHING["failing_probes"]
+    only = {**FINE, "remediated": EVERYTHING["remediated"], "failing_probes": [probe]}
+    assert probe["reason"] in made(name, only) and probe["reason"] not in made(name, {**only, "failing_probes": []})
+    case = "Deployment ledger port 8443 answers the readiness probe of container app"
     if name == "junit":
-        assert cases(made(name, probed))["Deployment ledger port 8443 answers its probes"][1:] == ("skipped", NOTE)
+        assert cases(made(name, only))[case][1:] == ("failure", probe["reason"])
+        passed = cases(made(name, only, fail_on=["unchecked"]))[case]
+        assert passed[1:] == ("skipped", f"Not in check_listeners_fail_on: failing_probes. {probe['reason']}")
     if name == "sarif":
-        log = json.loads(made(name, probed))
-        SCHEMA.validate(log)
-        assert [(result["ruleId"], result["level"]) for result in log["runs"][0]["results"]][-1] == ("probe", "warning")
+        for fail_on, level in ((sample.FAIL_ON, "error"), (["unchecked"], "warning")):
+            log = json.loads(made(name, only, fail_on=fail_on))
+            SCHEMA.validate(log)
+            assert [(result["ruleId"], result["level"]) for result in log["runs"][0]["results"]] == [("probe", level)]
     if name in ("html", "markdown"):
-        assert "1 probe fails in spite of a remedy" in made(
-            name, {**FINE, "remediated": probed["remediated"]}, passed=True
-        )
+        assert "1 probe fails" in made(name, only)
+        assert "1 probe fails, but check" in made(name, only, fail_on=[], passed=True).replace("\\_", "_")
+    if name == "istio-json":
+        assert [message["origin"] for message in json.loads(made(name, only))] == [
+            f"Pod billing/{pod}" for pod in probe["pods"]
+        ]
+
+
+@pytest.mark.parametrize("name", ["junit", "sarif"])
+def test_a_probe_that_is_settled_with_its_port_does_not_fail_beside_it(name):
+    finding = EVERYTHING["findings"][0]
+    probe = sample.probe(finding, sidecar_helps=True)
+    text = made(name, {**EVERYTHING, "failing_probes": [probe]})
+    if name == "junit":
+        (outcome,) = [case for title, case in cases(text).items() if "answers the readiness probe" in title]
+        assert outcome[1:] == ("skipped", f"Settled with the port. {probe['reason']}")
+    else:
+        results = json.loads(text)["runs"][0]["results"]
+        assert [result["level"] for result in results if result["ruleId"] == "probe"] == ["warning"]
+
+
+FIRST = (pathlib.Path(__file__).parent / "fixtures/report-0.1.json").read_text("utf-8")
+"""A saved report from before `failing_probes` and `delivery`."""
+
+
+@pytest.mark.parametrize("name", _formats.FORMATS)
+def test_a_saved_report_of_the_first_form_can_still_be_read(name):
+    read = _document.parse(FIRST)
+    assert read["failing_probes"] == [] and "delivery" not in read["findings"][0]
+    assert ID in _formats.report_as(read, name, sample.about()) or name == "istio-json"
+    if name in _formats.MERGED:
+        assert ID in _formats.reports_as({"reports": [json.loads(FIRST)]}, name)
+    said = {blocker.word: blocker.count for blocker in blocking(json.loads(FIRST), DEFAULT_FAIL_ON)}
+    assert said == {"breaks_on_upgrade": 2, "unknown": 1, "unreachable": 2, "unchecked": 2}
+    assert verdict(json.loads(FIRST), list(DEFAULT_FAIL_ON))[-1]
+
+
+def test_the_picture_names_the_pod_ip_where_the_report_says_so_in_a_field():
+    report = copy.deepcopy(EVERYTHING)
+    for finding in report["findings"]:
+        finding["reason"] = "No word of it."
+    assert made("html", report).count("<b>pod IP:") == made("html").count("<b>pod IP:") > 0
+    for finding in report["findings"]:
+        finding["delivery"]["after"]["to"] = "localhost"
+    assert "another address:" in made("html", report)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -364,6 +409,7 @@ def test_junit_has_one_case_for_each_port_and_each_pod_that_could_not_be_read():
         "Pod batch-7d4b9-b can be read (timeout)": "error",
         "Deployment search port 8080 is listened on": "skipped",
         "Deployment debug port 9999": "skipped",
+        "Deployment ledger port 8443 answers the readiness probe of container app": "failure",
         "Deployment ledger port 8443, by way of a Sidecar or the mesh's configuration": "passed",
     }
     assert found["Deployment checkout port 8080"][0] == "production.shop"
@@ -451,7 +497,7 @@ def test_sarif_says_what_the_gate_fails_on_what_was_accepted_and_what_was_not_se
     levels = [(result["ruleId"], result["level"], bool(result.get("suppressions"))) for result in run["results"]]
     assert levels == [("IST0143", "error", False)] * 5 + [("IST0143", "error", True)] + [
         ("unchecked", "error", False)
-    ] * 2 + [("not_listening", "note", False)]
+    ] * 2 + [("not_listening", "note", False), ("probe", "error", False)]
     assert run["results"][5]["suppressions"] == [
         {"kind": "external", "status": "accepted", "justification": "A debug port, used by port-forward alone"}
     ]
@@ -481,7 +527,7 @@ def test_istio_json_has_one_message_for_each_pod_as_istioctl_prints_it():
         "message": "Port 8080 is exposed in a Service but listens on localhost. It will not be exposed to other pods.",
         "origin": "Pod shop/checkout-7d4b9-a",
     }
-    assert [message["code"] for message in messages] == ["IST0143"] * 9 + ["IST0001"] * 2
+    assert [message["code"] for message in messages] == ["IST0143"] * 11 + ["IST0001"] * 2
     assert text.startswith('[\n\t{\n\t\t"code": "IST0143",\n\t\t"documentationUrl"')
     assert made("istio-json", FINE) == "[]\n"
 
@@ -502,7 +548,7 @@ def test_markdown_is_a_ticket():
     text = made("markdown")
     assert text.startswith("# Do not upgrade yet\n")
     assert (
-        "**Verdict:** 2 ports break on upgrade, 1 port of unknown impact, 2 ports unreachable already, 2 pods not checked."
+        "**Verdict:** 2 ports break on upgrade, 1 port of unknown impact, 2 ports unreachable already, 1 probe fails, 2 pods not checked."
         in text
     )
     assert (
