@@ -274,6 +274,15 @@ findings:
       type: str
       sample: >-
         It listens on 127.0.0.1:8080 only: today istiod 1.9 delivers to 127.0.0.1, after the upgrade istiod 1.21 delivers to the pod IP.
+    delivery:
+      description:
+        - Where a connection to the port goes, today and after the upgrade.
+        - C(to) is V(localhost), V(pod_ip), V(kernel), V(unix) or V(unknown); C(address) and C(port) are what is dialled, the address empty where it is the
+          one that was asked for; C(by) is how that is known, V(rule) by versions, settings and Sidecars; C(why) says it in words.
+      type: dict
+      sample:
+        today: {to: localhost, address: 127.0.0.1, port: 8080, by: rule, why: istiod 1.9 delivers to 127.0.0.1}
+        after: {to: pod_ip, address: "", port: 8080, by: rule, why: istiod 1.21 delivers to the pod IP}
     remedy:
       description: V(create_sidecar), V(update_sidecar) or V(change_bind). In RV(waived) what it would be without the waiver; not in RV(remediated).
       type: str
