@@ -73,6 +73,11 @@ NOTHING_CHECKED = (
     "No pod was checked: with scope {scope} and these namespaces and label selectors, no Service exposes one."
 )
 
+BY_NEIGHBOURS = (
+    "hostNetwork pod {} could not be read itself: its verdict rests on what {} showed of their node, "
+    "which the authors of those pods could make up."
+)
+
 OLDEST_ISTIOD = (1, 5)
 
 
@@ -141,6 +146,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     tables = Tables(snapshot["socketTables"]) if tables is None else tables
     readings = _Readings(snapshot, tables)
     unchecked: list[dict[str, t.Any]] = []
+    by_neighbours: list[str] = []
     groups: dict[Workload, _Group] = {}
     for entry in chosen.targets:
         workload = controllers.workload(entry.pod)
@@ -155,6 +161,11 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
                     "workload": workload.as_dict(),
                     **reading.trouble,
                 }
+            )
+        witnesses = readings.witnesses(entry)
+        if witnesses:
+            by_neighbours.append(
+                BY_NEIGHBOURS.format("/".join(key(entry.pod)), " and ".join(sorted(map("/".join, witnesses))))
             )
         if reading.table:
             group.seen.extend(_judge_pod(entry, reading.table, reading.by, tables.holders(key(reading.by)), mesh))
@@ -200,6 +211,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         )
         + mesh.downgrades()
         + mesh.moves()
+        + sorted(by_neighbours)
         + ([] if chosen.targets else [NOTHING_CHECKED.format(scope=options.selection.scope)])
         + judged.warnings,
     }
@@ -235,20 +247,51 @@ class _Readings:
         """Made only where a pod is read for others."""
         return {key(pod): pod for pod in self._snapshot["pods"]}
 
+    def _speaker(self, entry: Target) -> PodKey:
+        """Whose table speaks for the pod: its own goes before a neighbour's, and what a node showed before what any program in a pod said."""
+        readers = [pod_key for pod_key in entry.readers if self._tables.get(pod_key)]
+        neighbours = [pod_key for pod_key in entry.neighbours if self._tables.get(pod_key)]
+        shown = [pod_key for pod_key in (*readers, *neighbours) if self._tables.from_node(pod_key)]
+        return next(iter((shown if entry.neighbours else []) + readers + neighbours), key(entry.pod))
+
+    def witnesses(self, entry: Target) -> list[PodKey]:
+        """The pods that speak for a hostNetwork pod without having been asked by it: no program of its own, and no probe, showed its sockets."""
+        by = self._speaker(entry)
+        if by not in entry.neighbours or self._tables.from_node(by):
+            return []
+        return [pod_key for pod_key in entry.neighbours if self._tables.get(pod_key)]
+
+    def _contradiction(self, entry: Target) -> str:
+        """Why its neighbours' tables are not believed, if so: one of them could be made up, and they do not say the same of its ports."""
+        ports = {exposure.port for exposure in entry.exposures}
+        said: dict[frozenset[tuple[str, int]], PodKey] = {}
+        for pod_key in self.witnesses(entry):
+            table = self._tables.get(pod_key)
+            here = (
+                frozenset((each.address, each.port) for each in table.listeners if each.port in ports)
+                if table
+                else frozenset()
+            )
+            said.setdefault(here, pod_key)
+        names = " and ".join(sorted("/".join(pod_key) for pod_key in said.values()))
+        return f"Of its node's sockets pods {names} show different ones." if len(said) > 1 else ""
+
     def of(self, entry: Target) -> _Reading:
         own = key(entry.pod)
-        by = next((pod_key for pod_key in (entry.read_in, own) if self._tables.get(pod_key)), own)
+        by = self._speaker(entry)
         pod = entry.pod if by == own else self._pods[by]
         table = self._tables.get(by)
         if table is None:
             return _Reading(None, pod, self._why_unread(entry))
         if not pod_ips(pod):
             return _Reading(None, pod, {"reason": "no_address", "detail": "The pod has no IP address."})
+        doubt = self._contradiction(entry)
         suspect = [s for s in table.suspect if s != NO_IPV6_HALF or any(is_ipv6(ip) for ip in pod_ips(pod))]
+        suspect += [doubt] if doubt else []
         return _Reading(table, pod, {"reason": "suspect_table", "detail": " ".join(suspect)} if suspect else None)
 
     def _why_unread(self, entry: Target) -> dict[str, str]:
-        unread = self._unread.get(entry.read_in) or self._unread.get(key(entry.pod))
+        unread = self._unread.get(key(entry.pod)) or self._unread.get(entry.readers[0])
         if unread:
             return {"reason": unread["reason"], "detail": unread.get("detail") or ""}
         if not is_running(entry.pod):

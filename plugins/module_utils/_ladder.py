@@ -24,25 +24,45 @@ class Outcome(t.NamedTuple):
     code: int | None
     reason: str = ""
     detail: str = ""
+    status: int = 0
+    """The HTTP status, where one is why the command did not run."""
 
 
 class Step(t.NamedTuple):
-    """Exactly one is set: the next thing to try, the pod's entry in `socketTables`, or its entry in `unread`."""
+    """Exactly one of the first three is set: the next thing to try, the pod's entry in `socketTables`, or its entry in `unread`."""
 
     attempt: Attempt | None = None
     table: dict[str, t.Any] | None = None
     unread: dict[str, t.Any] | None = None
+    share: float = 1.0
+    """How much of the pod's time that is left the attempt may take, from 0 to 1."""
 
 
 CANNOT_RUN = "cannot_run"
 """The container, not the cluster, is why a command did not run: another container may do."""
 
 
-def step(pod: dict[str, t.Any], outcomes: t.Sequence[Outcome]) -> Step:
-    """What follows from the outcomes of the first attempts, in their order: the first that answers wins."""
+TIMEOUT = "timeout"
+"""A command did not end in time. Nothing more is asked of its container; another may do."""
+
+
+def step(pod: dict[str, t.Any], outcomes: t.Sequence[Outcome], hangs: int | None = None) -> Step:
+    """What follows from the outcomes of the attempts so far, in their order: the first that answers wins.
+
+    All attempts share the pod's time. Until one hangs, each may take half of what is left, as long as there is another container to ask;
+    then the containers that are left share what is left evenly. `hangs`: how many containers may hang before the pod is given up.
+    """
     namespace, name = key(pod)
     tries = attempts(pod)
-    for attempt, outcome in zip(tries, outcomes):
+    given = iter(outcomes)
+    hung: dict[str, Outcome] = {}
+    for number, attempt in enumerate(tries):
+        if attempt.container in hung or len(hung) == hangs:
+            continue
+        outcome = next(given, None)
+        if outcome is None:
+            others = {later.container for later in tries[number:]} - {attempt.container, *hung}
+            return Step(attempt=attempt, share=1 / (1 + len(others) if hung else 2) if others else 1.0)
         if outcome.code is not None and answers(attempt, outcome.stdout, outcome.code):
             return Step(
                 table={
@@ -53,12 +73,13 @@ def step(pod: dict[str, t.Any], outcomes: t.Sequence[Outcome]) -> Step:
                     "stdout": as_text(outcome.stdout),
                 }
             )
-        if outcome.code is None and outcome.reason != CANNOT_RUN:
-            return Step(
-                unread={"namespace": namespace, "pod": name, "reason": outcome.reason, "detail": outcome.detail}
-            )
-    if len(outcomes) < len(tries):
-        return Step(attempt=tries[len(outcomes)])
+        if outcome.code is None and outcome.reason == TIMEOUT:
+            hung[attempt.container] = outcome
+        elif outcome.code is None and outcome.reason != CANNOT_RUN:
+            entry = {"namespace": namespace, "pod": name, "reason": outcome.reason, "detail": outcome.detail}
+            return Step(unread={**entry, "status": outcome.status} if outcome.status in (401, 403) else entry)
+    for outcome in hung.values():  # the first tells: the others had less time
+        return Step(unread={"namespace": namespace, "pod": name, "reason": TIMEOUT, "detail": outcome.detail})
     tried = ", ".join(f"{attempt.command[0]} in {attempt.container}" for attempt in tries)
     return Step(
         unread={
@@ -74,7 +95,9 @@ def refused(status: int, message: str) -> tuple[str, str]:
     """(reason, detail) for an exec that the API server or the kubelet answered with an HTTP error."""
     detail = message[:300]
     if status in (401, 403):
-        return "forbidden", re.sub(r'^pods "[^"]*" is forbidden: ', "", detail)  # the rest is the same for each pod
+        return "forbidden", re.sub(
+            r'^pods "[^"]*" is forbidden(: |:?\s*$)', "", detail
+        )  # the rest is the same for each pod
     if status == 404:
         return "gone", detail
     if status == 400 or "container not found" in message:
@@ -84,12 +107,26 @@ def refused(status: int, message: str) -> tuple[str, str]:
     return "server_error", detail
 
 
-def is_rbac(unread: dict[str, t.Any]) -> bool:
-    """Whether a pod was not read for want of a right in its namespace, and not because something is particular about the pod."""
-    return (
-        unread["reason"] == "forbidden"
-        and re.search(r'cannot \w+ resource "pods/exec"', unread.get("detail") or "") is not None
-    )
+def explained(unread: t.Mapping[str, t.Any], lacks: t.Sequence[str] | None = None) -> dict[str, t.Any]:
+    """The entry of a pod that may not be read, with a reason where the API server gave none.
+
+    From Kubernetes 1.35 on it gives none where the second of its two checks fails: `pods "web" is forbidden: ` is all it says
+    (ensureAuthorizedForVerb in pkg/registry/core/pod/rest/authorize.go). `lacks`: the verbs that the user lacks, None if that is not known.
+    """
+    found = {**unread, **({} if lacks is None else {"lacks": list(lacks)})}
+    if not found["detail"]:
+        where = f'on resource "pods/exec" in the namespace "{found["namespace"]}"'
+        verbs = f"the {'verb' if lacks and len(lacks) == 1 else 'verbs'} {' and '.join(lacks or EXEC_VERBS)}"
+        found["detail"] = (
+            f"The user lacks {verbs} {where}."
+            if lacks
+            else f"The API server gives no reason. The user needs {verbs} {where}{'' if lacks is None else ', and has them'}."
+        )
+    return found
+
+
+EXEC_VERBS = ("get", "create")
+"""A command over a WebSocket takes get, and from Kubernetes 1.35 on create, too (AuthorizePodWebsocketUpgradeCreatePermission)."""
 
 
 def locked_out(snapshot: dict[str, t.Any]) -> str | None:
@@ -101,5 +138,8 @@ def locked_out(snapshot: dict[str, t.Any]) -> str | None:
         or any(entry["reason"] not in ("forbidden", "probe_forbidden") for entry in unread)
     ):
         return None
-    detail = (unread[0].get("detail") or "forbidden").rstrip(".")
-    return f"no pod may be read: {detail}. {'Grant the verbs get and create on pods/exec.' if is_rbac(unread[0]) else ''}".rstrip()
+    first = unread[0]
+    detail = (first.get("detail") or "forbidden").rstrip(".")
+    refused_here = first["reason"] == "forbidden" and first.get("status", 403) == 403
+    advised = first.get("lacks", EXEC_VERBS) if refused_here else ()  # not where it is known that the rights are there
+    return f"no pod may be read: {detail}. {'Grant the verbs get and create on pods/exec.' if advised else ''}".rstrip()

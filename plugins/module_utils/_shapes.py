@@ -338,7 +338,18 @@ SNAPSHOT = {
     "unlisted": [{"resource": Required(str), "object": str, "detail": str}],
     "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
     "socketTables": Required([SOCKET_TABLE]),
-    "unread": Required([{"namespace": Required(str), "pod": Required(str), "reason": Required(str), "detail": str}]),
+    "unread": Required(
+        [
+            {
+                "namespace": Required(str),
+                "pod": Required(str),
+                "reason": Required(str),
+                "detail": str,
+                "status": Number(0, 999),
+                "lacks": [str],
+            }
+        ]
+    ),
 }
 
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import threading
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey
@@ -30,13 +31,15 @@ class Holder(t.NamedTuple):
 
 
 class Tables:
-    """Parsed socket tables by the pod that was read. What is equal, as most is among replicas, is held once. Not for several threads at once."""
+    """Parsed socket tables by the pod that was read. What is equal, as most is among replicas, is held once. Safe to add to from many threads."""
 
     def __init__(self, entries: t.Iterable[t.Mapping[str, t.Any]] = ()) -> None:
         self._by_pod: dict[PodKey, SocketTable] = {}
         self._tables: dict[SocketTable, SocketTable] = {}
         self._listeners: dict[Listener, Listener] = {}
         self._holders: dict[PodKey, tuple[Holder, ...]] = {}
+        self._from_nodes: set[PodKey] = set()
+        self._lock = threading.Lock()
         for entry in entries:
             self.add(entry)
 
@@ -45,12 +48,22 @@ class Tables:
 
     def add(self, entry: t.Mapping[str, t.Any]) -> None:
         """Takes an entry of `socketTables`; several of one pod show the same sockets, and are taken together."""
-        pod_key = (entry["namespace"], entry["pod"])
-        if entry.get("holders") and entry["format"] == "procnet":
+        inodes: dict[int, Listener] = {}
+        if (
+            entry.get("holders") and entry["format"] == "procnet"
+        ):  # parsing comes before the lock: no table holds another up
             table, inodes = parse_procnet(entry["stdout"])
-            self._hold(pod_key, entry["holders"], inodes)
         else:
             table = parse(entry["format"], entry["stdout"])
+        with self._lock:
+            self._put(entry, table, inodes)
+
+    def _put(self, entry: t.Mapping[str, t.Any], table: SocketTable, inodes: t.Mapping[int, Listener]) -> None:
+        pod_key = (entry["namespace"], entry["pod"])
+        if inodes:
+            self._hold(pod_key, entry["holders"], inodes)
+        if not entry.get("container"):
+            self._from_nodes.add(pod_key)
         before = self._by_pod.get(pod_key)
         listeners, suspect = table.listeners, table.suspect
         if before:
@@ -82,6 +95,10 @@ class Tables:
 
     def get(self, pod_key: PodKey) -> SocketTable | None:
         return self._by_pod.get(pod_key)
+
+    def from_node(self, pod_key: PodKey) -> bool:
+        """Whether a probe on its node read the pod: what the kernel says, and nobody's program in a container."""
+        return pod_key in self._from_nodes
 
     def holders(self, pod_key: PodKey) -> tuple[Holder, ...]:
         """Which processes listen on localhost in the pod, as far as whoever read it could tell."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import (
     Exposure,
@@ -46,13 +47,16 @@ class Selection(t.NamedTuple):
 
 
 class Target(t.NamedTuple):
-    """A pod that is checked: its exposed TCP ports, and the pod whose socket table is read for it (mostly itself). `istios` are left out of these."""
+    """A pod that is checked: its exposed TCP ports, and whose socket tables may speak for it."""
 
     pod: Thing
     exposures: tuple[Exposure, ...]
-    read_in: PodKey
+    readers: tuple[PodKey, ...]
+    """The pods to ask, in this order, until one shows its table (see asked()): mostly the pod itself, alone."""
     istios: tuple[Exposure, ...] = ()
-    """On Istio's own ports."""
+    """On Istio's own ports, which `exposures` leaves out."""
+    neighbours: tuple[PodKey, ...] = ()
+    """The other hostNetwork pods of a hostNetwork pod's node: their tables show the same sockets, but their authors could make them up."""
 
 
 class Targets(t.NamedTuple):
@@ -76,11 +80,12 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
         if selection.scope == "all" or in_mesh(pod):
             chosen[key(pod)] = (pod, ports)
     skipped = [entry for entry in exposures.skipped if in_namespaces(entry["namespace"], selection)]
-    readers: dict[t.Any, PodKey] = {}
+    alike: dict[t.Any, list[PodKey]] = defaultdict(list)
     for pod_key, (pod, _ports) in sorted(chosen.items(), key=lambda item: (not is_ready(item[1][0]), item[0])):
         shared = _shared_table(pod, selection)
         if shared:
-            readers.setdefault(shared, pod_key)
+            alike[shared].append(pod_key)
+    shares = {shared: tuple(pod_keys) for shared, pod_keys in alike.items()}
     targets = []
     for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
         own = [e for e in ports if not (e.port in ISTIO_PORTS and in_mesh(pod))]
@@ -92,9 +97,28 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
                 )
         if own:
             istios = tuple(e for e in ports if e not in own) if len(own) < len(ports) else ()
-            targets.append(Target(pod, tuple(own), readers.get(_shared_table(pod, selection), pod_key), istios))
+            shared, several = _shared_table(pod, selection), (pod_key,)
+            several = shares.get(shared, several)
+            if pod["spec"].get("hostNetwork"):
+                targets.append(
+                    Target(pod, tuple(own), (pod_key,), istios, tuple(each for each in several if each != pod_key))
+                )
+            else:
+                targets.append(Target(pod, tuple(own), several, istios))
     unique = {tuple(sorted(entry.items())): entry for entry in skipped}
     return Targets(targets, [unique[entry] for entry in sorted(unique)])
+
+
+def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) -> t.Sequence[PodKey]:
+    """Which of `readers` to ask by now, given which were `read` (None: not known yet).
+
+    The first alone; while all that were asked could not be read, as many again and one: so a crowd that shows nothing costs few rounds, and
+    one that shows something few commands. Both gathers ask here, so both make the same record.
+    """
+    number = 1
+    while number < len(readers) and all(read(pod_key) is False for pod_key in readers[:number]):
+        number += number + 1
+    return readers[:number]
 
 
 def unseen(snapshot: Snapshot, selection: Selection) -> str | None:

@@ -506,7 +506,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._no
     without_probes,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import progress
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import no_exec
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import ExecRights
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import (
@@ -636,9 +636,8 @@ def ask(module, options, keep, tables):
 def source(module, api, run):
     """What O(socket_source) says."""
     params = module.params
-    exec_source = by_exec(
-        run, params["concurrency"], params["concurrency_per_node"], lambda namespaces: no_exec(api, namespaces)
-    )
+    rights = ExecRights(api)
+    exec_source = by_exec(run, params["concurrency"], params["concurrency_per_node"], rights, params["exec_timeout"])
     if params["socket_source"] == "exec":
         return exec_source
     probe = probe_settings(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
+import time
 import typing as t
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,13 @@ from urllib.parse import quote
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey, Thing, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError, GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import Progress
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import Outcome, Step, is_rbac, step
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import (
+    TIMEOUT,
+    Outcome,
+    Step,
+    explained,
+    step,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects import (
     Request,
     assemble,
@@ -33,17 +40,25 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects im
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Trimmer
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot, key_of_table
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, is_running, select
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import (
+    Selection,
+    asked,
+    is_running,
+    select,
+)
 
-Run = t.Callable[[str, str, str, t.Sequence[str]], Outcome]
-"""Runs (namespace, pod, container, command)."""
+Run = t.Callable[[str, str, str, t.Sequence[str], float], Outcome]
+"""Runs (namespace, pod, container, command, the seconds that it may take)."""
 
 Take = t.Callable[[Step], None]
 Source = t.Callable[[t.Sequence[Thing], Take], None]
 """Reads pods: hands over, as it comes and from whatever thread, each one's socket table or why there is none."""
 
+EXEC_TIMEOUT = 10.0
+"""Seconds for one pod, if nothing else is said."""
+
 Keep = t.Callable[[dict[str, t.Any]], None]
-"""Takes one entry of `socketTables`; it is not called twice at once."""
+"""Takes one entry of `socketTables`; several threads call it at once, so that no pod's table holds up another's."""
 
 
 def gather(
@@ -132,72 +147,94 @@ def _must_exist(api: Api, namespace: str, objects: dict[str, list[t.Any]]) -> No
 def read_sockets(
     snapshot: Snapshot, sources: t.Sequence[Source], selection: Selection, keep: Keep, progress: Progress | None = None
 ) -> None:
-    """Reads each pod that has to be read; `unread` of the snapshot gets the reason where there is no table."""
+    """Reads each pod that has to be read; `unread` of the snapshot gets the reason where there is no table.
+
+    Where one of several pods is enough, the next are asked once those before could not be read.
+    """
     pods = {key(pod): pod for pod in snapshot["pods"]}
     targets = select(snapshot, selection).targets
-    left = sorted({target.read_in for target in targets if is_running(pods[target.read_in])})
+    groups = {each.readers[0]: each.readers for each in targets if is_running(pods[each.readers[0]])}.values()
+    known: dict[PodKey, bool] = {}
     unread: dict[PodKey, dict[str, t.Any]] = {}
     read: set[PodKey] = set()
     lock = threading.Lock()
 
     def take(result: Step) -> None:
+        if result.table:
+            keep(result.table)
         with lock:
             if result.table:
-                keep(result.table)
                 read.add((result.table["namespace"], result.table["pod"]))
             elif result.unread:
                 unread[result.unread["namespace"], result.unread["pod"]] = result.unread
             if progress:
                 progress.take(result)
 
-    if progress:
-        progress.begin(targets, len(left))
-    for source in sources:
-        source([pods[pod_key] for pod_key in left], take)
-        left = [pod_key for pod_key in left if pod_key not in read]
-    snapshot["unread"] = [unread[pod_key] for pod_key in left if pod_key in unread]
+    left = sorted(group[0] for group in groups)
+    while left or not known:
+        known.update(dict.fromkeys(left, False))
+        if progress:
+            progress.begin(targets, len(known))
+        for source in sources:
+            source([pods[pod_key] for pod_key in left], take)
+            left = [pod_key for pod_key in left if pod_key not in read]
+        known.update(dict.fromkeys(read, True))
+        if not known:
+            break
+        left = sorted({pod_key for group in groups for pod_key in asked(group, known.get)} - set(known))
+    snapshot["unread"] = [unread[pod_key] for pod_key in sorted(unread) if pod_key not in read]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # By exec
 
 
-Refused = t.Callable[[t.Sequence[str]], t.Sequence[str]]
-"""The namespaces of these in which, it is said, nothing may be run."""
+class Rights(t.Protocol):
+    """What the API server says of the user's right to run commands in pods."""
+
+    def closed(self, namespaces: t.Sequence[str]) -> t.Mapping[str, t.Sequence[str]]:
+        """The namespaces of these in which nothing may be run, each with the verbs on pods/exec that the user lacks."""
+
+    def lacking(self, namespace: str) -> t.Sequence[str] | None:
+        """The verbs on pods/exec that the user lacks there; None if the API server does not say."""
 
 
-def by_exec(run: Run, concurrency: int, per_node: int, refused: Refused = lambda _namespaces: ()) -> Source:
-    """Reads pods with commands in them, at most `concurrency` at once, and `per_node` on one node.
+def by_exec(
+    run: Run, concurrency: int, per_node: int, rights: Rights | None = None, seconds: float = EXEC_TIMEOUT
+) -> Source:
+    """Reads pods with commands in them, at most `concurrency` at once, and `per_node` on one node; a pod takes at most `seconds`.
 
-    What is said to be refused is believed once an attempt in one of the namespaces was refused, too; its words are kept for all.
+    What is said to be closed is believed once an attempt in one of the namespaces was refused, too. Where one is refused that was not said
+    to be closed, the API server is asked why: for want of a right, which speaks for all pods of the namespace, or for something of this pod.
     """
+    no_right: dict[str, dict[str, t.Any]] = {}
 
     def source(pods: t.Sequence[Thing], take: Take) -> None:
-        no_right: dict[str, str] = {}
-
         def read(pod: Thing) -> Step:
             namespace, name = key(pod)
-            if namespace in no_right:  # what RBAC says of one pod it says of all of the namespace's
-                return Step(
-                    unread={"namespace": namespace, "pod": name, "reason": "forbidden", "detail": no_right[namespace]}
-                )
-            result = read_pod(pod, run)
-            if result.unread and is_rbac(result.unread):
-                no_right[namespace] = result.unread["detail"]
+            if namespace in no_right:
+                return Step(unread={**no_right[namespace], "pod": name})
+            result = read_pod(pod, run, seconds)
+            if result.unread and result.unread["reason"] == "forbidden":
+                lacks = rights.lacking(namespace) if rights else None
+                result = Step(unread=explained(result.unread, lacks))
+                if lacks:
+                    no_right[namespace] = t.cast("dict[str, t.Any]", result.unread)
             return result
 
         def work() -> None:
             for pod in turns.each():
                 take(read(pod))
 
-        closed = refused(sorted({key(pod)[0] for pod in pods}))
+        closed = rights.closed(sorted({key(pod)[0] for pod in pods} - set(no_right))) if rights else {}
         witness = next((pod for pod in pods if key(pod)[0] in closed), None)
         if witness:
             pods = [pod for pod in pods if pod is not witness]
             take(read(witness))
-            here = key(witness)[0]
-            if here in no_right:
-                no_right.update({there: no_right[here].replace(f'"{here}"', f'"{there}"') for there in closed})
+            said = no_right.get(key(witness)[0])
+            for there, lacks in closed.items() if said else ():
+                entry = {"namespace": there, "reason": "forbidden", "detail": ""}
+                no_right.setdefault(there, explained(entry, lacks))
         turns = _Turns(pods, per_node)
         workers = min(concurrency, turns.most)
         if not workers:
@@ -213,15 +250,21 @@ def by_exec(run: Run, concurrency: int, per_node: int, refused: Refused = lambda
     return source
 
 
-def read_pod(pod: dict[str, t.Any], run: Run) -> Step:
-    """The pod's socket table, or why there is none."""
+def read_pod(pod: dict[str, t.Any], run: Run, seconds: float) -> Step:
+    """The pod's socket table, or why there is none: all attempts in all of its containers take `seconds` together, shared as step() says."""
     namespace, name = key(pod)
+    deadline = time.monotonic() + seconds
     outcomes: list[Outcome] = []
     while True:
         result = step(pod, outcomes)
         if result.attempt is None:
             return result
-        outcomes.append(run(namespace, name, result.attempt.container, result.attempt.command))
+        left = deadline - time.monotonic()
+        outcomes.append(
+            run(namespace, name, result.attempt.container, result.attempt.command, left * result.share)
+            if left > 0
+            else Outcome("", None, TIMEOUT, "No answer in time.")
+        )
 
 
 class _Turns:

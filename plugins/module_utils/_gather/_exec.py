@@ -56,9 +56,11 @@ T = t.TypeVar("T")
 class _Failed(Exception):
     """A try that gave no output: the word and the sentence for it, and whether another try may do better."""
 
-    def __init__(self, reason: str, detail: str, again: bool = False, wait: float | None = None) -> None:
+    def __init__(
+        self, reason: str, detail: str, again: bool = False, wait: float | None = None, status: int = 0
+    ) -> None:
         super().__init__(detail)
-        self.reason, self.detail, self.again, self.wait = reason, detail[:300], again, wait
+        self.reason, self.detail, self.again, self.wait, self.status = reason, detail[:300], again, wait, status
 
 
 class ExecClient:
@@ -92,9 +94,11 @@ class ExecClient:
         self._watchdog.stop()
         self._settings.abandon()
 
-    def run(self, namespace: str, pod: str, container: str, command: t.Sequence[str]) -> Outcome:
-        """What the command printed, or why that is not known. Never raises for what a cluster does; ends within `timeout` seconds."""
-        deadline = time.monotonic() + self.timeout
+    def run(
+        self, namespace: str, pod: str, container: str, command: t.Sequence[str], seconds: float | None = None
+    ) -> Outcome:
+        """What the command printed, or why that is not known. Never raises for what a cluster does; ends within `seconds`, or `timeout`."""
+        deadline = time.monotonic() + (self.timeout if seconds is None else seconds)
         query = [
             ("container", container),
             ("stdout", "true"),
@@ -114,7 +118,7 @@ class ExecClient:
             if (
                 failed.reason == "timeout" and said
             ):  # what the server said before tells more than that the last try had too little time
-                return Outcome("", None, said.reason, said.detail)
+                return Outcome("", None, said.reason, said.detail, said.status)
             said = failed
             dials += failed.reason == "connection"
             if failed.wait is not None:
@@ -125,7 +129,7 @@ class ExecClient:
                 or time.monotonic() + wait >= deadline
                 or self._watchdog.stopped.wait(wait)
             ):
-                return Outcome("", None, failed.reason, failed.detail)
+                return Outcome("", None, failed.reason, failed.detail, failed.status)
             wait = max(wait, FIRST_WAIT) * 2
 
     def _failed(self, error: Exception, deadline: float) -> _Failed:
@@ -339,7 +343,9 @@ def _refusal(error: t.Any) -> _Failed:
     body = (error.resp_body or b"").decode("utf-8", "replace").strip()
     reason, detail = refused(error.status_code, status_message(body, body or f"HTTP {error.status_code}"))
     again = reason == "server_error" and error.status_code in RETRIED
-    return _Failed(reason, detail, again, retry_after(error.resp_headers or {}) if again else None)
+    return _Failed(
+        reason, detail, again, retry_after(error.resp_headers or {}) if again else None, error.status_code or 0
+    )
 
 
 def tls_context(configuration: t.Any) -> ssl.SSLContext:

@@ -29,7 +29,13 @@ from urllib.parse import quote
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._exposure import PodKey, Thing, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import Run, Source, Take
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Step
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import lacking_or_none
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import (
+    CANNOT_RUN,
+    EXEC_VERBS,
+    Step,
+    explained,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sandboxes import Node, ProbeError, command
 
 RUN_LABEL = "precheck.meshops.io/node-probe"
@@ -52,6 +58,9 @@ ABANDONED = 3600.0
 NOT_TO_BE_PROBED = ("forbidden", "gone", "node_unreachable")
 """Reasons of a failed exec for which `auto` asks no probe: a right that is withheld is not an obstacle, and the others hold for a probe, too."""
 
+PROBE_VERBS = ("list", "create", "delete")
+"""What the life of a probe takes on pods in its namespace."""
+
 GIVEN_UP = (
     "ErrImagePull",
     "ImagePullBackOff",
@@ -66,16 +75,18 @@ GIVEN_UP = (
 
 
 class Settings(t.NamedTuple):
-    """The probe's options. `timeout` is how many seconds one may take to start, `lifetime` how many the kubelet lets it live."""
+    """The probe's options. `timeout` is how many seconds one may take to start, `lifetime` how many the kubelet lets it live,
+    `exec_timeout` how many its script may take."""
 
     image: str
     namespace: str
     timeout: float
     lifetime: int
+    exec_timeout: float
 
 
 def probe_settings(image: str, namespace: str, timeout: float, exec_timeout: float) -> Settings:
-    return Settings(image, namespace, timeout, math.ceil(timeout + exec_timeout) + 60)
+    return Settings(image, namespace, timeout, math.ceil(timeout + exec_timeout) + 60, exec_timeout)
 
 
 def by_node(api: Api, run: Run, probe: Settings, concurrency: int, warn: t.Callable[[str], None]) -> Source:
@@ -221,7 +232,7 @@ class _Probes:
         try:
             self._prepare()
         except ApiError as error:
-            self._give_up([pod for pods in nodes.values() for pod in pods], *_refused(error))
+            self._give_up([pod for pods in nodes.values() for pod in pods], *self._refused(error))
             return
         if not nodes:
             return
@@ -280,7 +291,7 @@ class _Probes:
             if (
                 "already exists" not in error.detail
             ):  # nobody else has the name, so that says that an earlier try got through
-                reason, detail = _refused(error)
+                reason, detail = self._refused(error)
                 if reason == "probe_forbidden":
                     self._forbidden = detail
                 self._give_up(probe.pods, reason, detail.replace(probe.name, "the probe"))
@@ -303,7 +314,7 @@ class _Probes:
                 )
             )
         except ApiError as error:
-            yield from [(probe, _refused(error)) for probe in starting.values()]
+            yield from [(probe, self._refused(error)) for probe in starting.values()]
             return
         for probe in list(starting.values()):
             pod = pods.get(probe.name)
@@ -332,14 +343,17 @@ class _Probes:
         outcome = None
         try:
             if not trouble:
-                outcome = self._run(self._settings.namespace, probe.name, CONTAINER, command(word))
+                outcome = self._run(
+                    self._settings.namespace, probe.name, CONTAINER, command(word), self._settings.exec_timeout
+                )
         finally:
             self._remove_quietly(probe.name)
         if trouble or outcome is None:
             self._give_up(probe.pods, *(trouble or ("probe_failed", "")))
         elif outcome.code is None:
             reason = {CANNOT_RUN: "probe_failed", "forbidden": "probe_forbidden"}.get(outcome.reason, outcome.reason)
-            self._give_up(probe.pods, reason, f"On node {probe.node}: {outcome.detail}")
+            detail = outcome.detail or self._unexplained()
+            self._give_up(probe.pods, reason, f"On node {probe.node}: {detail}")
         else:
             try:
                 node = Node(outcome.stdout, word)
@@ -349,6 +363,12 @@ class _Probes:
                 for step in node.tables(probe.pods):
                     self._take(step)
         return False
+
+    def _unexplained(self) -> str:
+        """Why nothing may be run in a probe, where the API server does not say."""
+        namespace = self._settings.namespace
+        lacks = lacking_or_none(self._api, EXEC_VERBS, namespace, "exec")
+        return str(explained({"namespace": namespace, "detail": ""}, lacks)["detail"])
 
     def _give_up(self, pods: t.Sequence[Thing], reason: str, detail: str) -> None:
         for pod in pods:
@@ -384,22 +404,15 @@ class _Probes:
             if error.status != 404:
                 raise
 
-
-def _refused(error: ApiError) -> tuple[str, str]:
-    """(reason, detail) where the API server did not do what a probe takes. Pod Security's sentence is the API server's own, and kept."""
-    if error.status in (401, 403) and (" cannot " in error.detail or error.status == 401):
-        return "probe_forbidden", error.detail
-    return (
-        "probe_rejected"
-        if 400 <= error.status < 500 and error.status != 429
-        else "server_error"
-        if error.status
-        else "connection"
-    ), error.detail
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What a pod's status says
+    def _refused(self, error: ApiError) -> tuple[str, str]:
+        """(reason, detail) where the API server did not do what a probe takes. A 403 is RBAC's, or, as Pod Security's, an admission plugin's."""
+        if error.status == 401:
+            return "probe_forbidden", error.detail
+        if error.status == 403 and lacking_or_none(self._api, PROBE_VERBS, self._settings.namespace):
+            return "probe_forbidden", error.detail
+        if 400 <= error.status < 500 and error.status != 429:
+            return "probe_rejected", error.detail
+        return "server_error" if error.status else "connection", error.detail
 
 
 def start_of(pod: Thing) -> tuple[bool, str]:

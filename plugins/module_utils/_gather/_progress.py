@@ -61,8 +61,12 @@ class Progress:
         self._next = 0.0
 
     def begin(self, targets: t.Sequence[Target], total: int) -> None:
+        """Once for each round of pods: `total` grows where pods could not be read and others are asked instead."""
+        groups: dict[PodKey, tuple[t.Sequence[PodKey], set[int]]] = {}
         for target in targets:
-            self._ports.setdefault(target.read_in, set()).update(exposure.port for exposure in target.exposures)
+            ports = groups.setdefault(target.readers[0], (target.readers, set()))[1]
+            ports.update(exposure.port for exposure in target.exposures)
+        self._ports = {pod_key: ports for readers, ports in groups.values() for pod_key in readers}
         self._total = total
         self._write()
 

@@ -9,29 +9,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import EXEC_VERBS
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 """Every user may ask this of itself: system:basic-user is bound to system:authenticated."""
 
 
-def no_exec(api: Api, namespaces: t.Sequence[str]) -> list[str]:
-    """The namespaces of these in which, so says the API server, the user may not run commands.
+class ExecRights:
+    """What the API server says of the user's right to run commands in pods. A server that cannot say refuses nothing: an exec will show."""
 
-    One question for each verb that an exec takes; only where the answer is no, one for each namespace. A server that cannot say refuses
-    nothing: an exec will show.
-    """
-    # The upgrade to a WebSocket is a GET; from 1.35 on a second check asks for create (AuthorizePodWebsocketUpgradeCreatePermission).
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._lock = threading.Lock()
+        self._lacking: dict[str, list[str] | None] = {}
+
+    def closed(self, namespaces: t.Sequence[str]) -> dict[str, list[str]]:
+        """The namespaces of these in which the user may not run commands, each with the verbs that are missing.
+
+        One question for each verb that an exec takes; only where the answer is no, one for each namespace.
+        """
+        try:
+            if not namespaces or not lacking(self._api, self._asked(), "", "exec"):
+                return {}
+            found = {namespace: lacking(self._api, self._asked(), namespace, "exec") for namespace in namespaces}
+        except ApiError:
+            return {}
+        with self._lock:
+            self._lacking.update(found)
+        return {namespace: verbs for namespace, verbs in found.items() if verbs}
+
+    def lacking(self, namespace: str) -> list[str] | None:
+        """The verbs that are missing there, asked for once; None if the API server does not say."""
+        with self._lock:
+            if namespace not in self._lacking:
+                with contextlib.suppress(ApiError):
+                    self._lacking[namespace] = lacking(self._api, self._asked(), namespace, "exec")
+            return self._lacking.setdefault(namespace, None)
+
+    def _asked(self) -> tuple[str, ...]:
+        """Raises ApiError."""
+        return EXEC_VERBS if minor(self._api.version) >= 35 else EXEC_VERBS[:1]
+
+
+def lacking(api: Api, verbs: t.Sequence[str], namespace: str, subresource: str = "") -> list[str]:
+    """Those of the verbs on pods that the user does not have in the namespace; empty: in all. Raises ApiError if the server does not say."""
+    return [verb for verb in verbs if not _may(api, verb, namespace, subresource)]
+
+
+def lacking_or_none(api: Api, verbs: t.Sequence[str], namespace: str, subresource: str = "") -> list[str] | None:
+    """The same; None if the server does not say."""
     try:
-        verbs = ("get", "create") if minor(api.version) >= 35 else ("get",)
-        if all(_may(api, verb, "") for verb in verbs):
-            return []
-        return [namespace for namespace in namespaces if not all(_may(api, verb, namespace) for verb in verbs)]
+        return lacking(api, verbs, namespace, subresource)
     except ApiError:
-        return []
+        return None
 
 
 def minor(version: str) -> int:
@@ -40,12 +76,12 @@ def minor(version: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _may(api: Api, verb: str, namespace: str) -> bool:
+def _may(api: Api, verb: str, namespace: str, subresource: str) -> bool:
     """Raises ApiError."""
     attributes = {
         "verb": verb,
         "resource": "pods",
-        "subresource": "exec",
+        **({"subresource": subresource} if subresource else {}),
         **({"namespace": namespace} if namespace else {}),
     }
     review = {

@@ -30,6 +30,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder imp
     CANNOT_RUN,
     Outcome,
     Step,
+    explained,
     refused,
     step,
 )
@@ -45,7 +46,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects im
     requests,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, is_running, select
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import (
+    Selection,
+    asked,
+    is_running,
+    select,
+)
 
 Result = dict[str, t.Any]
 """One item of a registered loop: the request it had as `item`, beside what the module returned."""
@@ -231,11 +237,26 @@ def _steps(selection: Selection, snapshot: Snapshot, answers: t.Sequence[Answer]
     for answer in answers:
         item = answer["item"]
         outcomes[item["namespace"], item["pod"]].append(Outcome(*(answer[field] for field in Outcome._fields)))
-    wanted = sorted(
-        {target.read_in for target in select(snapshot, selection).targets if is_running(pods[target.read_in])}
-    )
-    return [(pod_key, step(pods[pod_key], outcomes[pod_key])) for pod_key in wanted]
+    targets = select(snapshot, selection).targets
+    groups = {each.readers[0]: each.readers for each in targets if is_running(pods[each.readers[0]])}.values()
+    found: dict[PodKey, Step] = {}
 
+    def read(pod_key: PodKey) -> bool | None:
+        if pod_key not in found:
+            result = step(pods[pod_key], outcomes[pod_key], HANGS)
+            if result.unread and result.unread["reason"] == "forbidden":
+                result = Step(unread=explained(result.unread))
+            found[pod_key] = result
+        return None if found[pod_key].attempt else found[pod_key].table is not None
+
+    wanted = sorted(pod_key for group in groups for pod_key in asked(group, read))
+    for pod_key in wanted:
+        read(pod_key)
+    return [(pod_key, found[pod_key]) for pod_key in wanted]
+
+
+HANGS = 2
+"""Containers of one pod that may hang. A task cannot be told how much of the pod's time is left: each that hangs costs its whole time again."""
 
 KILLED = (124, 137)
 """Exit codes of timeout(1), under which the role runs each task: those of kubernetes.core have no timeout of their own and would wait for ever."""
@@ -260,7 +281,7 @@ def _outcome(result: Result) -> Outcome:
         return Outcome("", None, "timeout", "No answer in time.")
     status, detail = _said(result)
     if status:
-        return Outcome("", None, *refused(status, detail))
+        return Outcome("", None, *refused(status, detail), status)
     crashed = "module_stderr" in result and result.get("rc") not in NOT_STARTED
     if crashed or not text:
         return Outcome("", None, CANNOT_RUN, "kubernetes.core.k8s_exec could not run it.")

@@ -267,6 +267,25 @@ def answers(data: bytes) -> Behaviour:
     return behave
 
 
+def reviews(may: t.Callable[[str, str, str], bool]) -> Behaviour:
+    """Answers a SelfSubjectAccessReview with what `may` says of (verb, subresource of pods, namespace), the namespace empty for all."""
+
+    def behave(connection: Connection) -> None:
+        asked = json.loads(connection.request().body)
+        attributes = asked["spec"]["resourceAttributes"]
+        assert attributes["resource"] == "pods"
+        allowed = may(attributes["verb"], attributes.get("subresource", ""), attributes.get("namespace", ""))
+        connection.send(http(201, json.dumps({**asked, "status": {"allowed": allowed}}).encode(), "Connection: close"))
+
+    return behave
+
+
+def forbidden_exec(pod: str, namespace: str, verb: str, user: str = "jane") -> bytes:
+    """What a kube-apiserver 1.36.2 answers an exec without the verb with: RBAC's words for get, and for create, its second check, none at all."""
+    words = f'User "{user}" cannot get resource "pods/exec" in API group "" in the namespace "{namespace}"'
+    return http(403, refusal(403, "Forbidden", f'pods "{pod}" is forbidden: {words if verb == "get" else ""}'))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Clients
 

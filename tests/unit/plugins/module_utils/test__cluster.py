@@ -19,6 +19,7 @@ pytest.importorskip("websocket")
 
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError, GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import (
@@ -26,6 +27,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cl
     gather,
     read_sockets,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import ExecRights
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import Outcome, Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
@@ -36,9 +38,11 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     ApiServer,
     answers,
     exited,
+    forbidden_exec,
     http,
     out,
     refusal,
+    reviews,
     says,
     status,
 )
@@ -81,7 +85,9 @@ EVERYTHING = Selection()
 def run(server, selection=EVERYTHING, timeout=2.0, concurrency=8, per_node=99, **auth):
     client = get_api_client(**{"host": server.url, "api_key": "abc", **auth})
     with contextlib.closing(_exec.ExecClient(client, timeout)) as executor:
-        return gather(Api(client, 5), [by_exec(executor.run, concurrency, per_node)], selection, "istio-system", AT)
+        api = Api(client, 5)
+        source = by_exec(executor.run, concurrency, per_node, ExecRights(api), timeout)
+        return gather(api, [source], selection, "istio-system", AT)
 
 
 def unread(snapshot):
@@ -269,30 +275,89 @@ def test_the_next_container_is_tried_where_one_cannot_run_the_command():
     assert (table["container"], table["format"], table["stdout"]) == ("app", "procnet", PROC)
 
 
-def forbidden(verb="create"):
-    def behave(connection):
-        path = connection.request().path.split("/")
-        message = f'pods "{path[6]}" is forbidden: User "jane" cannot {verb} resource "pods/exec" in API group "" in the namespace "{path[4]}"'
-        answers(http(403, refusal(403, "Forbidden", message)))(connection)
-
-    return behave
-
-
 def test_a_namespace_without_the_right_is_asked_about_once_and_all_of_its_pods_are_unread():
     everything = pods(*(f"web-{n}" for n in range(30))) + pods("pay-1", namespace="bank")
     services = [cluster.service(), cluster.service(namespace="bank")]
 
     def behave(connection):
-        (forbidden() if "/namespaces/shop/" in connection.request().path else READ)(connection)
+        parts = connection.request().path.split("/")
+        (answers(forbidden_exec(parts[6], "shop", "get")) if parts[4] == "shop" else READ)(connection)
 
-    with ApiServer(lists(everything, services), behave) as server:
+    may = {"selfsubjectaccessreviews": [reviews(lambda _verb, _part, namespace: namespace == "bank")]}
+    with ApiServer(lists(everything, services), behave, may) as server:
         found = run(server, concurrency=4)
-        assert len(server.paths("/namespaces/shop/pods/")) <= 8
+        assert len(server.paths("/namespaces/shop/pods/")) == 1
     assert read(found) == ["pay-1"]
     assert set(unread(found).values()) == {
-        ("forbidden", 'User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"')
+        ("forbidden", 'User "jane" cannot get resource "pods/exec" in API group "" in the namespace "shop"')
     }
     assert len(found["unread"]) == 30
+
+
+def test_a_pod_of_many_containers_has_one_deadline():
+    """The issue's pod: 14 containers that hang took 50 seconds at an exec_timeout of 2."""
+    crowd = cluster.pod(name="web-1")
+    crowd["spec"]["containers"] += [{"name": f"more-{n}"} for n in range(12)]
+    crowd["status"]["containerStatuses"] = [
+        {"name": each["name"], "ready": True, "state": {"running": {}}} for each in crowd["spec"]["containers"]
+    ]
+    with ApiServer(lists([crowd]), says(then="hold")) as server:
+        began = time.monotonic()
+        found = run(server, timeout=1.0)
+        assert time.monotonic() - began < 2
+        containers = [path.partition("container=")[2].partition("&")[0] for path in server.paths("/exec")]
+    assert unread(found) == {("shop", "web-1"): ("timeout", "No answer in time.")}
+    assert len(containers) == len(set(containers)) and 10 <= len(containers) <= 14
+
+
+def test_where_a_container_hangs_the_next_is_asked_in_the_same_time():
+    def behave(connection):
+        app = "container=app" in connection.request().path
+        (says(out(PROC), status(SUCCESS)) if app else says(then="hold"))(connection)
+
+    with ApiServer(lists(pods("web-1")), behave) as server:
+        began = time.monotonic()
+        (table,) = run(server, timeout=1.0)["socketTables"]
+        assert 0.4 < time.monotonic() - began < 0.95
+    assert table["container"] == "app"
+
+
+def test_a_table_that_takes_long_to_parse_holds_up_no_other_pod():
+    parsing, others = threading.Event(), threading.Event()
+    kept = []
+
+    def one(pods, take):
+        def slow():
+            take(Step(table={**READ_TABLE, "pod": "slow"}))
+
+        thread = threading.Thread(target=slow)
+        thread.start()
+        assert parsing.wait(10)
+        for pod in pods:
+            if pod["metadata"]["name"] != "slow":
+                take(Step(table={**READ_TABLE, "pod": pod["metadata"]["name"]}))
+        others.set()
+        thread.join()
+
+    def keep(table):
+        if table["pod"] == "slow":
+            parsing.set()
+            assert others.wait(10)
+        kept.append(table["pod"])
+
+    snapshot = cluster.snapshot([cluster.pod(name=name) for name in ("slow", "web-1", "web-2")], tables=[])
+    read_sockets(snapshot, [one], Selection(), keep)
+    assert kept == ["web-1", "web-2", "slow"]
+
+
+def test_with_one_replica_the_next_is_asked_where_the_first_has_no_tool():
+    """Each round asks as many again and one; what is recorded gives the report that the run gives."""
+    with ApiServer(lists(pods(*(f"web-{n}" for n in range(9)))), by_pod(web_0=says(status(NO_BINARY)))) as server:
+        found = run(server, Selection(replicas="one"))
+    assert read(found) == ["web-1", "web-2"]
+    assert {pod for _namespace, pod in unread(found)} == {"web-0"}
+    report = evaluate(found, Options(cluster.TODAY, Selection(replicas="one")))
+    assert (report["unchecked"], report["summary"]["pods_read"]) == ([], 9)
 
 
 def test_one_pod_that_an_admission_webhook_protects_says_nothing_of_the_others():
@@ -345,7 +410,7 @@ def test_no_node_is_asked_for_more_pods_at_once_than_its_share_and_none_waits_fo
     read_meanwhile = threading.Event()
     left = {f"web-{n}" for n in range(3, 40, 4)}
 
-    def behave(namespace, name, container, command):
+    def behave(namespace, name, container, command, seconds):
         node = int(name.split("-")[1]) % 4
         with lock:
             now[node] += 1
@@ -371,7 +436,7 @@ def test_no_node_is_asked_for_more_pods_at_once_than_its_share_and_none_waits_fo
 def test_a_worker_that_breaks_ends_the_others_after_their_pod():
     asked = []
 
-    def behave(namespace, name, container, command):
+    def behave(namespace, name, container, command, seconds):
         asked.append(name)
         raise MemoryError
 

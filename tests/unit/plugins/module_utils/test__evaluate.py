@@ -396,9 +396,49 @@ def test_the_reason_why_a_pod_was_not_read_may_be_its_own():
     assert [(u["pod"], u["reason"]) for u in found["unchecked"]] == [("a", "not_read"), ("b", "timeout")]
 
 
-def test_a_pod_that_was_read_itself_needs_no_other():
-    found = report([pod("a"), pod("b")], tables=[table("b")], selection=Selection(replicas="one"))
-    assert verdicts(found) == {("web", 8080): BREAKS, ("a", None): "unchecked"}
+def test_where_the_first_replica_could_not_be_read_the_next_speaks_for_all():
+    unread = [{"namespace": "shop", "pod": "a", "reason": "no_tool"}]
+    found = report([pod("a"), pod("b")], tables=[table("b")], unread=unread, selection=Selection(replicas="one"))
+    assert verdicts(found) == {("web", 8080): BREAKS}
+
+
+def on_one_node(*names):
+    return [pod(name, host_network=True, proxy=None, owner=None, ips=("10.9.0.1",)) for name in names]
+
+
+EVERY = Selection(scope="all")
+OPEN, LOCAL = ["0.0.0.0:8080"], ["127.0.0.1:8080"]
+
+
+def test_a_host_network_pod_is_judged_by_its_own_table_whatever_a_neighbour_shows():
+    found = report(on_one_node("a", "b"), tables=[table("a", OPEN), table("b", LOCAL)], selection=EVERY)
+    assert [finding["pods"] for finding in found["findings"]] == [["b"]]
+    assert (found["unchecked"], found["hints"]) == ([], [])
+
+
+def test_a_host_network_pod_that_could_not_be_read_is_judged_by_a_neighbour_which_is_said():
+    unread = [{"namespace": "shop", "pod": "a", "reason": "no_tool"}]
+    found = report(on_one_node("a", "b"), tables=[table("b", OPEN)], unread=unread, selection=EVERY)
+    assert (found["findings"], found["unchecked"]) == ([], [])
+    assert found["hints"] == [
+        "hostNetwork pod shop/a could not be read itself: its verdict rests on what shop/b showed of their node, "
+        "which the authors of those pods could make up."
+    ]
+
+
+def test_neighbours_that_contradict_each_other_are_not_believed():
+    unread = [{"namespace": "shop", "pod": "a", "reason": "no_tool"}]
+    tables = [table("b", OPEN), table("c", LOCAL)]
+    found = report(on_one_node("a", "b", "c"), tables=tables, unread=unread, selection=EVERY)
+    assert [(u["pod"], u["reason"]) for u in found["unchecked"]] == [("a", "suspect_table")]
+    assert found["unchecked"][0]["detail"] == "Of its node's sockets pods shop/b and shop/c show different ones."
+
+
+def test_what_a_node_shows_is_believed_before_what_a_hostnetwork_pod_says_of_itself():
+    seen = {"namespace": "shop", "pod": "b", "format": "ss", "stdout": table("b", LOCAL)["stdout"]}
+    found = report(on_one_node("a", "b"), tables=[table("a", OPEN), seen], selection=EVERY)
+    assert [pod for finding in found["findings"] for pod in finding["pods"]] == ["a", "b"]
+    assert found["hints"] == []
 
 
 def test_the_summary_counts():

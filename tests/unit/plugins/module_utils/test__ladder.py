@@ -12,7 +12,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils import _lad
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import (
     CANNOT_RUN,
     Outcome,
-    is_rbac,
+    explained,
     locked_out,
     refused,
     step,
@@ -64,11 +64,39 @@ def test_a_pod_in_which_nothing_runs_is_unread_and_every_attempt_is_told():
 
 
 @pytest.mark.parametrize(
-    "reason", ["timeout", "connection", "forbidden", "gone", "node_unreachable", "server_error", "too_much_output"]
+    "reason", ["connection", "forbidden", "gone", "node_unreachable", "server_error", "too_much_output"]
 )
 def test_a_reason_that_is_not_the_containers_ends_the_attempts(reason):
     found = step(POD, [MISSING, Outcome("", None, reason, "Why.")])
     assert found.unread == {"namespace": "shop", "pod": "web-7d4b9-a", "reason": reason, "detail": "Why."}
+
+
+HANGS = Outcome("", None, "timeout", "No answer in time.")
+MANY = {
+    "metadata": {"name": "many", "namespace": "shop"},
+    "spec": {"containers": [{"name": f"c{n}"} for n in range(14)]},
+}
+
+
+def test_where_a_command_hangs_the_next_container_is_asked_and_nothing_more_of_this_one():
+    found = step(POD, [HANGS])
+    assert (found.attempt.container, found.attempt.command[0]) == ("app", "cat")
+    assert step(POD, [HANGS, Outcome(PROC, 0)]).table["container"] == "app"
+    assert step(POD, [HANGS, MISSING]).attempt.command[0] == "netstat"
+    assert step(POD, [MISSING, HANGS, Outcome(PROC, 0)]).table["container"] == "app"
+    assert step(POD, [HANGS, MISSING, MISSING]).unread["reason"] == "timeout"
+    assert step(POD, [HANGS, HANGS]).unread["detail"] == "No answer in time."
+    assert step(POD, [HANGS], hangs=1).unread["reason"] == "timeout"
+
+
+def test_all_containers_of_a_pod_share_its_time():
+    left, shares = 10.0, []
+    for number in range(14):
+        share = left * step(MANY, [HANGS] * number).share
+        shares.append(share)
+        left -= share
+    assert shares == pytest.approx([5.0, *[5.0 / 13] * 13])
+    assert step(cluster.pod(proxy=None), []).share == 1.0
 
 
 def test_output_that_is_no_table_is_not_taken_for_one():
@@ -80,6 +108,8 @@ def test_output_whose_end_is_not_known_is_not_taken_for_a_table():
 
 
 REFUSED = {
+    (403, 'pods "web-1" is forbidden: '): ("forbidden", ""),
+    (403, 'pods "web-1" is forbidden:'): ("forbidden", ""),
     (401, "Unauthorized"): ("forbidden", "Unauthorized"),
     (403, 'pods "web-1" is forbidden: User "jane" cannot get resource "pods/exec"'): (
         "forbidden",
@@ -116,11 +146,19 @@ def unread(
     return {"namespace": namespace, "pod": pod, "reason": reason, "detail": detail}
 
 
-def test_only_a_missing_right_speaks_for_other_pods():
-    assert is_rbac(unread())
-    assert not is_rbac(unread(detail="admission webhook denied the request"))
-    assert not is_rbac(unread(reason="timeout"))
-    assert not is_rbac({"reason": "forbidden"})
+SILENT = {
+    ("create",): 'The user lacks the verb create on resource "pods/exec" in the namespace "shop".',
+    ("get", "create"): 'The user lacks the verbs get and create on resource "pods/exec" in the namespace "shop".',
+    None: 'The API server gives no reason. The user needs the verbs get and create on resource "pods/exec" in the namespace "shop".',
+    (): 'The API server gives no reason. The user needs the verbs get and create on resource "pods/exec" in the namespace "shop", and has them.',
+}
+
+
+@pytest.mark.parametrize("lacks", SILENT, ids=str)
+def test_a_refusal_without_a_reason_is_given_the_verb_the_resource_and_the_namespace(lacks):
+    assert explained(unread(detail=""), lacks)["detail"] == SILENT[lacks]
+    assert explained(unread(detail="no"), lacks)["detail"] == "no"
+    assert explained(unread(), lacks).get("lacks") == (None if lacks is None else list(lacks))
 
 
 def snapshot(*entries, tables=()):
@@ -136,7 +174,7 @@ def test_a_run_that_may_read_no_pod_has_nothing_to_judge():
 
 
 def test_a_token_that_is_none_is_not_cured_by_rights():
-    assert locked_out(snapshot(unread(detail="Unauthorized"))) == "no pod may be read: Unauthorized."
+    assert locked_out(snapshot({**unread(detail="Unauthorized"), "status": 401})) == "no pod may be read: Unauthorized."
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._ap
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Outcome, Step
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 PATH = "/api/v1/namespaces/probes/pods"
 RBAC = 'pods is forbidden: User "gate" cannot {} resource "pods" in API group "" in the namespace "probes"'
 PSA = 'pods "{}" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true, hostPID=true)'
@@ -48,7 +49,8 @@ def sandbox(number):
 class Probed:
     """An API server, the kubelets behind it, and what a probe on them prints. `faults` maps a verb to a function that may raise."""
 
-    def __init__(self, nodes=("node-1",), pods_on_node=2, status=None, answer=None, faults=None, left=()):
+    def __init__(self, nodes=("node-1",), pods_on_node=2, status=None, answer=None, faults=None, left=(), lacks=()):
+        self._lacks = lacks
         self.pods = []
         for number, node in enumerate(n for n in nodes for _pod in range(pods_on_node)):
             pod = cluster.pod(f"web-{number}", node=node, ips=(f"10.0.0.{number + 1}",))
@@ -89,6 +91,13 @@ class Probed:
                 raise ApiError("", f'pods "{name}" not found', 404)
         return {}
 
+    def post(self, path, body):
+        asked = body["spec"]["resourceAttributes"]
+        assert (path, asked["resource"], asked["namespace"]) == (REVIEWS, "pods", "probes")
+        return {"status": {"allowed": f"{asked['verb']} {asked.get('subresource', '')}".strip() not in self._lacks}}
+
+    version = "v1.35.0"
+
     def pages(self, path, reduce, label_selector, resource_version=None):
         assert path == PATH
         self.said.append(("list", label_selector))
@@ -104,7 +113,8 @@ class Probed:
 
     # -- the kubelet
 
-    def run(self, namespace, pod, container, command):
+    def run(self, namespace, pod, container, command, seconds):
+        assert seconds == 10
         assert (namespace, container) == ("probes", "probe")
         node = self.probes[pod]["spec"]["nodeName"]
         self.said.append(("exec", node))
@@ -264,6 +274,12 @@ ON_ONE_NODE = [
         "probe_failed",
         'exec: "sh": not found',
     ),
+    (
+        "no exec right and no reason",
+        {"answer": Outcome("", None, "forbidden", "", 403), "lacks": ("create exec",)},
+        "probe_forbidden",
+        'On node bad: The user lacks the verb create on resource "pods/exec" in the namespace "probes".',
+    ),
     ("no exec right", {"answer": Outcome("", None, "forbidden", "no")}, "probe_forbidden", "On node bad: no"),
     ("cut off", {"answer": "half"}, "probe_failed", "On node bad: What the probe printed is cut off."),
     ("nothing", {"answer": Outcome("", 0)}, "probe_failed", "cut off"),
@@ -289,6 +305,7 @@ def test_one_bad_node_hides_no_other(how, reason, detail):
         status=lambda node: status if node == "bad" else RUNNING,
         answer=answers,
         faults=how.get("faults"),
+        lacks=how.get("lacks", ()),
     )
     read, unread = probed.read(timeout=0.5)
     assert sorted(read) == ["web-2", "web-3", "web-4", "web-5"]
@@ -301,7 +318,11 @@ def test_one_bad_node_hides_no_other(how, reason, detail):
 
 @pytest.mark.parametrize("verb", ["list", "post", "delete"])
 def test_a_right_that_is_missing_is_named_and_asked_for_once(verb):
-    probed = Probed([f"node-{n:02}" for n in range(40)], faults={verb: refuse(RBAC.format(verb), 403)})
+    probed = Probed(
+        [f"node-{n:02}" for n in range(40)],
+        faults={verb: refuse(RBAC.format(verb), 403)},
+        lacks=({"post": "create"}.get(verb, verb),),
+    )
     read, unread = probed.read(concurrency=1)
     assert read == []
     assert set(unread.values()) == {("probe_forbidden", RBAC.format(verb))}

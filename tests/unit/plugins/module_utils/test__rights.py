@@ -20,16 +20,19 @@ from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import minor, no_exec
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import ExecRights, minor
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
     SUCCESS,
     ApiServer,
     answers,
+    forbidden_exec,
     http,
     out,
     refusal,
+    reviews,
     says,
     status,
 )
@@ -48,19 +51,6 @@ def alone(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
 
 
-def reviews(may):
-    """Answers a review with what `may` says of (verb, namespace), the namespace empty for all."""
-
-    def behave(connection):
-        asked = json.loads(connection.request().body)
-        attributes = asked["spec"]["resourceAttributes"]
-        assert (attributes["resource"], attributes["subresource"]) == ("pods", "exec")
-        allowed = may(attributes["verb"], attributes.get("namespace", ""))
-        connection.send(http(201, json.dumps({**asked, "status": {"allowed": allowed}}).encode(), "Connection: close"))
-
-    return behave
-
-
 def forbidding(verb, *namespaces):
     """Refuses execs in these namespaces, as an API server does."""
 
@@ -70,8 +60,7 @@ def forbidding(verb, *namespaces):
         if parts[4] not in namespaces:
             return READ(connection)
         user = (asked.all("Impersonate-User") or ["jane"])[0]
-        message = f'pods "{parts[6]}" is forbidden: User "{user}" cannot {verb} resource "pods/exec" in API group "" in the namespace "{parts[4]}"'
-        return answers(http(403, refusal(403, "Forbidden", message)))(connection)
+        return answers(forbidden_exec(parts[6], parts[4], verb, user))(connection)
 
     return behave
 
@@ -92,7 +81,7 @@ def run(server, **auth):
     with contextlib.closing(_exec.ExecClient(client, 5)) as executor:
         return gather(
             api,
-            [by_exec(executor.run, 8, 99, lambda namespaces: no_exec(api, namespaces))],
+            [by_exec(executor.run, 8, 99, ExecRights(api))],
             Selection(),
             "istio-system",
             "now",
@@ -100,7 +89,9 @@ def run(server, **auth):
 
 
 def server(pods, execs, may, version="v1.30.0"):
-    faults = {"selfsubjectaccessreviews": [reviews(may) if callable(may) else may]}
+    faults = {
+        "selfsubjectaccessreviews": [reviews(lambda verb, part, namespace: part == "exec" and may(verb, namespace))]
+    }
     return ApiServer({**lists(**pods), "/version": {"gitVersion": version}}, execs, faults)
 
 
@@ -127,10 +118,53 @@ def test_many_refusals_become_one(verb, version):
     ) as api:
         found = run(api)
         assert len(api.paths("/exec")) == 1
-    said = {(entry["namespace"], entry["reason"], entry["detail"]) for entry in found["unread"]}
-    words = 'User "jane" cannot {} resource "pods/exec" in API group "" in the namespace "{}"'
-    assert said == {(namespace, "forbidden", words.format(verb, namespace)) for namespace in ("shop", "bank")}
+    said = {entry["namespace"]: entry for entry in found["unread"]}
+    assert {(each["reason"], *each["lacks"]) for each in said.values()} == {("forbidden", verb)}
+    for namespace in ("shop", "bank"):
+        assert f'"{namespace}"' in said[namespace]["detail"] and verb in said[namespace]["detail"]
+        assert "pods/exec" in said[namespace]["detail"]
     assert len(found["unread"]) == 2 * MANY
+
+
+@pytest.mark.parametrize("version", ["v1.34.3", "v1.36.2"])
+def test_a_refusal_that_nobody_foresaw_is_asked_about_once_a_namespace(version):
+    """The right was taken away after the first question; a version that asks for get alone is asked about get alone."""
+    asked = []
+
+    def may(verb, namespace):
+        asked.append((verb, namespace))
+        return not namespace
+
+    with server({"shop": 40, "bank": 9}, forbidding("get", "shop"), may, version) as api:
+        found = run(api)
+        assert len(api.paths("/namespaces/shop/pods/")) <= 8
+    assert len(found["socketTables"]) == 9
+    assert {tuple(entry["lacks"]) for entry in found["unread"]} == {
+        ("get",) if version == "v1.34.3" else ("get", "create")
+    }
+    assert len([namespace for _verb, namespace in asked if namespace]) <= 2
+
+
+def test_a_refusal_of_a_pod_though_the_user_has_the_rights_says_nothing_of_the_others():
+    def behave(connection):
+        parts = connection.request().path.split("/")
+        refused = parts[6] == "web-1"
+        (answers(forbidden_exec("web-1", "shop", "create")) if refused else READ)(connection)
+
+    with server({"shop": 9}, behave, lambda _verb, _namespace: True, "v1.36.2") as api:
+        found = run(api)
+    (entry,) = found["unread"]
+    assert (entry["pod"], entry["lacks"], len(found["socketTables"])) == ("web-1", [], 8)
+    assert entry["detail"].endswith('on resource "pods/exec" in the namespace "shop", and has them.')
+
+
+def test_a_refusal_without_a_reason_and_without_an_answer_why_still_names_the_right():
+    with ApiServer(lists(shop=2), forbidding("create", "shop")) as api:
+        found = run(api)
+    assert {entry["detail"] for entry in found["unread"]} == {
+        'The API server gives no reason. The user needs the verbs get and create on resource "pods/exec" in the namespace "shop".'
+    }
+    assert locked_out(found).endswith(" Grant the verbs get and create on pods/exec.")
 
 
 def test_rights_in_one_namespace_are_used_there():

@@ -11,6 +11,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets im
     Selection,
     SelectionError,
     answers,
+    asked,
     attempts,
     label_matcher,
     select,
@@ -27,7 +28,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
 def chosen(pods, services=None, **selection):
     """`{pod: pod it is read in}`"""
     found = select(snapshot(pods, services), Selection(**selection)).targets
-    return {t.pod["metadata"]["name"]: t.read_in[1] for t in found}
+    return {t.pod["metadata"]["name"]: t.readers[0][1] for t in found}
 
 
 @pytest.mark.parametrize(
@@ -173,11 +174,30 @@ def test_with_one_replica_the_pods_of_a_template_are_judged_by_one_that_is_ready
     assert chosen(pods[::-1], replicas="one") == wanted
 
 
-def test_host_network_pods_are_read_once_a_node():
+def test_host_network_pods_are_read_themselves_and_know_their_neighbours():
     pods = [
         pod(name, host_network=True, node=node, owner=None) for name, node in (("a", "n1"), ("b", "n1"), ("c", "n2"))
     ]
-    assert chosen(pods, scope="all") == {"a": "a", "b": "a", "c": "c"}
+    assert chosen(pods, scope="all") == {"a": "a", "b": "b", "c": "c"}
+    assert chosen(pods, scope="all", replicas="one") == {"a": "a", "b": "b", "c": "c"}
+    found = select(snapshot(pods), Selection(scope="all")).targets
+    assert [[name for _namespace, name in each.neighbours] for each in found] == [["b"], ["a"], []]
+
+
+@pytest.mark.parametrize(
+    "read, wanted",
+    [
+        ({}, "a"),
+        ({"a": True}, "a"),
+        ({"a": False}, "abc"),
+        ({"a": False, "b": True}, "abc"),
+        ({"a": False, "b": False, "c": False}, "abcdefg"),
+        (dict.fromkeys("abcdefg", False), "abcdefgh"),
+        (dict.fromkeys("abcdefgh", False), "abcdefgh"),
+    ],
+)
+def test_the_next_pods_are_asked_while_none_could_be_read(read, wanted):
+    assert "".join(asked("abcdefgh", read.get)) == wanted
 
 
 def test_a_host_network_pod_without_a_node_is_read_itself():

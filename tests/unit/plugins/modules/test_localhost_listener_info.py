@@ -30,9 +30,11 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     SUCCESS,
     ApiServer,
     answers,
+    forbidden_exec,
     http,
     out,
     refusal,
+    reviews,
     says,
     status,
 )
@@ -556,8 +558,7 @@ def forbidden(*namespaces):
         path = connection.request().path.split("/")
         if path[4] not in namespaces:
             return READ(connection)
-        message = f'pods "{path[6]}" is forbidden: User "jane" cannot get resource "pods/exec" in API group "" in the namespace "{path[4]}"'
-        return answers(http(403, refusal(403, "Forbidden", message)))(connection)
+        return answers(forbidden_exec(path[6], path[4], "get"))(connection)
 
     return behave
 
@@ -588,7 +589,7 @@ def test_exec_forbidden_in_one_namespace_is_unchecked_there():
     ("source", "execs", "detail"),
     [
         ("node", 0, "In check mode no probe is made."),
-        ("auto", 1, "By exec: No answer in time. By probe: In check mode"),
+        ("auto", 2, "By exec: No answer in time. By probe: In check mode"),
     ],
 )
 def test_in_check_mode_what_only_a_probe_could_read_is_unchecked(source, execs, detail):
@@ -605,7 +606,12 @@ def test_in_check_mode_what_only_a_probe_could_read_is_unchecked(source, execs, 
 def test_a_right_that_a_probe_lacks_fails_with_what_is_known():
     message = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" in the namespace "probes"'
     with ApiServer(
-        lists(), READ, {"/namespaces/probes/pods": [http(403, refusal(403, "Forbidden", message), "Connection: close")]}
+        lists(),
+        READ,
+        {
+            "/namespaces/probes/pods": [http(403, refusal(403, "Forbidden", message), "Connection: close")],
+            "selfsubjectaccessreviews": [reviews(lambda verb, _part, _namespace: verb != "list")],
+        },
     ) as server:
         ended = live(server, socket_source="node", node_probe_image="busybox", node_probe_namespace="probes")
     assert ended.message == f"no pod may be read: {message}."
