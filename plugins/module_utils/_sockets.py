@@ -23,6 +23,7 @@ format     v6only of "::" bound interface   notes
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ FORMATS = ("ss", "procnet", "netstat")
 
 _MAX_SUSPECT = 50  # A binary or an HTML page instead of a table must not become a report of thousands of sentences.
 _MAX_LINE = 200
+
+MAX_LINES = 70_000
+"""Lines of a table that are read one by one: seconds of work. A run of procnet's lines that do not listen counts once, and a pod has no more
+listeners than that. A limit and no clock, so that a recorded table says what it said when it was read."""
+
+MAX_LINE_LENGTH = 4096
+"""Characters of a line of a table; the kernel's have 150, and those of ss with every column a few hundred."""
+
+MAX_EVIDENCE = 5000
+"""Addresses that are weighed to find a byte order."""
 
 _MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 
@@ -162,6 +173,19 @@ class _Collected:
         self.inodes: dict[int, Listener] = {}
         self.suspect: list[str] = []
         self.lines_left_out = 0
+        self._lines = 0
+
+    def lines(self, found: Iterable[str]) -> Iterable[str]:
+        """Those that can be read, as long as the table is within its limits; what is wrong with it otherwise is said."""
+        for line in found:
+            self._lines += 1
+            if self._lines > MAX_LINES:
+                self.suspect.append(f"The table has more than {MAX_LINES} lines, so the rest was not read.")
+                return
+            if len(line) > MAX_LINE_LENGTH:
+                self.line(line, "A line is too long")
+            else:
+                yield line
 
     def line(self, text: str, why: str) -> None:
         if len(self.suspect) >= _MAX_SUSPECT:
@@ -181,10 +205,13 @@ def _shortened(line: str) -> str:
     return f'"{text[:_MAX_LINE]}..."' if len(line) > _MAX_LINE or len(text) > _MAX_LINE else f'"{text}"'
 
 
+_LINE = re.compile(r"[^\n]+")
+
+
 def _lines(stdout: str) -> Iterable[str]:
     # Not splitlines(): that also splits on form feeds and other characters that no kernel ends a line with.
-    for line in stdout.split("\n"):
-        line = line.rstrip()
+    for match in _LINE.finditer(stdout):
+        line = match[0].rstrip()
         if line:
             yield line
 
@@ -245,7 +272,7 @@ def _parse_ss(stdout: str, out: _Collected) -> None:
     listen backlog, is 0 in every line, because /proc does not hold it. A bound interface is lost then, too.
     """
     rows: list[_SsRow] = []
-    for line in _lines(stdout):
+    for line in out.lines(_lines(stdout)):
         row = (_ss_row_again if len(line) <= _MAX_LINE else _ss_row)(line)
         if isinstance(row, _SsRow):
             rows.append(row)
@@ -350,8 +377,7 @@ def _parse_procnet(stdout: str, byte_order: str | None, out: _Collected) -> None
     """Read /proc/net/tcp and /proc/net/tcp6 (proc_pid_net(5); the state 0A is TCP_LISTEN, include/net/tcp_states.h)."""
     sockets: list[tuple[str, int, str]] = []
     headers: set[str] = set()
-    for match in _PROC_LINES.finditer(stdout):
-        line = (match["line"] or "").rstrip()
+    for line in out.lines((match["line"] or "").rstrip() for match in _PROC_LINES.finditer(stdout)):
         if not line:
             continue
         row = _PROC_ROW.match(line)
@@ -380,7 +406,8 @@ def _parse_procnet(stdout: str, byte_order: str | None, out: _Collected) -> None
         out.suspect.append("The IPv6 half of the table, /proc/net/tcp6, is missing.")
 
     order = byte_order or _byte_order(
-        (address for address, _port, _inode in sockets), lambda: set(_PROC_ANY_ADDRESS.findall(stdout))
+        (address for address, _port, _inode in sockets),
+        lambda: (match[1] for match in _PROC_ANY_ADDRESS.finditer(stdout)),
     )
     for address, port, inode in sockets:
         version, number = _hex_address(address, order)
@@ -399,19 +426,22 @@ def _hex_address(text: str, order: str) -> tuple[int, int]:
 
 def _byte_order(listening: Iterable[str], every: Callable[[], Iterable[str]]) -> str:
     """Find the byte order of addresses as hexadecimal text; every is called only if the listening ones do not decide."""
-    listening = set(listening)
+    listening = _first(listening)
     if all(_hex_address(text, "little") == _hex_address(text, "big") for text in listening):
         return "little"
     lead = _lead_of_big(listening)
     if abs(lead) < _CLEAR_LEAD:
-        lead = _lead_of_big(every())
+        lead = _lead_of_big(_first(every()))
     return "big" if lead >= _CLEAR_LEAD else "little"
 
 
+def _first(addresses: Iterable[str]) -> list[str]:
+    """The first that are different, of so many: always the same ones, as a set's would not be."""
+    return list(dict.fromkeys(itertools.islice(addresses, MAX_EVIDENCE)))
+
+
 def _lead_of_big(addresses: Iterable[str]) -> int:
-    return sum(
-        _plausible(*_hex_address(text, "big")) - _plausible(*_hex_address(text, "little")) for text in set(addresses)
-    )
+    return sum(_plausible(*_hex_address(text, "big")) - _plausible(*_hex_address(text, "little")) for text in addresses)
 
 
 # One near proof, or two weak hints. One weak hint is not enough: 30.1.2.10, read backwards, is in 10.0.0.0/8 as well.
@@ -483,7 +513,7 @@ def _parse_netstat(stdout: str, out: _Collected) -> None:
     """
     rows: list[tuple[str, re.Match[str]]] = []
     header = False
-    for line in _lines(stdout):
+    for line in out.lines(_lines(stdout)):
         row = _NETSTAT_ROW.match(line)
         if row:
             rows.append((line, row))

@@ -86,18 +86,20 @@ options:
     default: all
   concurrency:
     description:
-      - How many pods are read at once.
+      - How many pods are read at once, from 1 to 1000.
     type: int
     default: 32
   concurrency_per_node:
     description:
-      - How many pods of one node are read at once, within O(concurrency). The API server does not limit C(exec), so these two are what spares
+      - How many pods of one node are read at once, from 1 to 1000, within O(concurrency). The API server does not limit C(exec), so these two are what spares
         a kubelet.
     type: int
     default: 8
   exec_timeout:
     description:
-      - Seconds after which a pod that does not answer is given up, connecting included.
+      - Seconds after which a pod that does not answer is given up, connecting included, at most 3600. All of its containers share them.
+      - Where a command hangs, the next container is asked. So a first command may take half of these seconds if the pod has other containers,
+        and the other containers share the rest evenly.
     type: float
     default: 10
   socket_source:
@@ -124,7 +126,7 @@ options:
     default: default
   node_probe_timeout:
     description:
-      - Seconds within which a probe must have started, its image pulled.
+      - Seconds within which a probe must have started, its image pulled, at most 3600.
     type: float
     default: 60
   waivers:
@@ -553,12 +555,18 @@ def argument_spec():
     return spec
 
 
+LARGEST = {"concurrency": 1000, "concurrency_per_node": 1000, "exec_timeout": 3600, "node_probe_timeout": 3600}
+"""Beyond these there is no use but to keep a machine busy: threads, and seconds."""
+
+
 def read_options(module):
     """The options of the evaluation. Fails the module on a bad one: before the cluster is contacted."""
     params = module.params
-    for name in ("concurrency", "concurrency_per_node", "exec_timeout", "node_probe_timeout"):
+    for name, largest in LARGEST.items():
         if not 0 < params[name] < math.inf:
             module.fail_json(msg=f"{name}: wanted a number above 0, found {params[name]:g}")
+        if params[name] > largest:
+            module.fail_json(msg=f"{name}: wanted at most {largest}, found {params[name]:g}")
     for name in ("namespaces", "exclude_namespaces", "istio_namespace", "node_probe_namespace"):
         given = params[name] if isinstance(params[name], list) else [params[name]]
         if not all(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import glob
+import io
 import json
 import os
 import signal
@@ -25,6 +26,15 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
 PAGE = 500
+
+MAX_ANSWER = 256 << 20
+"""Bytes of one answer, unpacked; a page of 500 pods has some megabytes, and no object can have more than 1.5."""
+
+MAX_VALUES = 5_000_000
+"""Values in one answer, since one of two bytes, `{}`, takes 64 as an object; a page of 500 pods has some hundred thousand."""
+
+MAX_PAGES = 4000
+"""Pages of one list, and so two million objects; no cluster is tested with a tenth of that."""
 
 RETRIED = (429, 500, 502, 503, 504)
 """HTTP statuses that may be another the next time."""
@@ -137,6 +147,8 @@ class Api:
                 while True:
                     page = _parsed(asked, self._read(path, asking, begun))
                     items, token = _page(asked, page)
+                    if len(tokens) >= MAX_PAGES:
+                        raise ApiError(asked, f"the list has no end: more than {MAX_PAGES} pages")
                     if token in tokens:
                         raise ApiError(asked, "the list has no end: a continue token came twice")
                     if token:
@@ -176,6 +188,8 @@ def _page(asked: str, page: dict[str, t.Any]) -> tuple[list[dict[str, t.Any]], s
 
 
 def _parsed(asked: str, data: bytes) -> dict[str, t.Any]:
+    if sum(map(data.count, (b",", b"{", b"["))) > MAX_VALUES:
+        raise ApiError(asked, f"the answer holds more than {MAX_VALUES} values")
     try:
         found = from_json(data, shaped=True)
     except OutsideError as error:
@@ -263,15 +277,55 @@ def without_user(url: str) -> str:
 
 @contextlib.contextmanager
 def staying() -> t.Iterator[None]:
-    """Until it ends, no request of urllib3 is sent to wherever a redirection says: that would take impersonation along, and leave TLS."""
+    """Until it ends, urllib3 follows no redirection, which would take impersonation along, and leave TLS; and takes no answer beyond MAX_ANSWER.
+
+    Here, because the client under kubernetes.core asks on its own, too, and takes an error's text whole, whatever a caller limits.
+    """
+    import urllib3
     from urllib3.util.retry import Retry
 
-    usual = Retry.DEFAULT
+    usual, request = Retry.DEFAULT, urllib3.PoolManager.request
+
+    def limited(self: t.Any, method: str, url: str, *more: t.Any, **options: t.Any) -> t.Any:
+        return _whole(request(self, method, url, *more, **{**options, "preload_content": False}))
+
     Retry.DEFAULT = Retry(3, redirect=False)
+    urllib3.PoolManager.request = limited  # type: ignore[method-assign]
     try:
         yield
     finally:
         Retry.DEFAULT = usual
+        urllib3.PoolManager.request = request  # type: ignore[method-assign]
+
+
+def _whole(response: t.Any) -> t.Any:
+    """The response with its body, read and unpacked piece by piece: what a header says of its length takes no memory. Raises TooMuch."""
+    import urllib3
+
+    body = bytearray()
+    length = str(response.headers.get("Content-Length") or "")
+    if length.isdecimal() and len(length) < 20 and int(length) <= MAX_ANSWER:
+        length = ""
+    try:
+        for piece in () if length else response.stream(PIECE, decode_content=True):
+            body += piece
+            if len(body) > MAX_ANSWER:
+                break
+        if length or len(body) > MAX_ANSWER:
+            raise TooMuch(f"the answer has more than {MAX_ANSWER} bytes")
+    except BaseException:
+        response.close()
+        raise
+    response.release_conn()
+    headers = {name: value for name, value in response.headers.items() if name.lower() != "content-encoding"}
+    return urllib3.HTTPResponse(io.BytesIO(body), headers, response.status, reason=response.reason)
+
+
+PIECE = 1 << 16
+
+
+class TooMuch(OSError):
+    """An answer beyond MAX_ANSWER."""
 
 
 def retry_after(headers: t.Mapping[str, t.Any]) -> float | None:
@@ -295,6 +349,8 @@ def server_error(error: BaseException) -> str | None:
         pool = getattr(error, "pool", None)
         where = f"{pool.scheme}://{pool.host}:{pool.port}" if pool else "the API server"
         return f"{where} cannot be reached: {_root(error)}"
+    if isinstance(error, TooMuch):
+        return str(error)
     return f"{type(error).__name__}: {error}" if isinstance(error, (OSError, ValueError)) else None
 
 

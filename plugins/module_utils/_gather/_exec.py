@@ -34,8 +34,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._ap
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Outcome, refused
 
-MAX_OUTPUT = 64 << 20
+MAX_OUTPUT = 16 << 20
 """Bytes of output of one command that are kept; a table of 100,000 sockets has 15 MB."""
+
+MAX_HEADERS = 256 << 10
+"""Bytes that the server may send before the command runs, or instead: headers, and what a refusal says."""
 
 STDOUT, STDERR, ERROR = 1, 2, 3
 """Channels of v4.channel.k8s.io: k8s.io/apimachinery/pkg/util/remotecommand/constants.go."""
@@ -155,9 +158,12 @@ class ExecClient:
             stream = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
             stack.callback(stream.shutdown)
             raw.settimeout(_left(deadline))
+            metered = _Metered(
+                raw, MAX_HEADERS, _Failed("connection", f"The server sent more than {MAX_HEADERS} bytes of headers.")
+            )
             stream.connect(
                 f"{'wss' if self._host.scheme == 'https' else 'ws'}://{self._host.netloc}{path}",
-                socket=raw,
+                socket=metered,
                 header=self._headers(deadline),
                 subprotocols=["v4.channel.k8s.io"],
                 suppress_origin=True,
@@ -168,6 +174,9 @@ class ExecClient:
                     "connection",
                     f"The server answered with {redirection(stream.getstatus(), stream.getheaders().get('location'))}.",
                 )
+            metered.allow(
+                2 * MAX_OUTPUT, too_much_output()
+            )  # as much again for the frames, and for what else is printed
             return _read(stream, deadline)
 
     def _headers(self, deadline: float) -> list[str]:
@@ -193,6 +202,32 @@ class ExecClient:
             watched(raw)
             raw.do_handshake()
         return raw
+
+
+class _Metered:
+    """A socket from which so much is read and no more. websocket-client has no limits: to a line, to headers, or to a frame of 2**63 bytes."""
+
+    def __init__(self, sock: t.Any, most: int, beyond: Exception) -> None:
+        self._socket, self._left, self._beyond = sock, most, beyond
+
+    def allow(self, most: int, beyond: Exception) -> None:
+        """From now on, so much more."""
+        self._left, self._beyond = most, beyond
+
+    def recv(self, size: int) -> bytes:
+        """Raises `beyond`."""
+        if self._left <= 0:
+            raise self._beyond
+        data: bytes = self._socket.recv(min(size, 1 << 16))
+        self._left -= len(data)
+        return data
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self._socket, name)
+
+
+def too_much_output() -> _Failed:
+    return _Failed("too_much_output", f"The command printed more than {MAX_OUTPUT} bytes.")
 
 
 class _Shared(t.Generic[T]):
@@ -321,7 +356,7 @@ def _read(stream: t.Any, deadline: float) -> Outcome:
             with contextlib.suppress(ValueError):
                 status = json.loads(error)
         if len(stdout) + len(error) > MAX_OUTPUT:
-            raise _Failed("too_much_output", f"The command printed more than {MAX_OUTPUT} bytes.")
+            raise too_much_output()
     if status is None and not error:
         raise _Failed(
             "connection", "The connection was closed before the server said how the command ended.", again=True
@@ -340,7 +375,7 @@ def _read(stream: t.Any, deadline: float) -> Outcome:
 
 def _refusal(error: t.Any) -> _Failed:
     """A failed upgrade: an HTTP status and, where the server gave one, a Kubernetes Status."""
-    body = (error.resp_body or b"").decode("utf-8", "replace").strip()
+    body = (error.resp_body or b"")[:MAX_HEADERS].decode("utf-8", "replace").strip()
     reason, detail = refused(error.status_code, status_message(body, body or f"HTTP {error.status_code}"))
     again = reason == "server_error" and error.status_code in RETRIED
     return _Failed(

@@ -57,7 +57,7 @@ def refusal(code: int, reason: str, message: str) -> bytes:
     ).encode()
 
 
-def http(code: int, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
+def http(code: int, body: bytes = b"", *headers: str, length: int | str | None = None) -> bytes:
     lines = [
         f"HTTP/1.1 {code} Said",
         "Content-Type: application/json",

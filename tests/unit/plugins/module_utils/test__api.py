@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import json
 import tempfile
 import threading
 import time
+import tracemalloc
 import typing as t
 
 import pytest
@@ -24,6 +27,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils 
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
     ApiServer,
     Connection,
+    answers,
     http,
     refusal,
 )
@@ -317,3 +321,82 @@ def test_a_defect_of_ours_is_not_dressed_up_as_the_servers():
 def test_over_tls_the_server_is_verified():
     with ApiServer({PODS: NAMES}, tls=faults.pki().context()) as server:
         assert names(api(server, ca_cert=faults.pki().ca).pages(PODS, same)) == names(NAMES)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Limits: nothing that a server says of itself takes memory
+
+
+def endless(connection):
+    """Each page has one object, and a continue token that was never there before."""
+    number = connection.request().path.partition("continue=")[2].partition("&")[0] or "0"
+    page = {"items": NAMES[:1], "metadata": {"continue": str(int(number) + 1)}}
+    connection.send(http(200, json.dumps(page).encode(), "Connection: close"))
+
+
+def chunks_for_ever(connection):
+    connection.request()
+    connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    with contextlib.suppress(OSError):
+        while not connection.server.stopping.is_set():
+            connection.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+
+
+BOMB = gzip.compress(b" " * (64 << 20))
+BOMBS = {
+    "continue tokens without end": (endless, "the list has no end: more than 20 pages"),
+    "a length of a hundred gigabytes": (
+        answers(http(200, b"{", "Connection: close", length=10**11)),
+        "the answer has more than 1048576 bytes",
+    ),
+    "a refusal of that length": (
+        answers(http(403, b"{", "Connection: close", length=10**11)),
+        "the answer has more than 1048576 bytes",
+    ),
+    "a length of a thousand digits": (
+        answers(http(200, b"{", "Connection: close", length="1" * 1000)),
+        "the answer has more than 1048576 bytes",
+    ),
+    "chunks without end": (chunks_for_ever, "the answer has more than 1048576 bytes"),
+    "a bomb of gzip": (
+        answers(http(200, BOMB, "Content-Encoding: gzip", "Connection: close")),
+        "the answer has more than 1048576 bytes",
+    ),
+    "a refusal that is one": (
+        answers(http(403, BOMB, "Content-Encoding: gzip", "Connection: close")),
+        "the answer has more than 1048576 bytes",
+    ),
+    "more values than any page has": (
+        answers(http(200, b'{"items": [' + b"{}," * 5000 + b"{}]}", "Connection: close")),
+        "the answer holds more than 5000 values",
+    ),
+    "headers without end": (
+        answers(b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(100_000)) + b"\r\n"),
+        "headers",
+    ),
+    "a header without end": (answers(b"HTTP/1.1 200 OK\r\nX: " + b"x" * (4 << 20) + b"\r\n\r\n"), "header line"),
+}
+
+
+@pytest.mark.parametrize("how", BOMBS)
+def test_a_bomb_in_an_answer_is_one_message_and_takes_no_memory(monkeypatch, how):
+    behaviour, message = BOMBS[how]
+    monkeypatch.setattr(_api, "MAX_ANSWER", 1 << 20)
+    monkeypatch.setattr(_api, "MAX_VALUES", 5000)
+    monkeypatch.setattr(_api, "MAX_PAGES", 20)
+    with ApiServer({}, faults={PODS: [behaviour]}) as server, _api.staying():
+        asked = api(server)
+        tracemalloc.start()
+        try:
+            with pytest.raises(ApiError, match=message):
+                asked.pages(PODS, same)
+            assert tracemalloc.get_traced_memory()[1] < 32 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_an_answer_that_was_compressed_is_read():
+    packed = gzip.compress(json.dumps({"items": NAMES}).encode())
+    fault = answers(http(200, packed, "Content-Encoding: gzip", "Connection: close"))
+    with ApiServer({}, faults={PODS: [fault]}) as server, _api.staying():
+        assert names(api(server).pages(PODS, same)) == names(NAMES)

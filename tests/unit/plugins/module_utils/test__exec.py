@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import os
 import socket
 import ssl
 import struct
 import threading
 import time
+import tracemalloc
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qsl, urlsplit
@@ -362,6 +364,76 @@ def test_output_beyond_the_limit_is_a_reason_not_a_cut_table(monkeypatch):
     with FaultServer(says(out("x" * 600), out("x" * 600), status(SUCCESS))) as server:
         outcome = run(client(server.url))
     assert outcome[:4] == ("", None, "too_much_output", "The command printed more than 1000 bytes.")
+
+
+def headers_for_ever(connection: faults.Connection) -> None:
+    connection.request()
+    connection.send(b"HTTP/1.1 101 Switching Protocols\r\n")
+    for number in itertools.count():
+        connection.send(b"".join(b"X-%d: 1\r\n" % (1000 * number + n) for n in range(1000)))
+
+
+def a_header_for_ever(connection: faults.Connection) -> None:
+    connection.request()
+    connection.send(b"HTTP/1.1 101 Switching Protocols\r\nX: ")
+    while True:
+        connection.send(b"x" * 65536)
+
+
+def a_frame_for_ever(connection: faults.Connection) -> None:
+    connection.upgrade()
+    connection.send(b"\x82\x7f" + (1 << 63).to_bytes(8, "big") + b"\x01")
+    while True:
+        connection.send(b"x" * 65536)
+
+
+def parts_for_ever(connection: faults.Connection) -> None:
+    """One message of frames that are never the last."""
+    connection.upgrade()
+    connection.send(faults.frame(b"\x01", final=False))
+    while True:
+        connection.send(faults.frame(b"x" * 60000, opcode=0, final=False))
+
+
+def errors_for_ever(connection: faults.Connection) -> None:
+    connection.upgrade()
+    while True:
+        connection.send(faults.frame(bytes([faults.STDERR]) + b"x" * 60000))
+
+
+def a_refusal_for_ever(connection: faults.Connection) -> None:
+    connection.request()
+    connection.send(f"HTTP/1.1 403 Forbidden\r\nContent-Length: {10**11}\r\n\r\n".encode())
+    while True:
+        connection.send(b"x" * 65536)
+
+
+HEADERS = ("connection", "The server sent more than 65536 bytes of headers.")
+OUTPUT = ("too_much_output", "The command printed more than 1000000 bytes.")
+BOMBS = {
+    "headers": (headers_for_ever, HEADERS),
+    "a header": (a_header_for_ever, HEADERS),
+    "a refusal": (a_refusal_for_ever, HEADERS),
+    "a frame": (a_frame_for_ever, OUTPUT),
+    "parts": (parts_for_ever, OUTPUT),
+    "errors": (errors_for_ever, OUTPUT),
+}
+
+
+@pytest.mark.parametrize("what", BOMBS)
+def test_what_a_server_sends_for_ever_meets_a_limit_before_it_takes_memory(monkeypatch, what):
+    behaviour, wanted = BOMBS[what]
+    monkeypatch.setattr(_exec, "MAX_HEADERS", 1 << 16)
+    monkeypatch.setattr(_exec, "MAX_OUTPUT", 1_000_000)
+    with FaultServer(behaviour) as server:
+        tracemalloc.start()
+        try:
+            outcome = run(client(server.url), timeout=20)
+            assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        finally:
+            tracemalloc.stop()
+    assert (outcome.reason, outcome.detail) == wanted
+    assert server.connections == 1
 
 
 def test_a_busy_server_is_asked_again_until_the_deadline_and_no_longer():

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _sockets
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import (
     FORMATS,
     Listener,
@@ -618,3 +619,54 @@ def test_listeners_sort_by_port_and_number_whatever_is_unknown_about_them() -> N
 def test_a_number_of_many_digits_that_a_pod_made_up_is_a_line_that_is_not_understood():
     row = f"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 {'9' * 5000} 1 0000000000000000 100 0 0 10 0\n"
     assert parse("procnet", TCP_HEADER + row + TCP6_HEADER).suspect
+
+
+# --- Limits -------------------------------------------------------------------------------------------------------------------------------
+
+LISTENING = {
+    "ss": lambda n: f"LISTEN 0 128 127.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}:{n % 60000 + 1} 0.0.0.0:*",
+    "procnet": lambda n: (
+        f"{n:4}: {n * 2654435761 % 2**32:08X}:{n % 60000 + 1:04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000 "
+        f"    0        0 {n} 1 0000000000000000 100 0 0 10 0"
+    ),
+    "netstat": lambda n: (
+        f"tcp        0      0 127.{n >> 16 & 255}.{n >> 8 & 255}.{n & 255}:{n % 60000 + 1} 0.0.0.0:*               LISTEN"
+    ),
+}
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("line", [None, "x", "x " * 3000, ""], ids=["listeners", "junk", "long lines", "empty lines"])
+def test_a_table_is_read_up_to_a_limit_and_what_is_beyond_makes_it_suspect(
+    monkeypatch: pytest.MonkeyPatch, fmt: str, line: str | None
+) -> None:
+    """The issue's table had 57 MB and took 57 seconds; here the limit is scaled down, and counted instead of timed."""
+    monkeypatch.setattr(_sockets, "MAX_LINES", 300)
+    text = "\n".join(LISTENING[fmt](n) if line is None else line for n in range(1000)) + "\n"
+    table = parse(fmt, text)
+    assert len(table.listeners) == (300 if line is None else 0)
+    too_long = "The table has more than 300 lines, so the rest was not read."
+    assert (too_long in table.suspect) is (line != "")
+    assert len(table.suspect) < 60
+
+
+def test_a_table_of_as_many_lines_as_the_limit_is_read_whole() -> None:
+    text = "\n".join(map(LISTENING["ss"], range(1000)))
+    assert len(parse("ss", text).listeners) == 1000 and not parse("ss", text).suspect
+
+
+def test_connections_do_not_count_against_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sockets, "MAX_LINES", 300)
+    header = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+    other = header.replace("rem_address", "remote_address")
+    busy = "".join(LISTENING["procnet"](n).replace(" 0A ", " 01 ") + "\n" for n in range(5000))
+    table = parse("procnet", header + busy + LISTENING["procnet"](7) + "\n" + other)
+    assert (len(table.listeners), table.suspect) == (1, ())
+
+
+def test_the_byte_order_is_weighed_on_so_many_addresses_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    weigh = _sockets._lead_of_big
+    monkeypatch.setattr(_sockets, "_lead_of_big", lambda found: (seen.extend(found), weigh(found))[1])
+    parse("procnet", "\n".join(map(LISTENING["procnet"], range(9000))))
+    assert 0 < len(seen) <= 2 * _sockets.MAX_EVIDENCE

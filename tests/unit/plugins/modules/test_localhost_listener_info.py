@@ -193,6 +193,10 @@ BAD_OPTIONS = {
     "a concurrency that is no number": ({"concurrency": "many"}, "concurrency"),
     "no time": ({"exec_timeout": 0}, "exec_timeout: wanted a number above 0, found 0"),
     "time without end": ({"exec_timeout": "inf"}, "exec_timeout: wanted a number above 0, found inf"),
+    "more threads than a machine has": ({"concurrency": 10**9}, "concurrency: wanted at most 1000, found 1e+09"),
+    "more of them on a node": ({"concurrency_per_node": 1001}, "concurrency_per_node: wanted at most 1000, found 1001"),
+    "more time than there is": ({"exec_timeout": "1e308"}, "exec_timeout: wanted at most 3600, found 1e+308"),
+    "more for a probe": ({"node_probe_timeout": 3601}, "node_probe_timeout: wanted at most 3600, found 3601"),
     "a time that is no number": ({"exec_timeout": "nan"}, "exec_timeout: wanted a number above 0, found nan"),
     "a namespace without a name": (
         {"namespaces": ["shop", ""]},
