@@ -502,7 +502,10 @@ WORDS: dict[str, t.Sequence[str]] = {
     ),
     "saved_report": ('"kind"', '"Report"', "NaN", "1e999", "\\ud800", '"changes"'),
     "probe": (
-        *(f"{WORD} {name}\n" for name in ("pods", "names", "networks", "sockets", "table 1", "missing cat", "end")),
+        *(
+            f"{WORD} {name}\n"
+            for name in ("pods", "names", "networks", "sockets", "cut", "table 1", "missing cat", "end")
+        ),
         "/proc/1/cgroup:",
         "socket:[1]",
     ),

@@ -344,7 +344,11 @@ class _Probes:
         try:
             if not trouble:
                 outcome = self._run(
-                    self._settings.namespace, probe.name, CONTAINER, command(word), self._settings.exec_timeout
+                    self._settings.namespace,
+                    probe.name,
+                    CONTAINER,
+                    command(word, self._settings.exec_timeout / 2),
+                    self._settings.exec_timeout,
                 )
         finally:
             self._remove_quietly(probe.name)

@@ -118,7 +118,7 @@ class Probed:
         assert (namespace, container) == ("probes", "probe")
         node = self.probes[pod]["spec"]["nodeName"]
         self.said.append(("exec", node))
-        return self._answer(node, command[-1])
+        return self._answer(node, command[-2])
 
     def look(self, node, word):
         """What the script prints on a healthy node."""
@@ -132,7 +132,8 @@ class Probed:
             for n, _pod in several
         )
         return Outcome(
-            f"{word} pods\n{pods}{word} names\n{word} networks\n{networks}{tables}{word} sockets\n{word} end\n", 0
+            f"{word} pods\n{pods}{word} names\n{word} networks\n{networks}{tables}{word} sockets\n{word} cut\n{word} end\n",
+            0,
         )
 
     # -- a run

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pathlib
+import resource
 import shutil
 import subprocess
+import sys
 
 import pytest
 
@@ -147,12 +150,13 @@ def tcp(*rows):
     return "\n".join([HEADER, *rows, ""])
 
 
-def process(pid, cgroup="0::/", name="sleep", net="4026531840", fds=(), tables=None, ip="10.0.0.5", ip6=None):
+def process(pid, cgroup="0::/", name="sleep", net="4026531840", fds=(), tables=None, ip="10.0.0.5", ip6=None, slots=64):
     """The files of one process; `tables` are tcp and tcp6, where None is a file that is not there."""
     tcp4, tcp6 = tables if isinstance(tables, tuple) else (tables or tcp(), f"{HEADER6}\n")
     files = {
         "cgroup": f"{cgroup}\n",
         "comm": name + "\n",
+        "status": f"Name:\tx\nFDSize:\t{slots}\nGroups:\t0\n",
         "ns/net": ("link", f"net:[{net}]"),
         "net/fib_trie": FIB.format(ip),
         "net/tcp": tcp4,
@@ -197,7 +201,7 @@ SHELLS += [
 def fixture_look(tmp_path):
     """Runs the script on a node with these processes."""
 
-    def look(processes, shell=("/bin/sh",), path=os.environ["PATH"]):
+    def look(processes, shell=("/bin/sh",), path=os.environ["PATH"], seconds="60"):
         root = tmp_path / f"proc{len(list(tmp_path.iterdir()))}"
         for files in processes:
             for name, content in files.items():
@@ -208,7 +212,7 @@ def fixture_look(tmp_path):
                 else:
                     place.write_bytes(content.encode() if isinstance(content, str) else content)
         done = subprocess.run(
-            [*shell, "-c", SCRIPT.replace("/proc", str(root)), "sh", WORD],
+            [*shell, "-c", SCRIPT.replace("/proc", str(root)), "sh", WORD, seconds],
             capture_output=True,
             check=False,
             env={"PATH": path},
@@ -246,7 +250,7 @@ def test_one_look_gives_the_table_of_a_pod_and_who_listens(look, shell):
 
 
 def test_the_command_is_the_script_and_its_word():
-    assert command(WORD) == ("sh", "-c", SCRIPT, "sh", WORD)
+    assert command(WORD, 7.5) == ("sh", "-c", SCRIPT, "sh", WORD, "7")
 
 
 def test_a_kernel_without_ipv6_leaves_the_other_half(look):
@@ -460,6 +464,110 @@ def test_a_process_cannot_pass_its_socket_off_as_anothers(look):
     found = step(look(processes)).table
     assert not [held for held in found["holders"] if held["process"] == "envoy" and held["inode"] == 501]
     assert len(parse("procnet", found["stdout"]).listeners) == 2
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What one container does costs that container. `bad` is a pod beside a good one.
+
+BAD_UID, BAD = "99999999-0000-4000-8000-000000000099", "e" * 63 + "5"
+
+
+def bad(pid, **more):
+    return process(
+        pid,
+        **{"cgroup": ours(BAD, BAD_UID), "net": "4026532999", "name": "bad", "ip": "10.0.0.9", "tables": TABLE, **more},
+    )
+
+
+def beside(text):
+    """What became of the bad pod; the good one is read, with who listens."""
+    good, other = step(text, pod(), pod(BAD_UID, ((BAD, "bad-app"),), "bad", ips=("10.0.0.9",)))
+    assert {held["process"] for held in good.table["holders"]} == {"server", "envoy"}
+    return other
+
+
+EVIL = {
+    "many processes": ([bad(n) for n in range(5000, 5400)], None),
+    "its processes ended, and many others": (
+        [bad(n, net=str(4026540000 + n)) for n in range(5000, 5400)] + [bad(5999)],
+        "Container bad-app has more processes than are looked at: 256, or 1000000 bytes of tables.",
+    ),
+    "many networks": (
+        [bad(n, net=str(4026540000 + n), ip="10.7.7.7") for n in range(5000, 5030)] + [bad(5999)],
+        "Container bad-app has more networks than are looked at: 4, or 1000000 bytes of tables.",
+    ),
+    "many listeners": (
+        [bad(5000, tables=tcp(*(row(LOCAL, n, n) for n in range(1, 5000))))],
+        "Its network has more than 4000 sockets that listen.",
+    ),
+    "many connections": ([bad(5000, tables=tcp(row(LOCAL, 8080, 501), *[row(LOCAL, 9, 9, "01")] * 20000))], None),
+    "many addresses": (
+        [bad(5000, ip="\n        /32 host LOCAL\n     |-- ".join(f"10.8.{n >> 8}.{n & 255}" for n in range(6000)))],
+        "None of the networks that its processes are in has its address.",
+    ),
+    "one socket open many times": ([bad(5000, fds=["socket:[501]"] * 6000)], None),
+    "a large table of open files": ([bad(5000, slots=1 << 20, fds=["socket:[501]"])], None),
+    "names of open files that look like headers": ([bad(5000, fds=["/tmp/fd:/fd:/fd:"] * 6000)], None),
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: pathlib.Path(shell[0]).name)
+@pytest.mark.parametrize("how", EVIL)
+def test_what_one_container_does_costs_that_container_and_not_the_node(look, how, shell):
+    processes, detail = EVIL[how]
+    text = look([*PLAIN, *processes], shell)
+    assert len(text) < 1_500_000
+    found = beside(text)
+    assert (found.table is None) is (detail is not None)
+    assert detail is None or detail in found.unread["detail"]
+
+
+def test_a_process_with_a_large_table_of_open_files_is_named_and_not_asked(look):
+    text = look([*PLAIN, bad(5000, slots=1 << 20, fds=["socket:[501]"])])
+    assert "descriptors 5000\n" in text.partition(f"{WORD} cut\n")[2]
+    assert "/proc/5000/fd:" not in text
+
+
+def test_where_the_time_is_over_the_pods_that_were_not_reached_say_so(look):
+    uptime = {"uptime": "12345.67 99999.00\n"}
+    assert step(look([uptime, *PLAIN])).table
+    found = step(look([uptime, *PLAIN], seconds="0"))
+    assert found.unread["reason"] == "not_seen"
+    assert found.unread["detail"].startswith("The time, or the 10000000 bytes, that the probe")
+
+
+DUPLICATES = """
+import os, socket, sys
+one = socket.create_server(("127.0.0.1", 0))
+for _number in range(int(sys.argv[1])):
+    os.dup(one.fileno())
+print(os.fstat(one.fileno()).st_ino, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: pathlib.Path(shell[0]).name)
+def test_descriptors_that_real_processes_duplicate_do_not_fill_the_answer(shell):
+    """The issue's million made the script print 58 MB; here 12,000, and the lines are counted."""
+    several = min(3000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 50)
+    with contextlib.ExitStack() as stack:
+        inodes = set()
+        for _process in range(4):
+            limits = (several + 50, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            made = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", DUPLICATES, str(several)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    preexec_fn=lambda limits=limits: resource.setrlimit(resource.RLIMIT_NOFILE, limits),  # noqa: PLW1509
+                )
+            )
+            inodes.add(made.stdout.readline().strip())
+        done = subprocess.run([*shell, "-c", SCRIPT, "sh", WORD, "60"], capture_output=True, check=False, timeout=120)
+    text = done.stdout.decode("utf-8", "replace")
+    Node(text, WORD)
+    assert 0 < sum(text.count(f" -> socket:[{inode}]\n") for inode in inodes) <= 4000
 
 
 # ---------------------------------------------------------------------------------------------------------------------
