@@ -12,9 +12,11 @@ import pytest
 
 pytest.importorskip("yaml")
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import Outcome
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, read_sockets
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Outcome
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
@@ -293,6 +295,54 @@ def test_a_pod_that_never_answers_ends_unread():
     found, asked = play(cluster.snapshot(tables=[]), lambda _request: {"changed": False})
     assert [entry["reason"] for entry in found["unread"]] == ["no_tool"]
     assert len(asked) == 5
+
+
+def test_where_a_task_hangs_the_next_container_is_asked_and_the_second_that_hangs_ends_it():
+    hangs = {"rc": 124, "module_stdout": "", "module_stderr": "", "msg": "MODULE FAILURE"}
+    crowd = cluster.pod(name="web-1")
+    crowd["spec"]["containers"] += [{"name": "more"}]
+    crowd["status"]["containerStatuses"] += [{"name": "more", "ready": True, "state": {"running": {}}}]
+
+    def behave(request):
+        return {"stdout": PROC, "rc": 0} if request["container"] == "app" else hangs
+
+    found, asked = play(cluster.snapshot(pods=[crowd], tables=[]), behave)
+    assert [table["container"] for table in found["socketTables"]] == ["app"] and len(asked) == 2
+    found, asked = play(cluster.snapshot(pods=[crowd], tables=[]), lambda _request: hangs)
+    assert [entry["reason"] for entry in found["unread"]] == ["timeout"]
+    assert [each[0][1] for each in asked] == ["istio-proxy", "app"]
+
+
+@pytest.mark.parametrize("mute", ["", "web-0", "web-0 web-1 web-2"])
+def test_both_gathers_ask_the_same_pods_where_one_replica_is_enough(mute):
+    selection = Selection(replicas="one")
+    everything = [cluster.pod(name=f"web-{n}") for n in range(6)]
+    no_tool = {"changed": False}
+    found, _asked = play(
+        cluster.snapshot(pods=everything, tables=[]),
+        lambda request: no_tool if request["pod"] in mute.split() else {"stdout": TABLE, "rc": 0},
+        selection,
+    )
+    module = cluster.snapshot(pods=everything, tables=[])
+
+    def run(_namespace, pod, _container, _command, _seconds):
+        return Outcome("", None, CANNOT_RUN, "no such file") if pod in mute.split() else Outcome(TABLE, 0)
+
+    read_sockets(module, [by_exec(run, 4, 4)], selection, module["socketTables"].append)
+    tables = [sorted(table["pod"] for table in each["socketTables"]) for each in (found, module)]
+    assert tables[0] == tables[1]
+    assert [entry["pod"] for entry in found["unread"]] == [entry["pod"] for entry in module["unread"]] == mute.split()
+    reports = [evaluate(each, Options(cluster.TODAY, selection)) for each in (found, module)]
+    assert reports[0] == reports[1] and not reports[0]["unchecked"]
+
+
+def test_a_refusal_without_a_reason_names_the_right_by_tasks_too():
+    silent = {"msg": k8s_exec_failed('pods "web-7d4b9-a" is forbidden: ', 403)}
+    (entry,) = play(cluster.snapshot(tables=[]), lambda _request: silent)[0]["unread"]
+    assert (entry["reason"], entry["status"]) == ("forbidden", 403)
+    assert entry["detail"] == (
+        'The API server gives no reason. The user needs the verbs get and create on resource "pods/exec" in the namespace "shop".'
+    )
 
 
 def test_without_pods_nothing_is_run():
