@@ -17,6 +17,7 @@ import gzip
 import json
 import os
 import tempfile
+import threading
 import typing as t
 from collections import defaultdict
 
@@ -187,19 +188,22 @@ class Spool:
         self._places: list[tuple[tuple[str, str, str], int, int]] = []
         self._size = 0
         self._error: OSError | None = None
+        self._lock = threading.Lock()
 
     def append(self, table: dict[str, t.Any]) -> None:
-        if self._error:
-            return
+        """Safe from many threads."""
         data = json.dumps(table).encode()
-        try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(prefix=".precheck-", dir=self._folder)
-            self._file.write(data)
-        except OSError as error:
-            self._error = error
-        self._places.append((key_of_table(table), self._size, len(data)))
-        self._size += len(data)
+        with self._lock:
+            if self._error:
+                return
+            try:
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(prefix=".precheck-", dir=self._folder)
+                self._file.write(data)
+            except OSError as error:
+                self._error = error
+            self._places.append((key_of_table(table), self._size, len(data)))
+            self._size += len(data)
 
     def __iter__(self) -> t.Iterator[dict[str, t.Any]]:
         """Raises OSError if they could not all be kept."""

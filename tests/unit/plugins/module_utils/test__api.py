@@ -23,6 +23,7 @@ from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import 
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api, ApiError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server as faults
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
     ApiServer,
@@ -368,7 +369,7 @@ BOMBS = {
     ),
     "more values than any page has": (
         answers(http(200, b'{"items": [' + b"{}," * 5000 + b"{}]}", "Connection: close")),
-        "the answer holds more than 5000 values",
+        "it holds more than 5000 values",
     ),
     "headers without end": (
         answers(b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(100_000)) + b"\r\n"),
@@ -382,7 +383,7 @@ BOMBS = {
 def test_a_bomb_in_an_answer_is_one_message_and_takes_no_memory(monkeypatch, how):
     behaviour, message = BOMBS[how]
     monkeypatch.setattr(_api, "MAX_ANSWER", 1 << 20)
-    monkeypatch.setattr(_api, "MAX_VALUES", 5000)
+    monkeypatch.setattr(outside, "VALUES", 5000)
     monkeypatch.setattr(_api, "MAX_PAGES", 20)
     with ApiServer({}, faults={PODS: [behaviour]}) as server, _api.staying():
         asked = api(server)

@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -176,3 +177,12 @@ def test_a_bomb_meets_a_limit(tmp_path, monkeypatch, packed):
 def test_a_file_that_is_missing_is_an_os_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         _snapshot.read(str(tmp_path / "missing.json"))
+
+
+def test_tables_that_come_from_many_threads_at_once_are_all_kept_whole(tmp_path):
+    spool = _snapshot.Spool(str(tmp_path / "record.json"))
+    tables = [{"namespace": "shop", "pod": f"web-{n}", "format": "ss", "stdout": "x" * n * 50} for n in range(400)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(spool.append, tables))
+    assert sorted(spool, key=lambda table: len(table["stdout"])) == tables
+    spool.close()
