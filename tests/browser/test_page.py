@@ -174,6 +174,7 @@ def test_each_impact_can_be_shown_alone(opened):
         "breaks_on_upgrade",
         "unknown",
         "unreachable",
+        "failing_probes",
         "unchecked",
         "not_listening",
         "waived",
