@@ -21,7 +21,7 @@ class ActionModule(K8sActionModule):
 
     def _execute_module(self, *args, **kwargs):
         """Shows how far the module is, where that runs on this machine and somebody waits for it."""
-        if self._connection.transport not in ("local", "ansible.builtin.local") or self._task.async_val:
+        if not self._is_local() or self._task.async_val:
             return super()._execute_module(*args, **kwargs)
         before = self._task.environment
         with shown(Display(), (kwargs.get("task_vars") or {}).get("inventory_hostname") or "localhost") as path:
@@ -31,3 +31,7 @@ class ActionModule(K8sActionModule):
                 return super()._execute_module(*args, **kwargs)
             finally:
                 self._task.environment = before
+
+    def _is_local(self):
+        """Whether the module runs on this machine."""
+        return self._connection.transport in ("local", "ansible.builtin.local")

@@ -18,21 +18,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._ap
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailOnError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document, _formats
-
-
-def _plain(value: t.Any) -> t.Any:
-    """Without ansible-core's tags and marks: plain dicts, lists, text and numbers, which every library takes."""
-    if isinstance(value, t.Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, str):
-        return str.__str__(value)  # str() of an unsafe text of ansible-core 2.18 and older is unsafe text again
-    for kind in (bool, int, float):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
 
 
 def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -42,7 +29,7 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     @wraps(function)
     def face(*args: t.Any, **kwargs: t.Any) -> t.Any:
         try:
-            return function(*(_plain(arg) for arg in args), **{key: _plain(arg) for key, arg in kwargs.items()})
+            return function(*(plain(arg) for arg in args), **{key: plain(arg) for key, arg in kwargs.items()})
         except (
             _changes.RecordError,
             FailOnError,

@@ -488,6 +488,7 @@ import time
 import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
@@ -664,6 +665,22 @@ def record(snapshot, destination):
     return None
 
 
+DATA = (
+    *(
+        "findings",
+        "failing_probes",
+        "waived",
+        "remediated",
+        "unchecked",
+        "not_listening",
+        "out_of_scope",
+        "remediations",
+    ),
+    *("summary", "cluster"),
+)
+"""The parts of a result that decide, or that files are made of."""
+
+
 class Discreet(AnsibleModule):
     """Shows no password that stands in a URL: ansible-core shows the options that a module was given."""
 
@@ -675,11 +692,27 @@ class Discreet(AnsibleModule):
 
     def exit_json(self, **result):
         self._forget_users()
-        super().exit_json(**result)
+        super().exit_json(**self._masked(result))
 
     def fail_json(self, msg, **result):
         self._forget_users()
-        super().fail_json(msg, **result)
+        result = self._masked({"msg": msg, **result})
+        super().fail_json(**result)
+
+    def _masked(self, result):
+        """The result as it may be shown, with the Report in it as it is.
+
+        ansible-core before 2.22 replaces each occurrence of a secret option in a result, so a password `breaks` would change what decides, and
+        a short one what is applied: remove_values(), ansible/module_utils/common/parameters.py@2.21. The Report is data of the cluster, and only
+        what its server or a container said in words may repeat a secret.
+        """
+        secrets = set(self.no_log_values)
+        shown = {name: value if name in DATA else remove_values(value, secrets) for name, value in result.items()}
+        for entry in shown.get("unchecked") or ():
+            entry["detail"] = remove_values(entry.get("detail"), secrets)
+        shown["invocation"] = remove_values({"module_args": self.params}, secrets)
+        self.no_log_values.clear()
+        return shown
 
     def _forget_users(self):
         """From ansible-core 2.22 on it is not the module that masks, and what masks knows whole options only."""

@@ -63,7 +63,7 @@ def variables_of(path):
 def test_every_option_of_kubernetes_core_is_one_variable_of_both_roles():
     specs = yaml.safe_load((ROLES / "check_listeners/meta/argument_specs.yml").read_text("utf-8"))
     known = {name.removeprefix("check_listeners_") for name in specs["argument_specs"]["main"]["options"]}
-    mapped = variables_of("check_listeners/vars/connection.yml")
+    mapped = variables_of("check_listeners/vars/main/connection.yml")
     assert mapped == AUTH_ARG_SPEC.keys() - {"persist_config"}
     assert mapped <= known
 

@@ -109,8 +109,25 @@ def list_answers(results: t.Sequence[Result]) -> list[Answer]:
             answer["objects"] = [reduced(listing, thing, item["api_version"]) for thing in result["resources"] or ()]
         else:
             answer["objects"] = [{} for _thing in result["resources"] or ()]
+        if _is_masked(answer.get("objects")):
+            answer = {"item": item, "status": 0, "detail": MASKED}
         found.append(answer)
     return found
+
+
+MASKED = (
+    "kubernetes.core hid a part of the answer, because it is the same as a secret of the connection, such as a short password; "
+    "use check_listeners_gather_with: module"
+)
+
+
+def _is_masked(value: t.Any) -> bool:
+    """Whether ansible-core has hidden a part of it: remove_values(), ansible/module_utils/common/parameters.py@2.21."""
+    if isinstance(value, str):
+        return "*" * 8 in value or value == "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+    if isinstance(value, dict):
+        return any(_is_masked(each) for pair in value.items() for each in pair)
+    return isinstance(value, list) and any(map(_is_masked, value))
 
 
 def base_snapshot(selection: Selection, istio_namespace: str, answers: t.Sequence[Answer]) -> Snapshot:
@@ -274,6 +291,8 @@ def _outcome(result: Result) -> Outcome:
     kubernetes.core 6.6.0, plugins/modules/k8s_exec.py: `int()` over a message that is no number where the container has no such binary.
     ansible-core 2.21 leaves nothing of a crash in the result, older ones leave a traceback in `module_stderr`.
     """
+    if _is_masked(result.get("stdout")) or _is_masked(result.get("rc")):
+        return Outcome("", None, "masked", MASKED)
     if "stdout" in result and isinstance(result.get("rc"), int):
         return Outcome(str(result["stdout"] or ""), result["rc"])
     text = _text(result)

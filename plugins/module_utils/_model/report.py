@@ -201,6 +201,7 @@ REASONS = {
     "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, "
     "or set check_listeners_socket_source: node and check_listeners_node_probe_image.",
     "gone": "Run the check again; the pod was deleted meanwhile.",
+    "masked": "Set check_listeners_gather_with: module; kubernetes.core hides what equals a secret of the connection.",
     "no_address": "Run the check again when the pod has an address, or delete it.",
     "no_tool": "Set check_listeners_socket_source: auto and check_listeners_node_probe_image, to read from the node what the pod does not show; "
     "see docs/node-probe.md.",

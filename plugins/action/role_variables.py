@@ -1,0 +1,30 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pathlib
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _role_variables
+
+
+class ActionModule(ActionBase):
+    """The variables of the role that it is called in. Never fails: the role says what is wrong where it says everything else."""
+
+    _supports_async = False
+
+    def run(self, tmp=None, task_vars=None):
+        task_vars = task_vars or {}
+        directory = pathlib.Path(task_vars["role_path"])
+        found = _role_variables.of(directory.name, directory, self._templar, task_vars)
+        shown = {name: value for name, value in found.values.items() if not name.endswith(SECRETS)}
+        return {"changed": False, "variables": shown, "problem": "; ".join(found.problems)}
+
+
+SECRETS = tuple(f"_{name}" for name in AUTH_ARG_SPEC)
+"""How the names of connection variables end; what they hold stays out of results."""

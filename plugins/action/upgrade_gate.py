@@ -1,0 +1,88 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+from ansible.errors import AnsibleError
+from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
+
+from ansible_collections.meshops.istio_precheck.plugins.action.localhost_listener_info import (
+    ActionModule as ListenerInfo,
+)
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _role_variables
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
+
+ROLE = "check_listeners"
+MODULE = "meshops.istio_precheck.localhost_listener_info"
+OF_THE_ROLE = ("gather_with", "fail_on", "remediation_dir", "report_dir", "report_formats")
+"""Options of the role that are none of the module's."""
+
+
+class ActionModule(ListenerInfo):
+    """The role check_listeners in one task. Never fails: what is wrong is part of the verdict, which the role gives last."""
+
+    def run(self, tmp=None, task_vars=None):
+        task_vars = task_vars or {}
+        args = {name: plain(value) for name, value in self._task.args.items()}
+        variables = _role_variables.of(ROLE, pathlib.Path(task_vars["role_path"]), self._templar, task_vars)
+        problem = "; ".join(variables.problems) or args.get("problem") or ""
+        returned = {} if problem else self._check(variables.values, args.get("snapshot") or None, task_vars)
+        place = _gate.Place(
+            host=str(task_vars.get("inventory_hostname") or "localhost"),
+            several=len((task_vars.get("groups") or {}).get("all") or ()) > 1,
+            check_mode=bool(self._task.check_mode),
+            verbose=self._display.verbosity > 0,
+        )
+        hints = [f"{name}: the role has no such variable." for name in variables.unknown]
+        made = _gate.outcome(returned, variables.values, place, problem, hints)
+        line = {"passed": made.passed, "verdict": made.line, "summary": made.result["summary"]}
+        stats = {"data": {ROLE: {place.host: line}}, "per_host": False, "aggregate": True}
+        known = {name: returned[name] for name in ("warnings", "deprecations", "ansible_facts") if name in returned}
+        return {
+            **known,
+            "changed": made.changed,
+            "diff": made.diff,
+            "result": made.result,
+            "passed": made.passed,
+            "verdict": made.lines,
+            "outcome": line,
+            "ansible_stats": stats,
+            "_ansible_verbose_override": True,  # all of it is said by the verdict
+        }
+
+    def _check(self, values, snapshot, task_vars):
+        """What the module returns for the role's variables, and for the snapshot that tasks have gathered, if they have."""
+        before = self._task.args
+        try:
+            self._task.args = {**self._connection_options(task_vars), **self._options(values, snapshot)}
+            return super().run(task_vars=task_vars)
+        except AnsibleError as error:
+            return {"failed": True, "msg": str(error)}
+        finally:
+            self._task.args = before
+
+    def _connection_options(self, task_vars):
+        """Those of vars/main/connection.yml, which the tasks of kubernetes.core get too."""
+        given = self._templar.template(task_vars["__check_listeners_connection"])
+        return {name: plain(value) for name, value in given.items() if value != task_vars.get("omit")}
+
+    def _options(self, values, snapshot):
+        own = {_own(name): value for name, value in values.items()}
+        options = {name: value for name, value in own.items() if name not in (*OF_THE_ROLE, *AUTH_ARG_SPEC)}
+        for name in ("snapshot_src", "snapshot_dest"):
+            if options.get(name) and self._is_local():  # by itself a relative path would start where the collection is
+                options[name] = os.path.join(os.getcwd(), os.path.expanduser(options[name]))
+        return {**options, "snapshot": snapshot} if snapshot is not None else options
+
+    def _execute_module(self, *args, **kwargs):
+        return super()._execute_module(*args, **{**kwargs, "module_name": MODULE})
+
+
+def _own(name):
+    """The name of an option without the role's prefix: the module's name for it."""
+    return name.removeprefix(f"{ROLE}_")

@@ -1,0 +1,50 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: role_variables
+short_description: The variables of a role of this collection, checked and converted
+version_added: 0.1.0
+author:
+  - The meshops.istio_precheck authors (@meshops)
+description:
+  - For the roles of this collection alone. It checks the variables of the role that it is called in against its C(meta/argument_specs.yml), and
+    returns their values, so that C(a,b) is a list where a list is wanted.
+  - It never fails. What is wrong is in its result.
+  - Its result may change at any time.
+extends_documentation_fragment:
+  - meshops.istio_precheck._attributes
+  - meshops.istio_precheck._attributes.info_module
+attributes:
+  check_mode:
+    support: full
+    details:
+      - This action does not modify state.
+options: {}
+"""
+
+EXAMPLES = r"""
+- name: Check the variables of this role
+  meshops.istio_precheck.role_variables:
+  register: __door
+"""
+
+RETURN = r"""
+problem:
+  description: What is wrong with the variables; empty where nothing is.
+  returned: always
+  type: str
+  sample: ""
+variables:
+  description: The values by the names of the variables, but for those of the connection.
+  returned: always
+  type: dict
+  sample: {"merge_reports_formats": ["html"]}
+"""
+
+# The work is done by the action plugin of the same name.

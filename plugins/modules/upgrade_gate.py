@@ -1,0 +1,71 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: upgrade_gate
+short_description: What the role check_listeners does, in one task
+version_added: 0.1.0
+author:
+  - The meshops.istio_precheck authors (@meshops)
+description:
+  - The inside of the role P(meshops.istio_precheck.check_listeners#role), which is what to use. It takes its options from the variables of the role,
+    runs M(meshops.istio_precheck.localhost_listener_info), decides, and writes the files that the variables ask for.
+  - It never fails. Whether the gate is open is in its result, and the role fails as its last task.
+  - Its options and its result may change at any time.
+extends_documentation_fragment:
+  - meshops.istio_precheck._attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - Reports of a live cluster hold the time at which it was checked.
+options:
+  snapshot:
+    description:
+      - What tasks have gathered, to be evaluated instead of a live cluster.
+    type: dict
+  problem:
+    description:
+      - Why tasks could not gather. The gate is shut then.
+    type: str
+seealso:
+  - name: Role check_listeners
+    description: The gate, with all of its variables.
+    link: https://github.com/meshops/istio_precheck/blob/main/roles/check_listeners/README.md
+"""
+
+EXAMPLES = r"""
+- name: Check the cluster before Istio is upgraded
+  ansible.builtin.include_role:
+    name: meshops.istio_precheck.check_listeners
+"""
+
+RETURN = r"""
+passed:
+  description: Whether the gate is open.
+  returned: always
+  type: bool
+  sample: false
+result:
+  description: What M(meshops.istio_precheck.localhost_listener_info) returned, and the reason where it failed.
+  returned: always
+  type: dict
+  sample: {}
+verdict:
+  description: The verdict, a line each.
+  returned: always
+  type: list
+  elements: str
+  sample: ["Do not upgrade yet: 1 breaks_on_upgrade."]
+"""
+
+# The work is done by the action plugin of the same name.

@@ -1,0 +1,158 @@
+# -*- coding: utf-8 -*-
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""The gate: from what the module returned to files, a verdict, and whether it is open."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _manifests, _verdict
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    DEFAULT_FAIL_ON,
+    FailOnError,
+    blocking,
+    checked_fail_on,
+    nothing,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import path_part, printable
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _files, _role_variables, _terminal
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _formats
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import lines
+
+Values = t.Mapping[str, t.Any]
+
+SHOWN_BY_DIFF = (".yaml", ".md")
+"""The other files are for programs, or a page of which nobody reads the source."""
+
+
+class Place(t.NamedTuple):
+    """Where the gate runs: the host's name in the inventory, whether it is one of several, whether files may be written, how much is told."""
+
+    host: str
+    several: bool = False
+    check_mode: bool = False
+    verbose: bool = False
+
+
+class Outcome(t.NamedTuple):
+    """What the role makes known: its two facts, the verdict as lines and as one line, and what became of files."""
+
+    result: dict[str, t.Any]
+    passed: bool
+    lines: list[str]
+    line: str
+    changed: bool
+    diff: list[dict[str, str]]
+
+
+def outcome(returned: Values, values: Values, place: Place, problem: str = "", hints: t.Sequence[str] = ()) -> Outcome:
+    """What comes of `returned`, the module's result, with the role's variables `values`.
+
+    `problem` is why there is no result, `hints` are what else a user should know. Writes the files that the variables ask for.
+    """
+    fail_on = list(DEFAULT_FAIL_ON)
+    try:
+        fail_on = checked_fail_on(values.get("check_listeners_fail_on"))
+    except FailOnError as error:
+        problem = problem or str(error)
+    result = _result(returned, problem, hints)
+    problem = result.get("msg") or ""
+    passed = not problem and not blocking(result, fail_on)
+    files = _Files(place)
+    files.write("The Sidecars", values.get("check_listeners_remediation_dir"), lambda: _sidecars(result, place))
+    about = _about(returned, values, place, passed and not files.problems, files.problems)
+    formats = values.get("check_listeners_report_formats") or []
+    reports = files.write(
+        "The reports", values.get("check_listeners_report_dir"), lambda: _reports(result, formats, about)
+    )
+    server = about["server"]
+    recorded = _role_variables.is_recorded(values)
+    shown = (_terminal.screen(), reports, place.verbose, server, recorded)
+    lines = _verdict.verdict(result, fail_on, problem or None, *shown)
+    line = _verdict.outcome(result, fail_on, problem.split("\n")[0] or None, server)
+    return Outcome(
+        result,
+        passed and not files.problems,
+        [*lines, *files.problems],
+        " ".join([line, *files.problems]),
+        files.changed,
+        files.diff,
+    )
+
+
+def _result(returned: Values, problem: str, hints: t.Sequence[str]) -> dict[str, t.Any]:
+    """What the facts hold: never more than the Report, since a module's result may hold what it was given."""
+    found = {name: value for name, value in returned.items() if name in nothing()}
+    if not problem and (returned.get("failed") or "findings" not in found):
+        problem = str(returned.get("msg") or "localhost_listener_info ended without a result")
+    result = {**nothing(), **found}
+    if found:
+        result["hints"] = [*result["hints"], *hints]
+    return {**result, "failed": True, "msg": problem} if problem else result
+
+
+def _sidecars(result: Values, place: Place) -> dict[str, str]:
+    """Of an inventory of several hosts each has a folder of its own: Sidecars of several clusters may have one name."""
+    folder = f"{path_part(place.host)}/" if place.several else ""
+    return {folder + file["path"]: file["content"] for file in _manifests.sidecar_files(dict(result))}
+
+
+def _reports(result: Values, formats: t.Sequence[str], about: Values) -> dict[str, str]:
+    names = dict.fromkeys(formats)
+    return {_formats.report_name(about["cluster"], name): _formats.report_as(result, name, about) for name in names}
+
+
+def _about(returned: Values, values: Values, place: Place, passed: bool, problems: t.Sequence[str]) -> dict[str, t.Any]:
+    """What a report says beside the result."""
+    cluster = returned.get("cluster") or {}
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        "cluster": place.host,
+        "server": cluster.get("server") or values.get("check_listeners_host") or "",
+        "server_version": cluster.get("server_version") or "",
+        "taken_at": cluster.get("taken_at") or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "passed": passed,
+        "fail_on": list(values.get("check_listeners_fail_on") or ()),
+        "problems": list(problems),
+    }
+
+
+class _Files:
+    """Writes files on the controller, where people look for them, and keeps what came of that."""
+
+    def __init__(self, place: Place) -> None:
+        self._dry_run = place.check_mode
+        self.changed = False
+        self.problems: list[str] = []
+        self.diff: list[dict[str, str]] = []
+
+    def write(self, what: str, directory: str | None, made: t.Callable[[], dict[str, str]]) -> list[str]:
+        """The paths of the files that are in the directory now; empty where it is none, or what went wrong is a problem."""
+        if not directory:
+            return []
+        place = os.path.realpath(
+            os.path.expanduser(directory)
+        )  # a relative one starts where ansible-playbook was called
+        try:
+            files = made()
+            changes = _files.write(place, files, self._dry_run) if files else []
+        except (OSError, ValueError) as error:
+            where = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            self.problems.append(printable(f"{what} could not be written to {directory}: {where}"))
+            return []
+        self.changed = self.changed or bool(changes)
+        for change in changes:
+            if not change.path.endswith(SHOWN_BY_DIFF):
+                continue
+            path = os.path.join(place, change.path)
+            texts = {"before": lines(change.before), "after": lines(change.after)}
+            self.diff.append({**texts, "before_header": printable(path), "after_header": printable(path)})
+        return [] if self._dry_run else [os.path.join(place, name) for name in files]

@@ -1,0 +1,122 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The variables of a role, as they are written and as they are used."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+import yaml
+from ansible.errors import AnsibleError
+
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _role_variables
+
+ROLES = pathlib.Path(__file__).resolve().parents[4] / "roles"
+OPTIONS = {
+    role.name: yaml.safe_load((role / "meta/argument_specs.yml").read_text("utf-8"))["argument_specs"]["main"][
+        "options"
+    ]
+    for role in sorted(ROLES.iterdir())
+}
+TWO = ["breaks_on_upgrade", "unchecked"]
+DEFAULT = OPTIONS["check_listeners"]["check_listeners_fail_on"]["default"]
+
+
+def read(role="check_listeners", **given):
+    given = {f"{role}_{name}": value for name, value in given.items()}
+    return _role_variables.read(role, OPTIONS[role], given, lambda name: given[name])
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        (["unchecked"], ["unchecked"]),
+        ("unchecked", ["unchecked"]),
+        ("breaks_on_upgrade,unchecked", TWO),
+        (" breaks_on_upgrade , unchecked, ", TWO),
+        ('["breaks_on_upgrade", "unchecked"]', TWO),
+        ([], []),
+        ("[]", []),
+        ("", DEFAULT),
+        ("  ", DEFAULT),
+        (None, DEFAULT),
+    ],
+)
+def test_a_list_is_a_list_however_it_is_written(written, means):
+    found = read(fail_on=written)
+    assert (found.values["check_listeners_fail_on"], found.problems) == (means, [])
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["nonsense", "unchecked,nonsense", "[unchecked", "[" * 99999, {"unchecked": True}, False, 5, [["unchecked"]], [{}]],
+)
+def test_what_is_no_list_of_known_words_is_a_problem_that_names_its_variable(written):
+    (problem, *_more) = read(fail_on=written).problems
+    assert "check_listeners_fail_on" in problem and len(problem) < 400
+
+
+@pytest.mark.parametrize("selector", ["app=web", "app in (web, shop)", "app=web,app!=api"])
+def test_a_text_is_one_label_selector(selector):
+    """As for `kubectl get -l`, where a comma means "and"."""
+    assert read(label_selectors=selector).values["check_listeners_label_selectors"] == [selector]
+
+
+def test_waivers_may_be_a_text_of_json():
+    (waiver,) = read(waivers='[{"match": "true", "reason": "known"}]').values["check_listeners_waivers"]
+    assert (waiver["match"], waiver["reason"]) == ("true", "known")
+    assert read(waivers='{"match": "true", "reason": "known"}').values["check_listeners_waivers"] == [waiver]
+
+
+def test_every_list_of_every_role_takes_items_between_commas():
+    for role, options in OPTIONS.items():
+        for name, option in options.items():
+            if option["type"] != "list" or name in _role_variables.WHOLE or option["elements"] != "str":
+                continue
+            two = (option.get("choices") or ["a", "b"])[:2]
+            found = _role_variables.read(role, {name: {**option, "required": False}}, [name], lambda _: ",".join(two))  # noqa: B023
+            assert (found.values, found.problems) == ({name: two}, []), name
+
+
+def test_numbers_and_truths_are_what_they_say_and_paths_stay_as_given():
+    found = read(concurrency="8", validate_certs="no", snapshot_src="~/cluster.json", context="")
+    assert found.problems == []
+    assert found.values["check_listeners_concurrency"] == 8
+    assert found.values["check_listeners_validate_certs"] is False
+    assert found.values["check_listeners_snapshot_src"] == "~/cluster.json"
+    assert "check_listeners_context" not in found.values
+
+
+def test_a_variable_without_a_value_is_a_problem_and_one_that_the_role_lacks_is_told():
+    def value_of(name):
+        raise AnsibleError("'nope' is undefined")
+
+    found = _role_variables.read(
+        "check_listeners", OPTIONS["check_listeners"], ["check_listeners_context", "check_listeners_contxt"], value_of
+    )
+    assert found.problems == ["check_listeners_context: 'nope' is undefined"]
+    assert found.unknown == ["check_listeners_contxt"]
+
+
+def test_the_defaults_of_a_role_are_those_of_its_specification():
+    for role, options in OPTIONS.items():
+        file = ROLES / role / "defaults/main.yml"
+        defaults = yaml.safe_load(file.read_text("utf-8")) if file.exists() else {}
+        computed = {name for name, value in defaults.items() if isinstance(value, str) and "{{" in value}
+        told = {name: option["default"] for name, option in options.items() if "default" in option}
+        assert {name: value for name, value in defaults.items() if name not in computed} == told, role
+
+
+def test_the_options_of_the_module_have_the_same_types_and_defaults_in_the_role():
+    from ansible_collections.meshops.istio_precheck.plugins.modules.localhost_listener_info import argument_spec
+
+    options = OPTIONS["check_listeners"]
+    for name, option in argument_spec().items():
+        if name == "persist_config":
+            continue
+        told = options[f"check_listeners_{name}"]
+        for part in ("type", "default", "choices", "elements"):
+            assert told.get(part) == option.get(part, "str" if part == "type" else None), (name, part)
