@@ -486,6 +486,34 @@ def test_each_cluster_has_a_directory_of_sidecars_of_its_own(play, record, tmp_p
     assert written == {"east", "west"}
 
 
+def test_no_name_of_a_host_and_no_link_leads_a_sidecar_out_of_its_directory(play, record, tmp_path):
+    hosts = {
+        name: {"check_listeners_snapshot_src": record(str(n))} for n, name in enumerate(("../../escaped", "linked"))
+    }
+    place = tmp_path / "out" / "sidecars"
+    (place / "linked").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    (place / "linked" / "shop").symlink_to(tmp_path / "elsewhere")
+    played = play(inventory=hosts, check_listeners_remediation_dir=str(place))
+    assert list(files(place)) == ["%2E.%2F..%2Fescaped/shop/precheck-deployment-web.yaml"]
+    assert not list(tmp_path.rglob("escaped")) and not list((tmp_path / "elsewhere").iterdir())
+    assert stat.S_IMODE((tmp_path / "elsewhere").stat().st_mode) == 0o700
+    assert "shop is a symbolic link" in played.verdict("linked").splitlines()[-1]
+    assert played.facts["linked"]["check_listeners_passed"] is False
+
+
+def test_hundreds_of_sidecars_are_written_by_one_task(play, tmp_path):
+    names = [f"w{number:03}" for number in range(222)]
+    owned = [cluster.pod(name=f"{name}-7d4b9-a", app=name, owner=("ReplicaSet", f"{name}-7d4b9")) for name in names]
+    services = [cluster.service(name=name, selector={"app": name}) for name in names]
+    snapshot = cluster.snapshot(pods=owned, services=services, tables=[cluster.table(of=f"{n}-7d4b9-a") for n in names])
+    (tmp_path / "many.json").write_text(json.dumps(snapshot), encoding="utf-8")
+    place = tmp_path / "sidecars"
+    played = play(check_listeners_snapshot_src=str(tmp_path / "many.json"), check_listeners_remediation_dir=str(place))
+    assert len(files(place)) == 222
+    assert played.output.count("TASK [") <= 6
+
+
 def test_some_hosts_of_the_inventory_can_be_chosen(play, record):
     hosts = {name: {"check_listeners_snapshot_src": record(name, **FINE)} for name in ("east", "west")}
     assert set(play(inventory=hosts, check_listeners_hosts="west").facts) == {"west"}

@@ -13,6 +13,7 @@ import yaml
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.meshops.istio_precheck.plugins.filter import precheck
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain as to_plain
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 FILTERS = precheck.FilterModule().filters()
@@ -63,7 +64,7 @@ def test_a_verdict_is_given_on_a_terminal_of_no_width_to_speak_of(monkeypatch, c
 
 
 def test_tagged_input_becomes_plain():
-    plain = precheck._plain(tagged({"a": [1, True, None, "x", {"b": 2.5}]}))
+    plain = to_plain(tagged({"a": [1, True, None, "x", {"b": 2.5}]}))
     assert plain == {"a": [1, True, None, "x", {"b": 2.5}]}
     assert [type(plain), type(plain["a"])] == [dict, list]
     assert [type(item) for item in plain["a"]] == [int, bool, type(None), str, dict]

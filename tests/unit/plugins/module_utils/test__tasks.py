@@ -352,3 +352,20 @@ def test_without_pods_nothing_is_run():
 def test_an_answer_that_was_not_asked_for_is_not_a_table():
     answers = _tasks.exec_answers([{"item": {"namespace": "shop", "pod": "stranger"}, "stdout": TABLE, "rc": 0}])
     assert _tasks.with_sockets(ALL, cluster.snapshot(tables=[]), answers)["socketTables"] == []
+
+
+@pytest.mark.parametrize("secret", ["upgrade", "io", "web-7d4b9-a"])
+def test_an_answer_in_which_a_secret_was_hidden_is_no_answer(secret):
+    """As ansible-core before 2.22 hides it: a part as eight asterisks, the whole as a word of its own."""
+    from ansible.module_utils.common.parameters import remove_values
+
+    made = cluster.pod(labels={"tier": "upgrade"})
+    for resources in ([made], [made, cluster.pod(name="other")]):
+        item = {"key": "pods", "kind": "Pod", "api_version": "v1", "namespace": "", "name": ""}
+        (answer,) = _tasks.list_answers([{"item": item, **remove_values({"resources": resources}, {secret})}])
+        assert "objects" not in answer
+        assert answer["detail"].endswith("use check_listeners_gather_with: module")
+    item = {"namespace": "shop", "pod": "web", "container": "app", "command": "ss -ltnH"}
+    stdout = f"LISTEN 0 1 127.0.0.1:8080 {secret}"
+    (answer,) = _tasks.exec_answers([{"item": item, **remove_values({"stdout": stdout, "rc": 0}, {secret})}])
+    assert (answer["code"], answer["reason"]) == (None, "masked")
