@@ -39,4 +39,4 @@ def test_everything_else_is_kubernetes_cores():
         for name, value in vars(ActionModule).items()
         if getattr(value, "__module__", "") == ActionModule.__module__
     ]
-    assert own == ["_ensure_invocation", "_execute_module"]
+    assert own == ["_ensure_invocation", "_execute_module", "_is_local"]

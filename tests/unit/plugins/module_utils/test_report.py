@@ -37,7 +37,7 @@ def test_the_readme_of_the_role_names_the_default():
 
 
 def test_the_role_begins_with_an_empty_report():
-    facts = yaml.safe_load((ROOT / "roles/check_listeners/vars/main.yml").read_text("utf-8"))
+    facts = yaml.safe_load((ROOT / "roles/check_listeners/vars/main/main.yml").read_text("utf-8"))
     assert facts["__check_listeners_nothing"] == room.nothing()
 
 
