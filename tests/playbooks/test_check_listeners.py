@@ -511,7 +511,7 @@ def test_hundreds_of_sidecars_are_written_by_one_task(play, tmp_path):
     place = tmp_path / "sidecars"
     played = play(check_listeners_snapshot_src=str(tmp_path / "many.json"), check_listeners_remediation_dir=str(place))
     assert len(files(place)) == 222
-    assert played.output.count("TASK [") <= 6
+    assert changed(played) == 1
 
 
 def test_some_hosts_of_the_inventory_can_be_chosen(play, record):
