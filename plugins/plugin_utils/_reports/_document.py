@@ -103,7 +103,7 @@ def checked(made: t.Any) -> Document:
         check_shape(made, {"metadata": Required(METADATA), **REPORT}, "")
     except SnapshotError as error:
         raise ReportError(str(error)) from error
-    made = {"failing_probes": [], **made}  # the first form of a Report has none
+    made = {**made, "failing_probes": made.get("failing_probes") or []}  # the first form of a Report has none
     for part in ("findings", "waived", "failing_probes"):
         for number, finding in enumerate(made[part]):
             if finding["impact"] not in IMPACTS:
