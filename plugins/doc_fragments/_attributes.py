@@ -18,8 +18,6 @@ attributes:
     description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
   idempotent:
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
-  action_group:
-    description: Use C(group/meshops.istio_precheck.precheck) in C(module_defaults) to set defaults for this module.
 """
 
     INFO_MODULE = r"""
@@ -43,6 +41,7 @@ attributes:
 options: {}
 attributes:
   action_group:
+    description: Use C(group/meshops.istio_precheck.precheck) in C(module_defaults) to set defaults for this module.
     support: full
     membership:
       - meshops.istio_precheck.precheck

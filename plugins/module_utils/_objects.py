@@ -287,7 +287,7 @@ def mesh_config(text: str | None) -> dict[str, t.Any]:
         if not isinstance(policy, dict):
             raise OutsideError(f"{field}: wanted a mapping")
         mode = policy.get("mode")
-        if type(mode) is int and 0 <= mode < len(modes):
+        if isinstance(mode, int) and not isinstance(mode, bool) and 0 <= mode < len(modes):
             config[field] = {**policy, "mode": modes[mode]}
         elif mode is not None and mode not in modes:
             raise OutsideError(f"{field}.mode: wanted one of {', '.join(modes)}, found {str(mode)[:60]}")

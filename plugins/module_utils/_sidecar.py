@@ -234,7 +234,7 @@ def _check_ports(case: Case) -> None:
         for seen in port.seen:
             for e in seen.exposures:
                 meant.setdefault((e.kind, e.service, e.service_port, e.port_name), set()).add(port.number)
-    for (kind, service, number, _), targets in sorted(meant.items()):
+    for (kind, service, number, _port_name), targets in sorted(meant.items()):  # noqa: B007
         if len(targets) > 1:
             raise _Obstacle(
                 f"Port {number} of {kind} {service} is port {_some(sorted(map(str, targets)))}, depending on the pod: no Sidecar fits all of them."

@@ -21,8 +21,6 @@ extends_documentation_fragment:
   - meshops.istio_precheck._attributes
   - meshops.istio_precheck._attributes.info_module
 attributes:
-  action_group:
-    support: none
   check_mode:
     support: full
     details:

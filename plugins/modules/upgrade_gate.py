@@ -20,8 +20,6 @@ description:
 extends_documentation_fragment:
   - meshops.istio_precheck._attributes
 attributes:
-  action_group:
-    support: none
   check_mode:
     support: full
   diff_mode:

@@ -385,7 +385,7 @@ def _scalar(node: _Node) -> t.Any:
     value = _resolved(node)
     if not tag or type(value).__name__ == {"null": "NoneType"}.get(tag, tag):
         return value
-    if tag == "float" and type(value) is int:
+    if tag == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     raise OutsideError(f"line {node.line}: the tag {_tag(node)} is none of plain data, or not of {text[:60]!r}")
 

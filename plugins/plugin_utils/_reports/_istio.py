@@ -29,7 +29,10 @@ INTERNAL_ERROR = {
 
 
 def as_istio_json(made: Document) -> str:
-    """An array of messages, one for each pod of a finding, of a probe that fails beside it, and each pod that could not be read; indented and sorted as Go does it."""
+    """An array of messages, indented and sorted as Go does it.
+
+    One for each pod of a finding, of a probe that fails beside it, and each pod that could not be read.
+    """
     messages = [
         {
             "code": finding["code"],

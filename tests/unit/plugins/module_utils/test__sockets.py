@@ -26,7 +26,10 @@ FIXTURES = Path(__file__).parent / "fixtures"
 TCP_HEADER = (
     "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode".ljust(149) + "\n"
 )
-TCP6_HEADER = "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+TCP6_HEADER = (
+    "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when"
+    " retrnsmt   uid  timeout inode\n"
+)
 NETSTAT_HEADER = "Active Internet connections (only servers)\nProto Recv-Q Send-Q Local Address           Foreign Address         State       \n"
 
 
