@@ -6,18 +6,14 @@
 from __future__ import annotations
 
 from ansible.utils.display import Display
-from ansible_collections.kubernetes.core.plugins.action.k8s_info import ActionModule as K8sActionModule
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import VARIABLE
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._progress import shown
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._quiet import QuietAction
 
 
-class ActionModule(K8sActionModule):
-    """kubernetes.core's search for a kubeconfig in `files/`, and its vault decryption, for this module; and its progress."""
-
-    def _ensure_invocation(self, result):
-        """Leaves the result as it is: kubernetes.core would put the task's raw arguments into it, tokens included."""
-        return result
+class ActionModule(QuietAction):
+    """Shows the module's progress."""
 
     def _execute_module(self, *args, **kwargs):
         """Shows how far the module is, where that runs on this machine and somebody waits for it."""

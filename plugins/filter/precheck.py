@@ -12,7 +12,7 @@ from functools import wraps
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes, _manifests, _text, _verdict
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _manifests, _text, _verdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailOnError
@@ -31,7 +31,6 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
         try:
             return function(*(plain(arg) for arg in args), **{key: plain(arg) for key, arg in kwargs.items()})
         except (
-            _changes.RecordError,
             FailOnError,
             _document.ReportError,
             _manifests.ManifestError,
@@ -121,28 +120,6 @@ def sidecar_files(report: dict[str, t.Any]) -> list[t.Any]:
     return _manifests.sidecar_files(report)
 
 
-def sidecar_manifests(files: list[t.Any]) -> list[t.Any]:
-    return _manifests.sidecar_manifests(files)
-
-
-def sidecar_changes(manifests: list[t.Any], current: list[t.Any], report: dict[str, t.Any]) -> dict[str, t.Any]:
-    return _changes.changes(manifests, current, report)
-
-
-def remediation_record(
-    changes: list[t.Any], tried: list[t.Any], earlier: dict[str, t.Any] | None = None, server: str = ""
-) -> dict[str, t.Any]:
-    return _changes.record(earlier, changes, tried, server)
-
-
-def remediation_record_problem(text: str, server: str = "") -> str:
-    return _changes.record_problem(text, server)
-
-
-def remediation_undo(record: dict[str, t.Any], current: list[t.Any], server: str = "") -> dict[str, t.Any]:
-    return _changes.undo(record, current, server)
-
-
 def report_as(report: dict[str, t.Any], name: str, about: dict[str, t.Any]) -> str:
     return _formats.report_as(report, name, about)
 
@@ -173,11 +150,6 @@ FACES = (
     blocking,
     sidecar_yaml,
     sidecar_files,
-    sidecar_manifests,
-    sidecar_changes,
-    remediation_record,
-    remediation_record_problem,
-    remediation_undo,
     report_as,
     report_name,
     path_part,

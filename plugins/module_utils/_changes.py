@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import ManifestError, legal_names
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_json
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._secrets import without_user
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Mapping, Only, Required
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sidecar import CARRIES_OVER, name_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check_shape
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._workloads import Workload
 
 Thing = dict[str, t.Any]
@@ -20,11 +25,40 @@ Key = tuple[str, str]
 
 API_VERSION = "precheck.meshops.io/v1"
 KIND = "RemediationRecord"
-SERVER_MANAGED = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid")
+
+KEPT = ("finalizers", "generateName", "ownerReferences")
+"""Metadata that says what becomes of an object. It is not recorded: what is restored keeps what it has by then."""
+
+RECORDED_META = {
+    "name": Required(str),
+    "namespace": Required(str),
+    "labels": Mapping(str),
+    "annotations": Mapping(str),
+}
+RECORDED = Only(
+    {
+        "apiVersion": Required(str),
+        "kind": Required(str),
+        "metadata": Required(Only(RECORDED_META)),
+        "spec": Required(dict),
+    }
+)
+RECORD = Only(
+    {
+        "apiVersion": Required(str),
+        "kind": Required(str),
+        "server": str,
+        "changes": Required([Only({"before": RECORDED, "after": Required(RECORDED)})]),
+    }
+)
+"""What record() makes: before an undo sends any of it, it is read from a file that anybody may have written."""
 
 
 class RecordError(ValueError):
-    """Something that is no record of a remediation of this cluster."""
+    """Something that is no record of a remediation of this cluster; the text is printable."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 def changes(manifests: t.Sequence[Thing], current: t.Sequence[Thing], report: Thing) -> Thing:
@@ -199,13 +233,12 @@ def record(earlier: Thing | None, planned: t.Sequence[Thing], tried: t.Sequence[
     }
 
 
-def record_problem(text: str, server: str) -> str:
-    """Why a file with this text is no record of remediations on `server`, in a sentence; empty if it is one."""
+def parsed(text: str | bytes, server: str) -> Thing:
+    """The record of remediations on `server` that a file with this text is. Raises RecordError."""
     try:
-        _checked(from_json(text), server)
-    except (RecordError, OutsideError) as error:
-        return str(error)
-    return ""
+        return _checked(from_json(text), server)
+    except OutsideError as error:
+        raise RecordError(str(error)) from error
 
 
 def undo(recorded: Thing, current: t.Sequence[Thing], server: str = "") -> Thing:
@@ -230,17 +263,20 @@ def undo(recorded: Thing, current: t.Sequence[Thing], server: str = "") -> Thing
             }
             planned.append({"action": "delete", "manifest": entry["after"], "preconditions": preconditions})
         else:
-            meta = {**before["metadata"], "resourceVersion": now["metadata"].get("resourceVersion")}
+            kept = {field: now["metadata"][field] for field in (*KEPT, "resourceVersion") if now["metadata"].get(field)}
+            meta = {**before["metadata"], **kept}
             planned.append({"action": "restore", "manifest": {**before, "metadata": meta}})
     return {"changes": planned, "refused": refused}
 
 
 def essence(thing: Thing) -> Thing:
-    """An object without what the server alone writes."""
-    kept = {field: value for field, value in thing.items() if field != "status"}
+    """What a remediation may change of a Sidecar, and whose it is: nothing that the server alone writes."""
+    meta = {field: value for field, value in thing["metadata"].items() if field in RECORDED_META}
     return {
-        **kept,
-        "metadata": {field: value for field, value in thing["metadata"].items() if field not in SERVER_MANAGED},
+        "apiVersion": thing.get("apiVersion"),
+        "kind": thing.get("kind"),
+        "metadata": meta,
+        "spec": thing.get("spec") or {},
     }
 
 
@@ -252,22 +288,32 @@ def _same(one: Thing | None, other: Thing | None) -> bool:
 
 
 def _checked(recorded: t.Any, server: str) -> Thing:
-    """The record; an old one does not say of which server it is. Raises RecordError."""
-    entries = recorded.get("changes") if isinstance(recorded, dict) else None
-    right = isinstance(entries, list) and (recorded.get("apiVersion"), recorded.get("kind")) == (API_VERSION, KIND)
-    if not right or not all(_is_entry(entry) for entry in entries or ()):
+    """The record; an old one does not say of which server it is. Raises RecordError, which names the path inside the record."""
+    if not isinstance(recorded, dict) or (recorded.get("apiVersion"), recorded.get("kind")) != (API_VERSION, KIND):
         raise RecordError(f"this is no {KIND} of {API_VERSION}")
+    try:
+        check_shape(recorded, RECORD, "")
+        keys = [_entry_key(entry, f"changes[{number}]") for number, entry in enumerate(recorded["changes"])]
+    except (ManifestError, SnapshotError) as error:
+        raise RecordError(f"this is no {KIND} of {API_VERSION}: {error}") from error
+    if len(set(keys)) < len(keys):
+        raise RecordError("it has two changes of one Sidecar")
     there = recorded.get("server")
-    if there and server and str(there).rstrip("/") != server.rstrip("/"):
-        raise RecordError(f"it records what was changed on {there}, but this cluster is {server}")
+    if there and server and without_user(there).rstrip("/") != without_user(server).rstrip("/"):
+        raise RecordError(f"it records what was changed on {without_user(there)}, but this cluster is {server}")
     return t.cast(Thing, recorded)
 
 
-def _is_entry(entry: t.Any) -> bool:
-    if not isinstance(entry, dict) or not {"before", "after"} <= set(entry):
-        return False
-    things = [entry["after"], *([] if entry["before"] is None else [entry["before"]])]
-    return all({"namespace", "name"} <= set(_table(_table(thing).get("metadata"))) for thing in things)
+def _entry_key(entry: Thing, path: str) -> Key:
+    """Whose change an entry is. Raises ManifestError or SnapshotError for one that is not of one Sidecar."""
+    if "before" not in entry:
+        raise SnapshotError(f"{path}.before: missing")
+    key = legal_names(entry["after"], f"{path}.after")
+    if entry["before"] is None:
+        return key
+    if legal_names(entry["before"], f"{path}.before") != key:
+        raise SnapshotError(f"{path}.before: it is another object than {path}.after")
+    return key
 
 
 def _key(thing: Thing) -> Key:

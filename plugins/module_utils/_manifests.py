@@ -15,6 +15,8 @@ import textwrap
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_yaml
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Mapping, Only, Required
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError, check_shape
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
 Thing = dict[str, t.Any]
@@ -34,8 +36,32 @@ TEXT = re.compile(
 which kubectl uses, goes by the first character."""
 
 
+MANIFEST = Only(
+    {
+        "apiVersion": Required(str),
+        "kind": Required(str),
+        "metadata": Required(
+            Only(
+                {
+                    "name": Required(str),
+                    "namespace": Required(str),
+                    "labels": Mapping(str),
+                    "annotations": Mapping(str),
+                    "resourceVersion": str,
+                }
+            )
+        ),
+        "spec": Required(dict),
+    }
+)
+"""A Sidecar that is to be applied: what this collection writes, and what reviewers may add to it."""
+
+
 class ManifestError(ValueError):
-    """A remediation or a file that cannot be used; the text names it."""
+    """A remediation or a file that cannot be used; the text names it, and is printable."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 def sidecar_yaml(remediation: Thing) -> str:
@@ -116,13 +142,23 @@ def sidecar_manifests(files: t.Sequence[Thing]) -> list[Thing]:
         except OutsideError as error:
             raise ManifestError(f"{file['path']}: {error}") from error
         for document in documents:
-            key = legal_names(document, file["path"])
-            if not isinstance(document.get("spec"), dict) or not document["spec"]:
-                raise ManifestError(f"{file['path']} holds a Sidecar without a spec")
+            key = check_manifest(document, file["path"])
             if key in found:
                 raise ManifestError(f"{file['path']} holds Sidecar {'/'.join(key)}, which another file holds too")
             found[key] = document
     return [found[key] for key in sorted(found)]
+
+
+def check_manifest(manifest: t.Any, where: str) -> tuple[str, str]:
+    """Namespace and name of a Sidecar that may be applied. Raises ManifestError, naming `where` and the path inside it, for anything else."""
+    key = legal_names(manifest, where)
+    if not isinstance(manifest.get("spec"), dict) or not manifest["spec"]:
+        raise ManifestError(f"{where} holds a Sidecar without a spec")
+    try:
+        check_shape(manifest, MANIFEST, "")
+    except SnapshotError as error:
+        raise ManifestError(f"{where}: {error}") from error
+    return key
 
 
 def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
@@ -130,7 +166,7 @@ def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
     is_sidecar = (
         isinstance(manifest, dict)
         and manifest.get("kind") == "Sidecar"
-        and str(manifest.get("apiVersion")).startswith("networking.istio.io/")
+        and re.fullmatch(r"networking\.istio\.io/v1[a-z0-9]*", str(manifest.get("apiVersion")))
     )
     meta = manifest.get("metadata") if is_sidecar else None
     if not isinstance(meta, dict):

@@ -47,6 +47,13 @@ class Mapping:
         self.value = value
 
 
+class Only:
+    """A mapping of these fields and no other: what a person or a program wrote for this collection to act on."""
+
+    def __init__(self, fields: dict[str, t.Any]) -> None:
+        self.fields = fields
+
+
 class Reduced:
     """A field of which only a part may be kept; `keep` returns that part, or None for nothing."""
 

@@ -34,6 +34,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes imp
     Mapping,
     Misshapen,
     Number,
+    Only,
     Reduced,
     Required,
     check_free,
@@ -89,6 +90,11 @@ def check_shape(value: t.Any, shape: t.Any, path: str) -> None:
     """Raises SnapshotError, which names the path below `path`, if `value` has not the shape: for a ClusterSnapshot, and for a saved Report."""
     if isinstance(shape, (Required, Reduced)):
         check_shape(value, shape.shape, path)
+    elif isinstance(shape, Only):
+        check_shape(value, shape.fields, path)
+        for key in value:
+            if key not in shape.fields:
+                raise SnapshotError(f"{path + '.' if path else ''}{key}: this field does not belong here")
     elif isinstance(shape, dict):
         _expect(isinstance(value, dict), "a mapping", value, path)
         known = 0

@@ -25,6 +25,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     probes_of_their_own,
     was_made,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import waiver_line
 
@@ -118,7 +119,7 @@ def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None
     summary = report.get("summary") or {}
     count = {name: summary.get(name, 0) for name in ("ports", "workloads", "pods_read", "pods")}
     looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count) + (
-        f" on {server}" if server else ""
+        f" on {without_user(server)}" if server else ""
     )
     stop = [*map(_blocker, blocking(report, fail_on)), *([failure] if failure else [])]
     if stop:

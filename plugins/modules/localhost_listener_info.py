@@ -480,15 +480,11 @@ cluster:
 
 import copy
 import datetime
-import json
 import math
-import signal
-import sys
 import time
 import traceback
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
-from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
@@ -499,9 +495,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate i
     evaluate,
     target,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError, without_user
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._module import Discreet, stoppable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._node import (
     by_node,
     exec_then_node,
@@ -665,82 +662,27 @@ def record(snapshot, destination):
     return None
 
 
-DATA = (
-    *(
-        "findings",
-        "failing_probes",
-        "waived",
-        "remediated",
-        "unchecked",
-        "not_listening",
-        "out_of_scope",
-        "remediations",
-    ),
-    *("summary", "cluster"),
-)
-"""The parts of a result that decide, or that files are made of."""
-
-
-class Discreet(AnsibleModule):
-    """Shows no password that stands in a URL: ansible-core shows the options that a module was given."""
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        for name in ("host", "proxy"):
-            user = (self.params[name] or "").partition("://")[2].partition("/")[0].rpartition("@")[0]
-            self.no_log_values.update(filter(None, [user.partition(":")[2]]))
-
-    def exit_json(self, **result):
-        self._forget_users()
-        super().exit_json(**self._masked(result))
-
-    def fail_json(self, msg, **result):
-        self._forget_users()
-        result = self._masked({"msg": msg, **result})
-        super().fail_json(**result)
-
-    def _masked(self, result):
-        """The result as it may be shown, with the Report in it as it is.
-
-        ansible-core before 2.22 replaces each occurrence of a secret option in a result, so a password `breaks` would change what decides, and
-        a short one what is applied: remove_values(), ansible/module_utils/common/parameters.py@2.21. The Report is data of the cluster, and only
-        what its server or a container said in words may repeat a secret.
-        """
-        secrets = set(self.no_log_values)
-        shown = {name: value if name in DATA else remove_values(value, secrets) for name, value in result.items()}
-        for entry in shown.get("unchecked") or ():
-            entry["detail"] = remove_values(entry.get("detail"), secrets)
-        shown["invocation"] = remove_values({"module_args": self.params}, secrets)
-        self.no_log_values.clear()
-        return shown
-
-    def _forget_users(self):
-        """From ansible-core 2.22 on it is not the module that masks, and what masks knows whole options only."""
-        self.params.update(
-            {name: without_user(self.params[name]) for name in ("host", "proxy") if self.params.get(name)}
-        )
-
-
-class Stopped(BaseException):
-    """A signal that asks to end, as an exception, so that connections are closed and half-written files removed on the way out."""
-
-
-def stop(number, _frame):
-    for each in SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
-    raise Stopped(signal.Signals(number).name)
-
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+class Listening(Discreet):
+    DATA = (
+        *(
+            "findings",
+            "failing_probes",
+            "waived",
+            "remediated",
+            "unchecked",
+            "not_listening",
+            "out_of_scope",
+            "remediations",
+        ),
+        *("summary", "cluster"),
+    )
+    """The parts of a result that decide, or that files are made of."""
 
 
 def main():
-    for each in SIGNALS:
-        if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # nohup has hidden it
-            signal.signal(each, stop)
-    try:
+    with stoppable("nothing is known of the cluster"):
         module = AnsibleK8SModule(
-            module_class=Discreet,
+            module_class=Listening,
             argument_spec=argument_spec(),
             mutually_exclusive=[("snapshot_src", "snapshot")],
             required_if=[("socket_source", name, ["node_probe_image"]) for name in ("node", "auto")],
@@ -749,11 +691,6 @@ def main():
             check_pyyaml=False,
         )
         check(module)
-    except Stopped as stopped:  # there may be no module yet that could say so
-        sys.stdout.write(
-            json.dumps({"failed": True, "msg": f"stopped by {stopped}; nothing is known of the cluster"}) + "\n"
-        )
-        raise SystemExit(1) from None
 
 
 def check(module):

@@ -12,8 +12,11 @@ import pathlib
 
 import pytest
 import yaml
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 from playing import play
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import Api
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remediate import RemedyError, apply, take_back
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import manifests
 
 CRDS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "istio-crds"
@@ -136,7 +139,7 @@ def test_the_gate_fails_passes_with_the_remedy_and_fails_again_without_it(sideca
     assert remedied.passed is True
     assert remedied.result["findings"] == []
     assert [record["id"] for record in remedied.result["remediated"]] == [CREATED, UPDATED]
-    assert CREATED in remedied.output[remedied.output.index("Show what is cured") :]
+    assert CREATED in remedied.output[remedied.output.index("Show what is fixed") :]
     after = objects(sidecars)
     was, now = ({each["metadata"]["name"]: each for each in json.loads(state)} for state in (before, after))
     assert set(now) - set(was) == {"precheck-deployment-netcat"}
@@ -270,3 +273,58 @@ def test_the_api_server_takes_every_manifest_that_any_test_renders_whole(cluster
     )
     taken = [each for each in yaml.safe_load_all(done.stdout) if each]
     assert [each["spec"] for each in taken] == [each["spec"] for each in rendered]
+
+
+class Racing(Api):
+    """Somebody else is at work between the trial and the rest; `meanwhile` is what they do."""
+
+    meanwhile = staticmethod(lambda: None)
+
+    def write(self, method, path, body, dry_run, kind="json"):
+        answer = super().write(method, path, body, dry_run, kind)
+        if dry_run:
+            self.meanwhile()
+        return answer
+
+
+@pytest.fixture
+def racing(sidecars):
+    return Racing(get_api_client(kubeconfig=str(sidecars.kubeconfig)))
+
+
+def fresh(cluster):
+    result = gate(cluster, check_listeners_fail_on=[]).result
+    return [remediation["manifest"] for remediation in result["remediations"]], result
+
+
+def test_one_that_someone_makes_between_trial_and_apply_is_theirs(sidecars, racing, tmp_path):
+    theirs = {**copy.deepcopy(DEFAULT), "metadata": {"name": "precheck-deployment-netcat", "namespace": HOME}}
+    planned, report = fresh(sidecars)
+    racing.meanwhile = lambda: sidecars.apply([copy.deepcopy(theirs)])
+    with pytest.raises(RemedyError, match="it was created since it was looked for"):
+        apply(racing, planned, report, str(tmp_path / "undo.json"), False)
+    assert {each["metadata"]["name"] for each in json.loads(objects(sidecars))} == {
+        "default",
+        "precheck-deployment-netcat",
+        "two-ports",
+    }
+    kept = json.loads((tmp_path / "undo.json").read_text("utf-8"))["changes"]
+    assert "precheck-deployment-netcat" not in {entry["after"]["metadata"]["name"] for entry in kept}
+    before = objects(sidecars)
+    take_back(racing, str(tmp_path / "undo.json"), False)
+    assert "precheck-deployment-netcat" in before and objects(sidecars).count("precheck-deployment-netcat") == 1
+
+
+@pytest.mark.parametrize("change", ["edited", "removed"])
+def test_one_that_someone_changes_between_trial_and_apply_is_theirs(sidecars, racing, tmp_path, change):
+    planned, report = fresh(sidecars)
+    planned = [manifest for manifest in planned if manifest["metadata"]["name"] == "two-ports"]
+    edit = ("label", "sidecar", "two-ports", "team=other", "--overwrite", "--namespace", HOME)
+    remove = ("delete", "sidecar", "two-ports", "--ignore-not-found", "--namespace", HOME)
+    racing.meanwhile = lambda: sidecars.kubectl(*(edit if change == "edited" else remove))
+    with pytest.raises(RemedyError, match="it changed since|it is gone since"):
+        apply(racing, planned, report, str(tmp_path / "undo.json"), False)
+    found = {each["metadata"]["name"]: each for each in json.loads(objects(sidecars))}
+    assert found.get("two-ports", EXISTING)["spec"] == EXISTING["spec"]
+    assert ("two-ports" in found) is (change == "edited")
+    assert json.loads((tmp_path / "undo.json").read_text("utf-8"))["changes"] == []

@@ -85,6 +85,8 @@ class Mesh(ApiServer):
         self.broken: set[str] = set()
         self.meanwhile: dict[str, t.Any] | None = None
         """A Sidecar that is made once somebody has found that there is none of its name."""
+        self.after_trial: dict[str, t.Any] | None = None
+        """A Sidecar that somebody makes or changes once the last of its name has been tried."""
         self._version = 0
         for each in sidecars:
             self._keep({"kind": "Sidecar", **copy.deepcopy(each)})
@@ -161,4 +163,6 @@ class Mesh(ApiServer):
             self._keep(answer)
         if dry:
             self.sidecars = kept
+            if self.after_trial and self.after_trial["metadata"]["name"] == name:
+                self._keep(copy.deepcopy(self.after_trial))
         return 200, answer

@@ -17,7 +17,7 @@ import yaml
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import EGRESS
 
-from .mesh_server import ID, NAME, REMEDIATE, Mesh
+from .mesh_server import GROUP, ID, NAME, REMEDIATE, Mesh
 
 EXISTING = cluster.sidecar("mine", selector={"app": "web"}, ingress={7070: "127.0.0.1:7070"}, egress=EGRESS)
 TEMPLATES = {"annotations": {"note": "{{ 7 * 191 }}"}, "labels": {"team": "shop"}}
@@ -67,13 +67,14 @@ def test_what_was_reviewed_is_applied_and_taken_back(remediate, reviewed, tmp_pa
     with Mesh(*before) as server:
         files = reviewed(server)
         state, first = server.specs, copy.deepcopy(server.sidecars)
-        assert remediate(server, "--check", "--diff", **files).code == 0
+        tried = remediate(server, "--check", "--diff", **files)
+        assert tried.code == 0, tried.output
         assert (server.writes(), (tmp_path / "undo.json").exists()) == ([], False)
 
         applied = remediate(server, **files)
         assert (applied.code, applied.passed) == (0, True), applied.output
         assert [record["id"] for record in applied.result["remediated"]] == [ID]
-        assert ID in applied.output[applied.output.index("Show what is cured") :]
+        assert ID in applied.output[applied.output.index("Show what is fixed") :]
         assert server.specs != state
         assert json.loads((tmp_path / "undo.json").read_text("utf-8"))["server"] == server.url
 
@@ -225,4 +226,107 @@ def test_a_cluster_that_does_not_answer_is_one_message(remediate):
         pass
     for more in ({}, {"remediate_listeners_undo": True}):
         played = remediate(server, **more)
-        refused(played, "Nothing was changed: no cluster to look at: ")
+        refused(played, "Nothing was changed: no cluster to look at")
+
+
+FOREIGN = {
+    **copy.deepcopy(EXISTING),
+    "kind": "Sidecar",
+    "metadata": {"name": NAME, "namespace": "shop", "labels": {"of": "another"}},
+}
+
+
+def test_one_that_someone_makes_after_the_trial_is_neither_overwritten_nor_recorded_nor_removed(remediate, tmp_path):
+    with Mesh() as server:
+        server.lists["/api/v1/pods"] += [
+            cluster.pod("api-7d4b9-a", app="api", owner=("ReplicaSet", "api-7d4b9"), ips=("10.0.0.6",))
+        ]
+        server.lists["/api/v1/services"] += [cluster.service("api", selector={"app": "api"})]
+        server.after_trial = FOREIGN
+        refused(
+            remediate(server),
+            f"Sidecar shop/{NAME}: it was created since it was looked for. Plan again.",
+            "Before that, shop/precheck-deployment-api was applied.",
+        )
+        assert server.specs[f"shop/{NAME}"] == FOREIGN["spec"]
+        kept = json.loads((tmp_path / "undo.json").read_text("utf-8"))["changes"]
+        assert [entry["after"]["metadata"]["name"] for entry in kept] == ["precheck-deployment-api"]
+
+        undone = remediate(server, remediate_listeners_undo=True)
+        assert (undone.code, server.specs) == (0, {f"shop/{NAME}": FOREIGN["spec"]}), undone.output
+        assert server.sidecars["shop", NAME]["metadata"]["labels"] == {"of": "another"}
+
+
+def test_one_that_someone_changes_after_the_trial_is_left_as_it_is(remediate, reviewed, tmp_path):
+    with Mesh(EXISTING) as server:
+        files = reviewed(server)
+        other = {**copy.deepcopy(EXISTING), "kind": "Sidecar"}
+        other["spec"]["ingress"][0]["port"]["number"] = 6060
+        server.after_trial = other
+        refused(remediate(server, **files), "Sidecar shop/mine: it changed since it was looked at. Plan again.")
+        assert server.specs == {"shop/mine": other["spec"]}
+        assert json.loads((tmp_path / "undo.json").read_text("utf-8"))["changes"] == []
+
+        server.after_trial = None
+        applied = remediate(server, **reviewed(server))
+        assert applied.code == 0, applied.output
+        server.after_trial = other
+        refused(
+            remediate(server, remediate_listeners_undo=True), "Sidecar shop/mine: it changed since it was looked at."
+        )
+        assert server.specs == {"shop/mine": other["spec"]}
+
+
+BINDING = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "owned"},
+    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+}
+
+
+@pytest.mark.parametrize(
+    "before, path",
+    [
+        ({"apiVersion": "v1", "kind": "List", "items": [BINDING]}, "changes[0].before.metadata: missing"),
+        (
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "x", "namespace": "kube-system"},
+                "spec": {},
+            },
+            "changes[0].before holds something other than a Sidecar",
+        ),
+        ({"metadata": {"name": NAME, "namespace": "kube-system"}}, "changes[0].before: it is another object"),
+        ({"items": [BINDING]}, "changes[0].before.items: this field does not belong here"),
+    ],
+    ids=["list", "configmap", "elsewhere", "items"],
+)
+def test_an_undo_sends_nothing_of_a_record_that_names_anything_but_its_sidecars(remediate, tmp_path, before, path):
+    with Mesh() as server:
+        assert remediate(server).code == 0
+        kept = json.loads((tmp_path / "undo.json").read_text("utf-8"))
+        kept["changes"][0]["before"] = {**kept["changes"][0]["after"], **before}
+        if before.get("kind") == "List":
+            kept["changes"][0]["before"] = before
+        (tmp_path / "undo.json").write_text(json.dumps(kept), "utf-8")
+        asked = len(server.requests)
+        refused(remediate(server, remediate_listeners_undo=True), "Nothing was changed:", path)
+        assert [each.line for each in server.requests[asked:] if not each.line.startswith("GET ")] == []
+
+
+def test_a_reviewed_file_with_more_than_a_sidecar_is_refused_before_anything_is_sent(remediate, reviewed, tmp_path):
+    with Mesh() as server:
+        files = reviewed(server)
+        (path,) = (tmp_path / "sidecars").rglob("*.yaml")
+        manifest = yaml.safe_load(path.read_text("utf-8"))
+        manifest["metadata"]["finalizers"] = ["a/b"]
+        path.write_text(yaml.safe_dump(manifest), "utf-8")
+        refused(
+            remediate(server, **files),
+            f"Nothing was changed: {path}: metadata.finalizers: this field does not belong here",
+        )
+        assert [
+            each.line for each in server.requests if f"/apis/{GROUP}" in each.path and not each.line.startswith("GET ")
+        ] == []

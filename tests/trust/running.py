@@ -76,14 +76,15 @@ def playbook(
     signals: t.Any = None,
     patience: float = 600,
     prefix: t.Sequence[str] = (),
+    book: str = GATE,
     **variables: t.Any,
 ) -> Ended:
-    """Plays the gate with these variables; its facts are in `place`, see facts()."""
+    """Plays the gate, or another `book`, with these variables; its facts are in `place`, see facts()."""
     place.mkdir(parents=True, exist_ok=True)
     given = place / "variables.json"
     given.write_text(json.dumps(variables), encoding="utf-8")
-    book = [] if arguments and arguments[0].endswith((".yml", ".json")) else [GATE]
-    return run([*prefix, tool("ansible-playbook"), *book, *arguments, "-e", f"@{given}"], place, "", signals, patience)
+    books = [] if arguments and arguments[0].endswith((".yml", ".json")) else [book]
+    return run([*prefix, tool("ansible-playbook"), *books, *arguments, "-e", f"@{given}"], place, "", signals, patience)
 
 
 def facts(place: pathlib.Path) -> dict[str, t.Any]:
@@ -201,7 +202,8 @@ def environment(place: pathlib.Path) -> dict[str, str]:
         "PYTHONPATH": TREE,
         "KEEP_FACTS": str(place / "facts.json"),
         "ANSIBLE_CALLBACK_PLUGINS": str(HERE.parent / "callback"),
-        "ANSIBLE_CALLBACKS_ENABLED": "keep_facts",
+        "DUMP_RESULTS": str(place / "results.txt"),
+        "ANSIBLE_CALLBACKS_ENABLED": "keep_facts,dump_results",
         "ANSIBLE_COLLECTIONS_PATH": TREE,
         "ANSIBLE_CONFIG": str(config),
         "ANSIBLE_HOME": str(place / ".ansible"),

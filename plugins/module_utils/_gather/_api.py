@@ -26,6 +26,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outs
     OutsideError,
     from_json,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._secrets import without_user, without_users
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
@@ -58,7 +59,7 @@ class GatherError(Exception):
     """The cluster could not be looked at; the text says what and why, and is printable."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(printable(text))
+        super().__init__(printable(without_users(text)))
 
 
 class ApiError(GatherError):
@@ -68,7 +69,7 @@ class ApiError(GatherError):
     """
 
     def __init__(self, asked: str, detail: str, status: int = 0) -> None:
-        self.detail, self.status = printable(detail), status
+        self.detail, self.status = printable(without_users(detail)), status
         super().__init__(f"{asked}: {self.detail}")
 
 
@@ -116,11 +117,24 @@ class Api:
             time.sleep(wait)
             wait = max(wait, FIRST_WAIT) * 2
 
+    def write(
+        self, method: str, path: str, body: dict[str, t.Any], dry_run: bool, kind: str = "json"
+    ) -> dict[str, t.Any]:
+        """The answer to a change, asked for once; `kind` is the body's, such as `merge-patch+json`. Raises ApiError.
+
+        Its status tells what became of it: below 500, and not 0, nothing was changed.
+        """
+        params = {"body": body, "content_type": f"application/{kind}", "query_params": [("dryRun", "All")] * dry_run}
+        return self._once(self._timeout, method, path, params)
+
     def post(self, path: str, body: dict[str, t.Any]) -> dict[str, t.Any]:
         """The answer to a question that changes nothing, asked once. Raises ApiError."""
-        asked = f"POST {path}"
+        return self._once(QUESTION_TIMEOUT, "post", path, {"body": body})
+
+    def _once(self, seconds: float, method: str, path: str, params: dict[str, t.Any]) -> dict[str, t.Any]:
+        asked = f"{method.upper()} {path}"
         try:
-            found = within(QUESTION_TIMEOUT, asked, self._begin(path, {"body": body}, "post"))
+            found = within(seconds, asked, self._begin(path, params, method))
         except Exception as error:
             known = server_error(error)
             if known is None:
@@ -265,13 +279,6 @@ def _programs(thread: threading.Thread) -> list[tuple[int, str]]:
                     found.append((int(pid), file.read().strip()))
                 tasks.extend(glob.glob(f"/proc/{pid}/task/*"))
     return found
-
-
-def without_user(url: str) -> str:
-    """The URL without a user and a password, which nobody is to see and no client of Kubernetes sends."""
-    scheme, slashes, rest = str(url).partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
 @contextlib.contextmanager

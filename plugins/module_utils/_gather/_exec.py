@@ -30,9 +30,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._ap
     redirection,
     retry_after,
     status_message,
-    without_user,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import CANNOT_RUN, Outcome, refused
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._secrets import without_user
 
 MAX_OUTPUT = 16 << 20
 """Bytes of output of one command that are kept; a table of 100,000 sockets has 15 MB."""

@@ -45,6 +45,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._objects im
     reduced,
     requests,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._secrets import without_users
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import (
     Selection,
@@ -104,7 +105,7 @@ def list_answers(results: t.Sequence[Result]) -> list[Answer]:
             answer.update(status=404, detail="the server does not have it")
         elif "resources" not in result:
             status, detail = _said(result)
-            answer.update(status=status, detail=detail)
+            answer.update(status=status, detail=without_users(detail))
         elif listing:
             answer["objects"] = [reduced(listing, thing, item["api_version"]) for thing in result["resources"] or ()]
         else:

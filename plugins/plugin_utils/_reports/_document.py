@@ -30,6 +30,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     checked_fail_on,
     was_made,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Required
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import (
     API_VERSION,
@@ -70,7 +71,7 @@ def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Doc
         "kind": KIND,
         "metadata": {
             "cluster": about.get("cluster"),
-            "server": known["server"],
+            "server": without_user(known["server"]),
             "serverVersion": known["server_version"],
             "takenAt": known["taken_at"],
             "failOn": _fail_on(report, about.get("fail_on") or []),

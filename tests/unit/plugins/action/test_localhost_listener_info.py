@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's side of the module."""
+"""The controller's side of the modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytest.importorskip("kubernetes")
 
 from ansible_collections.kubernetes.core.plugins.action import k8s_info
 
-from ansible_collections.meshops.istio_precheck.plugins.action.localhost_listener_info import ActionModule
+from ansible_collections.meshops.istio_precheck.plugins.action import localhost_listener_info, sidecar_remediation
 
 
 def action(base):
@@ -24,19 +24,20 @@ def action(base):
     return made
 
 
-def test_the_result_does_not_get_the_tasks_own_arguments():
-    assert action(ActionModule)._ensure_invocation({"findings": []}) == {"findings": []}
+ACTIONS = [localhost_listener_info.ActionModule, sidecar_remediation.ActionModule]
+
+
+@pytest.mark.parametrize("of", ACTIONS)
+def test_the_result_does_not_get_the_tasks_own_arguments(of):
+    assert action(of)._ensure_invocation({"findings": []}) == {"findings": []}
 
 
 def test_kubernetes_core_still_puts_them_there_or_this_class_is_not_needed():
     assert "CANARY" in str(action(k8s_info.ActionModule)._ensure_invocation({}))
 
 
-def test_everything_else_is_kubernetes_cores():
-    assert issubclass(ActionModule, k8s_info.ActionModule)
-    own = [
-        name
-        for name, value in vars(ActionModule).items()
-        if getattr(value, "__module__", "") == ActionModule.__module__
-    ]
-    assert own == ["_ensure_invocation", "_execute_module", "_is_local"]
+@pytest.mark.parametrize("of", ACTIONS)
+def test_everything_else_is_kubernetes_cores(of):
+    assert issubclass(of, k8s_info.ActionModule)
+    own = [name for name, value in vars(of).items() if getattr(value, "__module__", "") == of.__module__]
+    assert own in (["_execute_module"], ["_execute_module", "_is_local"])

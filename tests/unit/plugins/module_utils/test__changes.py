@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._changes import (
     RecordError,
     changes,
+    parsed,
     record,
-    record_problem,
     undo,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
@@ -420,12 +420,14 @@ def test_something_else_is_no_record(bad):
     if bad:
         with pytest.raises(RecordError, match="no RemediationRecord"):
             record(bad, [], [])
-    assert record_problem(json.dumps(bad), "") == "this is no RemediationRecord of precheck.meshops.io/v1"
+    with pytest.raises(RecordError, match="no RemediationRecord"):
+        parsed(json.dumps(bad), "")
 
 
 @pytest.mark.parametrize("text", ["", "{", "\ufeff", "9" * 5000, "\ud800"])
 def test_neither_is_what_is_no_json(text):
-    assert record_problem(text, "").startswith("it is not JSON: ")
+    with pytest.raises(RecordError, match="^it is not JSON: "):
+        parsed(text, "")
 
 
 @pytest.mark.parametrize(
@@ -438,7 +440,9 @@ def test_neither_is_what_is_no_json(text):
     ],
 )
 def test_neither_is_a_bomb(text, why):
-    assert record_problem(text, "").startswith(why)
+    with pytest.raises(RecordError) as refused:
+        parsed(text, "")
+    assert str(refused.value).startswith(why)
 
 
 # The address that is recorded, that of the cluster now; the one that is recorded then, None where it is refused.
@@ -461,12 +465,97 @@ def test_a_record_is_of_one_cluster(recorded, here, then):
         if recorded and here and not then
         else ""
     )
-    assert record_problem(json.dumps(kept), here) == refusal
     if refusal:
-        for use in (lambda: undo(kept, [result], here), lambda: record(kept, plan, [result], here)):
+        uses = (
+            lambda: parsed(json.dumps(kept), here),
+            lambda: undo(kept, [result], here),
+            lambda: record(kept, plan, [result], here),
+        )
+        for use in uses:
             with pytest.raises(RecordError) as refused:
                 use()
             assert str(refused.value) == refusal
     else:
+        assert parsed(json.dumps(kept), here) == kept
         assert [c["action"] for c in undo(kept, [result], here)["changes"]] == ["restore"]
         assert record(kept, plan, [result], here).get("server") == then
+
+
+BINDING = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRoleBinding",
+    "metadata": {"name": "owned"},
+    "roleRef": {"kind": "ClusterRole", "name": "cluster-admin"},
+}
+OWNER = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"}]
+
+
+def altered(where, **fields):
+    """A record of one update, in which one of the two objects, or its metadata, is another."""
+    kept = copy.deepcopy(record(None, *(lambda plan, result: (plan, [result]))(*applied(thing(OLD, version="7"), NEW))))
+    side, _dot, meta = where.partition(".")
+    part = kept["changes"][0][side] if side else kept
+    (part[meta] if meta else part).update(fields)
+    return kept
+
+
+@pytest.mark.parametrize(
+    "kept, path",
+    [
+        (
+            altered("before", kind="List", items=[BINDING]),
+            r"changes\[0\].before.items: this field does not belong here",
+        ),
+        (
+            altered("before", apiVersion="v1", kind="ConfigMap"),
+            r"changes\[0\].before holds something other than a Sidecar",
+        ),
+        (altered("before", apiVersion="networking.istio.io/v1/../../x"), r"changes\[0\].before holds something other"),
+        (altered("after", apiVersion="other.istio.io/v1"), r"changes\[0\].after holds something other than a Sidecar"),
+        (altered("before", items=[BINDING]), r"changes\[0\].before.items: this field does not belong here"),
+        (altered("after", status={}), r"changes\[0\].after.status: this field does not belong here"),
+        (altered("before.metadata", namespace="kube-system"), r"changes\[0\].before: it is another object"),
+        (altered("before.metadata", name="other"), r"changes\[0\].before: it is another object"),
+        (altered("before.metadata", name="../../pods/x"), r"changes\[0\].before: '../../pods/x' is no name"),
+        (
+            altered("before.metadata", ownerReferences=OWNER),
+            r"changes\[0\].before.metadata.ownerReferences: this field does not belong",
+        ),
+        (
+            altered("before.metadata", finalizers=["a/b"]),
+            r"changes\[0\].before.metadata.finalizers: this field does not belong",
+        ),
+        (altered("before.metadata", uid="1"), r"changes\[0\].before.metadata.uid: this field does not belong here"),
+        (altered("before.metadata", labels={"a": 1}), r"changes\[0\].before.metadata.labels.a: wanted text, found 1"),
+        (altered("", extra=[]), "extra: this field does not belong here"),
+    ],
+)
+def test_a_record_holds_sidecars_before_and_after_and_nothing_else(kept, path):
+    for use in (lambda: undo(kept, []), lambda: record(kept, [], []), lambda: parsed(json.dumps(kept), "")):
+        with pytest.raises(RecordError, match=path):
+            use()
+
+
+def test_a_record_has_one_change_of_each_sidecar():
+    kept = altered("")
+    kept["changes"] *= 2
+    with pytest.raises(RecordError, match="two changes of one Sidecar"):
+        undo(kept, [])
+
+
+def test_whatever_a_cluster_has_the_record_of_it_can_be_read_and_takes_nothing_of_it_away():
+    more = {"ownerReferences": OWNER, "finalizers": ["a/b"]}
+    before = thing(OLD, version="7")
+    before["metadata"] |= {**more, "deletionTimestamp": "2026-11-23T12:00:00Z", "of a later version": {}}
+    plan, result = applied(before, NEW)
+    result["metadata"] |= more
+    kept = record(None, plan, [result])
+    assert parsed(json.dumps(kept), "") == kept
+    (restore,) = undo(kept, [result])["changes"]
+    assert {name: restore["manifest"]["metadata"].get(name) for name in more} == more
+
+
+def test_what_is_said_of_a_record_is_printable():
+    with pytest.raises(RecordError) as refused:
+        undo({**altered(""), "server": "https://jane:CANARY@a/\x1b[2J"}, [], "https://b")
+    assert str(refused.value).isprintable() and "CANARY" not in str(refused.value)

@@ -169,6 +169,9 @@ def changed(**fields):
     return {**copy.deepcopy(remediation()["manifest"]), **fields}
 
 
+META = {"name": "web", "namespace": "shop"}
+
+
 @pytest.mark.parametrize(
     "content, why",
     [
@@ -187,6 +190,16 @@ def changed(**fields):
             "!!python/object/apply:os.system ['true']",
             "shop/web.yaml: line 1: the tag !!python/object/apply:os.system is none of plain data",
         ),
+        (changed(apiVersion="networking.istio.io/v1/../../x"), "something other than a Sidecar"),
+        (changed(status={"x": 1}), "shop/web.yaml: status: this field does not belong here"),
+        (changed(items=[]), "shop/web.yaml: items: this field does not belong here"),
+        (
+            changed(metadata={**META, "ownerReferences": []}),
+            "shop/web.yaml: metadata.ownerReferences: this field does not",
+        ),
+        (changed(metadata={**META, "finalizers": ["a"]}), "metadata.finalizers: this field does not belong here"),
+        (changed(metadata={**META, "generateName": "a"}), "metadata.generateName: this field does not belong here"),
+        (changed(metadata={**META, "labels": {"a": 1}}), "metadata.labels.a: wanted text, found 1"),
     ],
 )
 def test_a_reviewed_file_holds_sidecars_and_nothing_else(content, why):
@@ -221,8 +234,8 @@ def test_a_bomb_in_a_reviewed_file_is_refused_by_its_line(bomb):
 
 def test_what_a_reviewed_file_says_is_what_kubectl_would_apply():
     text = yaml.safe_dump(changed(metadata={"namespace": "shop", "name": "web"}))
-    (manifest,) = sidecar_manifests([file(text + "x: [1:30, 2020-01-01, yes, 0x1F, '1']\n")])
-    assert manifest["x"] == ["1:30", "2020-01-01", True, 31, "1"]
+    (manifest,) = sidecar_manifests([file(text.replace("spec:\n", "spec:\n  x: [1:30, 2020-01-01, yes, 0x1F, '1']\n"))])
+    assert manifest["spec"]["x"] == ["1:30", "2020-01-01", True, 31, "1"]
 
 
 def test_two_files_for_one_sidecar_are_refused():
@@ -245,3 +258,9 @@ def test_no_command_is_suggested_that_says_more_than_the_name_of_a_sidecar(field
     assert "kubectl delete sidecar --namespace shop precheck-deployment-web" in sidecar_yaml(remediation)
     remediation["manifest"]["metadata"][field] = name
     assert "kubectl" not in sidecar_yaml(remediation)
+
+
+def test_what_is_said_of_a_file_is_printable():
+    with pytest.raises(ManifestError) as refused:
+        sidecar_manifests([file(changed(**{"\x9b31m": 1}), "\x1b[2J.yaml")])
+    assert str(refused.value).isprintable()
