@@ -10,7 +10,6 @@ import gzip
 import json
 import math
 import os
-import pathlib
 import threading
 
 import pytest
@@ -332,9 +331,3 @@ def test_of_one_mapping_only_what_is_asked_for_is_made():
     assert fields_of_yaml("", ["mode"]) == fields_of_yaml("# x", ["mode"]) == {}
     with pytest.raises(OutsideError, match="its aliases stand for more"):
         fields_of_yaml(text, ["a29"])
-
-
-def test_the_role_has_the_same_limits():
-    role = pathlib.Path(__file__).parents[4] / "roles" / "remediate_listeners" / "vars" / "main.yml"
-    limits = from_yaml(role.read_text("utf-8"))[0]["__remediate_listeners_limits"]
-    assert limits == {"json": outside.BYTES, "yaml": outside.YAML_BYTES}
