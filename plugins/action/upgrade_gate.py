@@ -24,10 +24,14 @@ OF_THE_ROLE = ("gather_with", "fail_on", "remediation_dir", "report_dir", "repor
 
 
 class ActionModule(ListenerInfo):
-    """The role check_listeners in one task. Never fails: what is wrong is part of the verdict, which the role gives last."""
+    """The role check_listeners in one task. What is wrong is part of the verdict, which the role gives last; this fails only where
+    the role could not give it, since what it sets is set by somebody else."""
 
     def run(self, tmp=None, task_vars=None):
         task_vars = task_vars or {}
+        taken = _gate.taken(task_vars)
+        if taken:
+            return {"failed": True, "msg": taken}
         args = {name: plain(value) for name, value in self._task.args.items()}
         variables = _role_variables.of(ROLE, pathlib.Path(task_vars["role_path"]), self._templar, task_vars)
         problem = "; ".join(variables.problems) or args.get("problem") or ""

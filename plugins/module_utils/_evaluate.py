@@ -45,7 +45,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     WorkloadName,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import Version, as_version
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import Failing, failing_probes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._probes import (
+    Failing,
+    failing_probes,
+    probed_ports,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import is_loopback, is_wildcard
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedies import Looked, Remedies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import Verdict, answers, is_local, judge
@@ -110,7 +114,7 @@ def target(options: Options) -> Version | None:
 
 
 class _Seen(t.NamedTuple):
-    """One exposed port of one pod, judged."""
+    """One port of one pod, exposed or asked by a probe, judged."""
 
     pod: str
     port: int
@@ -403,15 +407,24 @@ class _Mesh:
         ]
 
 
+NOT_EXPOSED = Verdict("ok", None, "No Service exposes it.", ())
+"""Of a port that a probe asks: when that fails the pod is not ready, and with it goes every port that is exposed."""
+
+
 def _judge_pod(
     entry: Target, table: SocketTable, by: Thing, holders: t.Sequence[Holder], mesh: _Mesh
 ) -> t.Iterator[_Seen]:
-    """Each exposed port of a pod by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
+    """Each port of a pod that is exposed, or that a probe asks, by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
     pod = _as_read(entry.pod, by)
     idle = tuple(waiting(pod))
-    for port in sorted({exposure.port for exposure in entry.exposures}):
+    exposed = {exposure.port for exposure in entry.exposures}
+    for port in sorted(exposed | probed_ports(pod)):
         today, after = mesh.deliveries(pod, port, entry.exposures)
-        verdict = mesh.judge(table.listeners, port, _asked_for(pod, port, entry.exposures), today, after, idle)
+        verdict = (
+            mesh.judge(table.listeners, port, _asked_for(pod, port, entry.exposures), today, after, idle)
+            if port in exposed
+            else NOT_EXPOSED
+        )
         judged_by = None if by is entry.pod else by["metadata"]["name"]
         probes = _probes_of(pod, port, table.listeners, verdict, mesh)
         yield _Seen(

@@ -113,6 +113,16 @@ def failing_probes(pod: Thing, port: int, after: ControlPlane, impact: str | Non
     return found
 
 
+def probed_ports(pod: Thing) -> set[int]:
+    """The ports that the probes of a pod with a sidecar ask."""
+    proxy = proxy_container(pod)
+    if not proxy or not has_sidecar(pod):
+        return set()
+    env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
+    ports = (probe.port for probe in _probes(pod, as_object(env.get(PROBERS_ENV))))
+    return {port for port in ports if type(port) is int and 0 < port < 65536}
+
+
 def _probes(pod: Thing, kept: dict[str, t.Any]) -> t.Iterator[Probe]:
     """The probes of the pod's own containers, from what the injector kept of the rewritten ones, else from the pod."""
     for container in running_containers(pod):

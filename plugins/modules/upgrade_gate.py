@@ -15,7 +15,8 @@ author:
 description:
   - The inside of the role P(meshops.istio_precheck.check_listeners#role), which is what to use. It takes its options from the variables of the role,
     runs M(meshops.istio_precheck.localhost_listener_info), decides, and writes the files that the variables ask for.
-  - It never fails. Whether the gate is open is in its result, and the role fails as its last task.
+  - Whether the gate is open is in its result, and the role fails as its last task. It fails itself only where an extra variable or a parameter of the
+    role stands in the place of a fact that the role sets.
   - Its options and its result may change at any time.
 extends_documentation_fragment:
   - meshops.istio_precheck._attributes

@@ -24,6 +24,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import path_part, printable
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _files, _role_variables, _terminal
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _formats
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import lines
 
@@ -51,6 +52,17 @@ class Outcome(t.NamedTuple):
     line: str
     changed: bool
     diff: list[dict[str, str]]
+
+
+def taken(variables: Values) -> str:
+    """Why the role's facts are not the role's to set; empty if they are. To be asked after the role has reset them.
+
+    Extra variables and parameters of a role go before facts and what is registered: with `-e check_listeners_passed=true` it would be so for good.
+    """
+    reset = {"check_listeners_passed": False, "check_listeners_result": nothing()}
+    reset.update({"__check_listeners_gate": None, "__check_listeners_outcome": {}})
+    given = [name for name, value in reset.items() if plain(variables.get(name)) != value]
+    return f"{', '.join(given)}: the role sets this, and no extra variable or parameter of a role may" if given else ""
 
 
 def outcome(returned: Values, values: Values, place: Place, problem: str = "", hints: t.Sequence[str] = ()) -> Outcome:

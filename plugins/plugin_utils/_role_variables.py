@@ -92,6 +92,7 @@ def read(role: str, options: Specification, names: t.Iterable[str], value_of: t.
 def as_list(name: str, value: t.Any) -> t.Any:
     """The list that a text means: JSON, or items between commas, as `ansible-playbook -e name=a,b` gives them.
 
+    None for one without an item: it is as empty as no text, and no empty list, which turns the gate into a report.
     Raises ValueError, naming the variable, for a text that begins like JSON and is none. What is no text is left to the validation.
     """
     if not isinstance(value, str) or not value.strip():
@@ -104,7 +105,7 @@ def as_list(name: str, value: t.Any) -> t.Any:
         return found if isinstance(found, list) else [found]
     if name in WHOLE:
         return [value]
-    return [item.strip() for item in value.split(",") if item.strip()]
+    return [item.strip() for item in value.split(",") if item.strip()] or None
 
 
 def _contradiction(values: dict[str, t.Any]) -> str:

@@ -97,6 +97,7 @@ def test_the_formats_of_the_merged_page_mean_the_same_however_they_are_written(p
     ("written", "code"),
     [
         ("check_listeners_fail_on=", 2),
+        ("check_listeners_fail_on=,", 2),
         ("check_listeners_fail_on=[]", 0),
         ("check_listeners_fail_on=unchecked,nonsense", 2),
         ('{"check_listeners_fail_on": {"breaks_on_upgrade": true}}', 2),
@@ -105,6 +106,16 @@ def test_the_formats_of_the_merged_page_mean_the_same_however_they_are_written(p
 def test_only_an_empty_list_turns_the_gate_into_a_report(play, record, written, code):
     played = play("-e", written, check_listeners_snapshot_src=record())
     assert (played.code, played.passed) == (code, code == 0), played.output
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"check_listeners_passed": True}, {"__check_listeners_gate": {"passed": True, "result": {}, "verdict": []}}],
+)
+def test_no_extra_variable_stands_in_the_place_of_the_verdict(play, record, given):
+    played = play("-e", json.dumps(given), check_listeners_snapshot_src=record())
+    assert played.code == 2, played.output
+    assert f"{next(iter(given))}: the role sets this" in played.output
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,18 @@ def test_a_probe_that_will_fail_keeps_the_gate_shut_whatever_is_said_of_the_port
     assert Blocker("failing_probes", 1) in blocking(found, DEFAULT_FAIL_ON)
 
 
+def test_a_probe_of_a_port_that_no_service_exposes_keeps_the_gate_shut_too():
+    """With the probe the pod is not ready, and no Service has it any more."""
+    spec = rewritten({"httpGet": {"port": 9090}}, "readyz")
+    found = report([pod(**spec)], target="1.24", binds=("0.0.0.0:8080", "127.0.0.1:9090"))
+    assert [found[part] for part in ("findings", "remediated", "waived", "not_listening")] == [[], [], [], []]
+    assert [(probe["port"], probe["listeners"]) for probe in found["failing_probes"]] == [(9090, ["127.0.0.1:9090"])]
+    assert blocking(found, DEFAULT_FAIL_ON) == [Blocker("failing_probes", 1)]
+    assert found["summary"]["ports"] == 1
+    through_the_proxy = plain({"httpGet": {"port": 9090}}, "readinessProbe")
+    assert report([pod(**through_the_proxy)], target="1.24", binds=("127.0.0.1:9090",))["failing_probes"] == []
+
+
 def test_a_probe_that_a_sidecar_helps_blocks_with_its_port_and_by_itself_where_that_is_waived():
     a_pod = pod(**plain(HTTP, "readinessProbe"))
     found = report([a_pod], target="1.24")

@@ -42,6 +42,8 @@ def read(role="check_listeners", **given):
         ("[]", []),
         ("", DEFAULT),
         ("  ", DEFAULT),
+        (",", DEFAULT),
+        (" , ,", DEFAULT),
         (None, DEFAULT),
     ],
 )
