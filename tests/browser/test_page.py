@@ -86,7 +86,7 @@ def test_the_page_works_as_a_file_too(opened):
 
 def test_the_page_is_readable_without_its_script(opened, shots):
     page = opened(HTML, java_script_enabled=False)
-    assert shown(page) == page.locator(".entry").count() == 10
+    assert shown(page) == page.locator(".entry").count() == 11
     assert not page.locator("#filter").is_visible() and not page.locator(".copy").first.is_visible()
 
 
@@ -121,7 +121,7 @@ def test_print_unfolds_the_sidecars_hides_the_controls_and_is_light(opened, shot
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("pre:visible").count() == len(EVERYTHING["remediations"])
     assert not page.locator("select").is_visible() and not page.locator(".copy").first.is_visible()
-    assert page.locator("#shown").inner_text() == "9 of 10 shown"  # paper says that it is not all
+    assert page.locator("#shown").inner_text() == "10 of 11 shown"  # paper says that it is not all
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     page.screenshot(path=shots / "print.png", full_page=True)
     page.pdf(path=shots / "print.pdf", format="A4")
@@ -143,7 +143,7 @@ def test_the_filter_works_by_keyboard_alone(opened):
     page.keyboard.type("shop")
     assert page.locator("#by-ns").input_value() == "shop"
     assert page.locator(".ns:visible .ns-h").count() == 1
-    assert page.locator("#shown").inner_text() == "3 of 10 shown"
+    assert page.locator("#shown").inner_text() == "3 of 11 shown"
     page.keyboard.press("Tab")  # to the button that shows all again
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.value") == "breaks_on_upgrade"
@@ -151,10 +151,10 @@ def test_the_filter_works_by_keyboard_alone(opened):
     assert outline == "solid"
     page.keyboard.press("Space")
     assert kinds(page) == {"unreachable"}
-    assert page.locator("#shown").inner_text() == "1 of 10 shown"
+    assert page.locator("#shown").inner_text() == "1 of 11 shown"
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#shown")).to_have_text("10 of 10 shown")
+    expect(page.locator("#shown")).to_have_text("11 of 11 shown")
     expect(page.locator("#by-ns")).to_be_focused()
 
 
