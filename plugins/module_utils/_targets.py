@@ -123,6 +123,9 @@ def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) 
 
 def unseen(snapshot: Snapshot, selection: Selection) -> str | None:
     """Why the snapshot does not show what the selection asks for, if so; then nothing may pass by it, whoever gathered."""
+    both = sorted(set(selection.namespaces) & set(selection.exclude_namespaces))
+    if both:
+        return f"namespaces: {both[0]!r} is also in exclude_namespaces, so it would not be checked"
     hidden = {entry["resource"]: entry.get("detail") or "no reason given" for entry in snapshot.get("unlisted") or ()}
     there = {key(thing)[0] for kind in ("pods", "services") for thing in snapshot[kind]}
     for namespace in selection.namespaces:
@@ -264,11 +267,11 @@ def attempts(pod: Thing) -> list[Attempt]:
 def answers(attempt: Attempt, stdout: str, code: int) -> bool:
     """Whether a finished command's output is a table.
 
-    ss is asked in the proxy alone, which listens itself: where it prints nothing, it could not see (it exits with 0 even if it may not open a
+    ss is asked in the proxy alone, which listens itself: where it shows no listener, it could not see (it exits with 0 even if it may not open a
     netlink socket). /proc/net/tcp6 is absent where the kernel has no IPv6; cat then prints the other half and exits with 1.
     """
     if attempt.format == "ss":
-        return code == 0 and stdout.strip() != ""
+        return code == 0 and any(line.startswith("LISTEN") for line in stdout.splitlines())
     return (
         code in (0, 1) and "local_address" in stdout
         if attempt.format == "procnet"

@@ -103,7 +103,7 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
 def _result(returned: Values, problem: str, hints: t.Sequence[str]) -> dict[str, t.Any]:
     """What the facts hold: never more than the Report, since a module's result may hold what it was given."""
     found = {name: value for name, value in returned.items() if name in nothing()}
-    if not problem and (returned.get("failed") or "findings" not in found):
+    if not problem and (returned.get("failed") or found.keys() != nothing().keys()):
         problem = str(returned.get("msg") or "localhost_listener_info ended without a result")
     result = {**nothing(), **found}
     if found:

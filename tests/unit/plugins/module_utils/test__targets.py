@@ -81,6 +81,11 @@ UNSEEN = {
         {"namespaces": ("shpo",)},
         "namespaces: there is no Pod and no Service in a namespace 'shpo', and it could not be asked whether it exists: forbidden",
     ),
+    "a namespace that is excluded too": (
+        {},
+        {"namespaces": ("shop",), "exclude_namespaces": ("shop",)},
+        "namespaces: 'shop' is also in exclude_namespaces, so it would not be checked",
+    ),
     "a selector that matches nothing": (
         {},
         {"label_selectors": ("app=wbe", "tier")},
@@ -277,6 +282,8 @@ def test_a_native_sidecar_is_asked_like_any_other_and_a_pod_without_one_by_its_o
         ("ss", "LISTEN 0 1 127.0.0.1:1 0.0.0.0:*", 0, True),
         ("ss", "", 0, False),
         ("ss", "\n", 0, False),
+        ("ss", "State Recv-Q Send-Q Local Address:Port Peer Address:Port\n", 0, False),
+        ("ss", "ESTAB 0 0 10.0.0.5:8080 10.0.0.6:40000\n", 0, False),
         ("ss", "LISTEN 0 1 127.0.0.1:1 0.0.0.0:*", 1, False),
         ("procnet", "  sl  local_address rem_address", 0, True),
         ("procnet", "  sl  local_address rem_address", 1, True),

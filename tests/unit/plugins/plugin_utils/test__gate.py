@@ -47,3 +47,12 @@ def test_no_user_and_password_of_a_url_is_written_or_said(tmp_path, returned):
     texts = [path.read_text("utf-8") for path in tmp_path.iterdir()]
     assert len(texts) == len(_formats.FORMATS)
     assert not [text for text in (*texts, *made.lines, made.line) if ":pw@" in text]
+
+
+@pytest.mark.parametrize("left_out", [*nothing(), None])
+def test_a_result_that_is_no_whole_report_opens_nothing(left_out):
+    whole = {**nothing(), "summary": {"pods": 1, "pods_read": 1}}
+    returned = {name: value for name, value in whole.items() if name != left_out}
+    made = _gate.outcome(returned, {"check_listeners_fail_on": []}, _gate.Place("east"))
+    assert made.passed is (left_out is None)
+    assert ("without a result" in made.line) is (left_out is not None)
