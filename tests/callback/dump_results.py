@@ -23,7 +23,9 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "dump_results"
     CALLBACK_NEEDS_ENABLED = True
 
-    def v2_on_any(self, *args, **kwargs):
+    def _dump(self, result, *_more, **_options):
         with open(os.environ["DUMP_RESULTS"], "a", encoding="utf-8") as file:
-            for each in (*args, *kwargs.values()):
-                file.write(f"{getattr(each, '_result', each)!r}\n")
+            file.write(f"{result._result!r}\n")
+
+    v2_runner_on_ok = v2_runner_on_failed = v2_runner_on_skipped = v2_runner_on_unreachable = _dump
+    v2_runner_item_on_ok = v2_runner_item_on_failed = v2_runner_item_on_skipped = v2_runner_retry = _dump

@@ -93,11 +93,11 @@ def test_no_escape_sequence_of_a_remediation_reaches_the_terminal(tmp_path, verb
 def test_the_name_of_a_host_leads_no_file_elsewhere(tmp_path):
     place = tmp_path / "a" / "b"
     place.mkdir(parents=True)
-    hosts = {"../../escaped": {}, "east": {}}
-    (place / "inventory.json").write_text(json.dumps({"all": {"hosts": hosts}}), "utf-8")
-    with Mesh() as server:
+    with Mesh() as one, Mesh() as other:
+        hosts = {"../../escaped": {"check_listeners_host": one.url}, "east": {"check_listeners_host": other.url}}
+        (place / "inventory.json").write_text(json.dumps({"all": {"hosts": hosts}}), "utf-8")
         played = running.playbook(
-            place, "-i", str(place / "inventory.json"), book=REMEDIATE, check_listeners_host=server.url, check_listeners_api_key="abc",
+            place, "-i", str(place / "inventory.json"), prefix=["env", f"PWD={place}"], book=REMEDIATE, check_listeners_api_key="abc",
             check_listeners_exec_timeout=60,
         )  # fmt: skip
     assert played.code == 0, played.output[-2000:]
