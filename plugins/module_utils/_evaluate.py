@@ -414,7 +414,10 @@ NOT_EXPOSED = Verdict("ok", None, "No Service exposes it.", ())
 def _judge_pod(
     entry: Target, table: SocketTable, by: Thing, holders: t.Sequence[Holder], mesh: _Mesh
 ) -> t.Iterator[_Seen]:
-    """Each port of a pod that is exposed, or that a probe asks, by the table of `by`; where that is another pod, at that one's addresses, to which its listeners may be bound."""
+    """Each port of a pod that is exposed, or that a probe asks, by the table of `by`.
+
+    Where that is another pod, the port is asked at that one's addresses, to which its listeners may be bound.
+    """
     pod = _as_read(entry.pod, by)
     idle = tuple(waiting(pod))
     exposed = {exposure.port for exposure in entry.exposures}
