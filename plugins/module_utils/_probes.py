@@ -120,7 +120,7 @@ def probed_ports(pod: Thing) -> set[int]:
         return set()
     env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
     ports = (probe.port for probe in _probes(pod, as_object(env.get(PROBERS_ENV))))
-    return {port for port in ports if type(port) is int and 0 < port < 65536}
+    return {port for port in ports if isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536}
 
 
 def _probes(pod: Thing, kept: dict[str, t.Any]) -> t.Iterator[Probe]:

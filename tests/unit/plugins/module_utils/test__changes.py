@@ -492,7 +492,8 @@ OWNER = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1"}]
 
 def altered(where, **fields):
     """A record of one update, in which one of the two objects, or its metadata, is another."""
-    kept = copy.deepcopy(record(None, *(lambda plan, result: (plan, [result]))(*applied(thing(OLD, version="7"), NEW))))
+    plan, result = applied(thing(OLD, version="7"), NEW)
+    kept = copy.deepcopy(record(None, plan, [result]))
     side, _dot, meta = where.partition(".")
     part = kept["changes"][0][side] if side else kept
     (part[meta] if meta else part).update(fields)
