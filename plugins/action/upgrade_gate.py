@@ -64,7 +64,9 @@ class ActionModule(ListenerInfo):
         before = self._task.args
         try:
             self._task.args = {**self._connection_options(task_vars), **self._options(values, snapshot)}
-            return super().run(task_vars=task_vars)
+            return plain(
+                super().run(task_vars=task_vars)
+            )  # up to ansible-core 2.18 its texts are of a type that no YAML takes
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
         finally:
