@@ -264,6 +264,10 @@ def attempts(pod: Thing) -> list[Attempt]:
     )
 
 
+NO_LISTENER = ("State ", "ESTAB ")
+"""How lines of ss begin that show no listener: its header, and a connection. What is neither is for the parser to say."""
+
+
 def answers(attempt: Attempt, stdout: str, code: int) -> bool:
     """Whether a finished command's output is a table.
 
@@ -271,7 +275,7 @@ def answers(attempt: Attempt, stdout: str, code: int) -> bool:
     netlink socket). /proc/net/tcp6 is absent where the kernel has no IPv6; cat then prints the other half and exits with 1.
     """
     if attempt.format == "ss":
-        return code == 0 and any(line.startswith("LISTEN") for line in stdout.splitlines())
+        return code == 0 and any(line.strip() and not line.startswith(NO_LISTENER) for line in stdout.splitlines())
     return (
         code in (0, 1) and "local_address" in stdout
         if attempt.format == "procnet"
