@@ -63,7 +63,7 @@ class Meter:
         }
 
 
-def canned(_client: t.Any, _namespace: str, pod: str, _container: str, _command: t.Sequence[str]) -> Outcome:
+def canned(_client: t.Any, _namespace: str, pod: str, *_more: t.Any) -> Outcome:
     return Outcome(fleet.table(pod), 0)
 
 

@@ -47,8 +47,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets im
     select,
 )
 
-Run = t.Callable[[str, str, str, t.Sequence[str], float], Outcome]
-"""Runs (namespace, pod, container, command, the seconds that it may take)."""
+Run = t.Callable[[str, str, str, t.Sequence[str], float, float], Outcome]
+"""Runs (namespace, pod, container, command, the seconds that it may take with all tries, the share of them that one try may take)."""
 
 Take = t.Callable[[Step], None]
 Source = t.Callable[[t.Sequence[Thing], Take], None]
@@ -261,7 +261,7 @@ def read_pod(pod: dict[str, t.Any], run: Run, seconds: float) -> Step:
             return result
         left = deadline - time.monotonic()
         outcomes.append(
-            run(namespace, name, result.attempt.container, result.attempt.command, left * result.share)
+            run(namespace, name, result.attempt.container, result.attempt.command, left, result.share)
             if left > 0
             else Outcome("", None, TIMEOUT, "No answer in time.")
         )

@@ -98,10 +98,20 @@ class ExecClient:
         self._settings.abandon()
 
     def run(
-        self, namespace: str, pod: str, container: str, command: t.Sequence[str], seconds: float | None = None
+        self,
+        namespace: str,
+        pod: str,
+        container: str,
+        command: t.Sequence[str],
+        seconds: float | None = None,
+        share: float = 1.0,
     ) -> Outcome:
-        """What the command printed, or why that is not known. Never raises for what a cluster does; ends within `seconds`, or `timeout`."""
-        deadline = time.monotonic() + (self.timeout if seconds is None else seconds)
+        """What the command printed, or why that is not known. Never raises for what a cluster does; ends within `seconds`, or `timeout`.
+
+        A try may take the `share` of these: a command that hangs leaves the rest to others, a server that is busy is asked again in all of them.
+        """
+        seconds = self.timeout if seconds is None else seconds
+        deadline = time.monotonic() + seconds
         query = [
             ("container", container),
             ("stdout", "true"),
@@ -113,11 +123,12 @@ class ExecClient:
         dials = 0
         said: _Failed | None = None
         while True:
+            ends = min(deadline, time.monotonic() + seconds * share)
             try:
-                return self._once(path, deadline)
+                return self._once(path, ends)
             except Exception as error:  # pylint: disable=broad-except
                 # Whatever one pod's answer is, garbage included, the others are still to be read.
-                failed = self._failed(error, deadline)
+                failed = self._failed(error, ends)
             if (
                 failed.reason == "timeout" and said
             ):  # what the server said before tells more than that the last try had too little time

@@ -349,6 +349,7 @@ class _Probes:
                     CONTAINER,
                     command(word, self._settings.exec_timeout / 2),
                     self._settings.exec_timeout,
+                    1.0,
                 )
         finally:
             self._remove_quietly(probe.name)

@@ -320,6 +320,13 @@ def test_where_a_container_hangs_the_next_is_asked_in_the_same_time():
     assert table["container"] == "app"
 
 
+def test_a_busy_server_is_asked_again_in_all_of_the_pods_time_and_not_in_one_commands_share():
+    """Its Retry-After is longer than half of the pod's time, which is what one command may take."""
+    busy = http(429, refusal(429, "TooManyRequests", "slow down"), "Retry-After: 2", "Connection: close")
+    with ApiServer(lists(pods("web-1")), READ, {"/exec": [busy, None]}) as server:
+        assert read(run(server, timeout=3.5)) == ["web-1"]
+
+
 def test_a_table_that_takes_long_to_parse_holds_up_no_other_pod():
     parsing, others = threading.Event(), threading.Event()
     kept = []
@@ -408,7 +415,7 @@ def test_no_node_is_asked_for_more_pods_at_once_than_its_share_and_none_waits_fo
     read_meanwhile = threading.Event()
     left = {f"web-{n}" for n in range(3, 40, 4)}
 
-    def behave(namespace, name, container, command, seconds):
+    def behave(namespace, name, container, command, seconds, share):
         node = int(name.split("-")[1]) % 4
         with lock:
             now[node] += 1
@@ -434,7 +441,7 @@ def test_no_node_is_asked_for_more_pods_at_once_than_its_share_and_none_waits_fo
 def test_a_worker_that_breaks_ends_the_others_after_their_pod():
     asked = []
 
-    def behave(namespace, name, container, command, seconds):
+    def behave(namespace, name, container, command, seconds, share):
         asked.append(name)
         raise MemoryError
 

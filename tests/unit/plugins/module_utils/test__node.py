@@ -113,8 +113,8 @@ class Probed:
 
     # -- the kubelet
 
-    def run(self, namespace, pod, container, command, seconds):
-        assert seconds == 10
+    def run(self, namespace, pod, container, command, seconds, share):
+        assert (seconds, share) == (10, 1.0)
         assert (namespace, container) == ("probes", "probe")
         node = self.probes[pod]["spec"]["nodeName"]
         self.said.append(("exec", node))

@@ -325,7 +325,7 @@ def test_both_gathers_ask_the_same_pods_where_one_replica_is_enough(mute):
     )
     module = cluster.snapshot(pods=everything, tables=[])
 
-    def run(_namespace, pod, _container, _command, _seconds):
+    def run(_namespace, pod, _container, _command, _seconds, _share):
         return Outcome("", None, CANNOT_RUN, "no such file") if pod in mute.split() else Outcome(TABLE, 0)
 
     read_sockets(module, [by_exec(run, 4, 4)], selection, module["socketTables"].append)
