@@ -145,7 +145,7 @@ IN_A_POD: dict[str, tuple[t.Sequence[Behaviour], str | None]] = {
         None,
     ),
     "binary garbage for frames": ([says(b"\xff" * 64)], "connection"),
-    "binary garbage for a table": ([says(out(bytes(range(256)) * 20), status(SUCCESS))], "no_tool"),
+    "binary garbage for a table": ([says(out(bytes(range(256)) * 20), status(SUCCESS))], "suspect_table"),
     "a missing status frame": ([says(out(FINE), CLOSED)], "connection"),
     "a missing status frame once": ([says(out(FINE), CLOSED), READ], None),
     "a status that is garbage": ([says(out(FINE), status(b"<html>"), CLOSED)], "connection"),
