@@ -321,6 +321,7 @@ def test_one_that_someone_makes_between_trial_and_apply_is_theirs(sidecars, raci
 def test_one_that_someone_changes_between_trial_and_apply_is_theirs(sidecars, racing, tmp_path, change):
     planned, report = fresh(sidecars)
     planned = [manifest for manifest in planned if manifest["metadata"]["name"] == "two-ports"]
+    assert planned
     edit = ("label", "sidecar", "two-ports", "team=other", "--overwrite", "--namespace", HOME)
     remove = ("delete", "sidecar", "two-ports", "--ignore-not-found", "--namespace", HOME)
     racing.meanwhile = lambda: sidecars.kubectl(*(edit if change == "edited" else remove))
