@@ -22,9 +22,7 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         directory = pathlib.Path(task_vars["role_path"])
         found = _role_variables.of(directory.name, directory, self._templar, task_vars)
-        shown = {name: value for name, value in found.values.items() if not name.endswith(SECRETS)}
+        # What the variables of the connection hold stays out of results.
+        named = {name: _role_variables.option(directory.name, name) for name in found.values}
+        shown = {name: value for name, value in found.values.items() if named[name] not in AUTH_ARG_SPEC}
         return {"changed": False, "variables": shown, "problem": "; ".join(found.problems)}
-
-
-SECRETS = tuple(f"_{name}" for name in AUTH_ARG_SPEC)
-"""How the names of connection variables end; what they hold stays out of results."""

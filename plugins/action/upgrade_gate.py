@@ -64,9 +64,8 @@ class ActionModule(ListenerInfo):
         before = self._task.args
         try:
             self._task.args = {**self._connection_options(task_vars), **self._options(values, snapshot)}
-            return plain(
-                super().run(task_vars=task_vars)
-            )  # up to ansible-core 2.18 its texts are of a type that no YAML takes
+            # Up to ansible-core 2.18 the texts of a result are of a type that no YAML takes.
+            return plain(super().run(task_vars=task_vars))
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
         finally:
@@ -78,7 +77,7 @@ class ActionModule(ListenerInfo):
         return {name: plain(value) for name, value in given.items() if value != task_vars.get("omit")}
 
     def _options(self, values, snapshot):
-        own = {_own(name): value for name, value in values.items()}
+        own = {_role_variables.option(ROLE, name): value for name, value in values.items()}
         options = {name: value for name, value in own.items() if name not in (*OF_THE_ROLE, *AUTH_ARG_SPEC)}
         for name in ("snapshot_src", "snapshot_dest"):
             if options.get(name) and self._is_local():  # by itself a relative path would start where the collection is
@@ -87,8 +86,3 @@ class ActionModule(ListenerInfo):
 
     def _execute_module(self, *args, **kwargs):
         return super()._execute_module(*args, **{**kwargs, "module_name": MODULE})
-
-
-def _own(name):
-    """The name of an option without the role's prefix: the module's name for it."""
-    return name.removeprefix(f"{ROLE}_")

@@ -9,15 +9,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import tempfile
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import ApiError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, read_file
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import whole_file
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
 
 Thing = dict[str, t.Any]
@@ -122,18 +120,8 @@ def read_record(path: str, server: str, needed: bool = False) -> t.Any:
 
 def _write(record: Thing, path: str) -> None:
     """Whole or not at all, for its owner only. Raises OSError."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise OSError(errno.EINVAL, "it is there and is no file", path)
-    handle, temporary = tempfile.mkstemp(prefix=".precheck-", dir=os.path.dirname(os.path.abspath(path)))
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(json.dumps(record, indent=4, sort_keys=True).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with whole_file(path) as file:
+        file.write(json.dumps(record, indent=4, sort_keys=True).encode() + b"\n")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ The shapes that trim what the API gave also check what a file holds, so that not
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import json
@@ -245,16 +246,23 @@ def write(snapshot: t.Mapping[str, t.Any], path: str) -> None:
     Its lists may be anything that can be iterated over; they are written an item at a time. The same snapshot gives the same bytes. Raises
     OSError, also for what is there and is no file: a device would be replaced by one; and SnapshotError for more than read() takes.
     """
+    with whole_file(path) as file:
+        if path.endswith(".gz"):
+            with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
+                packed.writelines(_readable(_pieces(snapshot)))
+        else:
+            file.writelines(_readable(_pieces(snapshot)))
+
+
+@contextlib.contextmanager
+def whole_file(path: str) -> t.Iterator[t.BinaryIO]:
+    """A file to write to that is in `path` once that has ended well, for its owner only; else what is there stays. Raises OSError."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "it is there and is no file", path)
     handle, temporary = tempfile.mkstemp(prefix=".precheck-", dir=os.path.dirname(os.path.abspath(path)))
     try:
         with os.fdopen(handle, "wb") as file:
-            if path.endswith(".gz"):
-                with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as packed:
-                    packed.writelines(_readable(_pieces(snapshot)))
-            else:
-                file.writelines(_readable(_pieces(snapshot)))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -88,12 +88,12 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
     server = about["server"]
     recorded = _role_variables.is_recorded(values)
     shown = (_terminal.screen(), reports, place.verbose, server, recorded)
-    lines = _verdict.verdict(result, fail_on, problem or None, *shown)
+    verdict = _verdict.verdict(result, fail_on, problem or None, *shown)
     line = _verdict.outcome(result, fail_on, problem.split("\n")[0] or None, server)
     return Outcome(
         result,
         passed and not files.problems,
-        [*lines, *files.problems],
+        [*verdict, *files.problems],
         " ".join([line, *files.problems]),
         files.changed,
         files.diff,
@@ -150,9 +150,8 @@ class _Files:
         """The paths of the files that are in the directory now; empty where it is none, or what went wrong is a problem."""
         if not directory:
             return []
-        place = os.path.realpath(
-            os.path.expanduser(directory)
-        )  # a relative one starts where ansible-playbook was called
+        # A relative one starts where ansible-playbook was called.
+        place = os.path.realpath(os.path.expanduser(directory))
         try:
             files = made()
             changes = _files.write(place, files, self._dry_run) if files else []

@@ -89,6 +89,11 @@ def read(role: str, options: Specification, names: t.Iterable[str], value_of: t.
     )
 
 
+def option(role: str, name: str) -> str:
+    """The name of a variable without the role's prefix: the module's name for it."""
+    return name.removeprefix(f"{role}_")
+
+
 def as_list(name: str, value: t.Any) -> t.Any:
     """The list that a text means: JSON, or items between commas, as `ansible-playbook -e name=a,b` gives them.
 

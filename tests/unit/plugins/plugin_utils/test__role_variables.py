@@ -122,3 +122,9 @@ def test_the_options_of_the_module_have_the_same_types_and_defaults_in_the_role(
         told = options[f"check_listeners_{name}"]
         for part in ("type", "default", "choices", "elements"):
             assert told.get(part) == option.get(part, "str" if part == "type" else None), (name, part)
+
+
+def test_no_variable_says_more_seconds_than_the_module_takes():
+    from ansible_collections.meshops.istio_precheck.plugins.modules.localhost_listener_info import LARGEST
+
+    assert _role_variables.LONGEST == LARGEST["exec_timeout"]
