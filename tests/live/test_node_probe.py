@@ -106,9 +106,9 @@ def fixture_run(probing, monkeypatch):
     """Runs the module in this process; what it runs in pods is kept as `execs`, (namespace, pod) each."""
     asked = _exec.ExecClient.run
 
-    def watched(client, namespace, pod, container, command):
+    def watched(client, namespace, pod, *how):
         run.execs.append((namespace, pod))
-        return asked(client, namespace, pod, container, command)
+        return asked(client, namespace, pod, *how)
 
     def run(check_mode=False, **more):
         run.execs = []

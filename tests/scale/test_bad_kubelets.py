@@ -83,7 +83,7 @@ GARBAGE = random.Random(1).randbytes(2000)
 
 KUBELETS = {
     # slow, but good
-    "slow": kubelet(after(TIMEOUT / 2), reason=None),
+    "slow": kubelet(after(TIMEOUT / 3), reason=None),  # within the half that the first container may take
     "in-pieces": kubelet(
         says(*(out(line) for line in TABLE.splitlines(keepends=True)), status(SUCCESS), CLOSED), reason=None
     ),
