@@ -20,6 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh impor
     Sidecars,
     delivery,
     has_selector,
+    is_ipv6,
     revision,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._notation import as_version
@@ -44,7 +45,12 @@ def bad(report):
     }
 
 
-def reached(snapshot, target):
+def crosses(ip, how):
+    """Whether the proxy takes the connection over one family and dials the other, which not every istiod and not every mode lets it do."""
+    return how.address is not None and is_ipv6(how.address) != is_ipv6(ip)
+
+
+def reached(snapshot, target, crossing=True):
     """Each exposed port of each pod that was read, at each address, today and after the upgrade, if a connection finds a listener there."""
     planes = ControlPlanes(snapshot)
     sidecars, exposures = Sidecars(snapshot, planes), expose(snapshot).by_pod
@@ -58,7 +64,8 @@ def reached(snapshot, target):
                 found |= {
                     (name, number, ip, when)
                     for ip in pod_ips(each)
-                    if judge(listeners[name], number, [ip], how, how).outcome in ("ok", "remediated")
+                    if (crossing or not crosses(ip, how))
+                    and judge(listeners[name], number, [ip], how, how).outcome in ("ok", "remediated")
                 }
     return found
 
@@ -83,10 +90,11 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
 
     # what arrives today and not after the upgrade is a finding; not so strictly where the proxy takes one family and dials the other
     if selection == Selection(scope="all"):
-        arriving, plain = reached(before, target), {key(each)[1] for each in before["pods"] if len(pod_ips(each)) == 1}
+        plain = {key(each)[1] for each in before["pods"] if len(pod_ips(each)) == 1}
+        arriving = reached(before, target)
         breaking = {
             (name, number)
-            for name, number, ip, when in arriving
+            for name, number, ip, when in reached(before, target, crossing=False)
             if not when and name in plain and (name, number, ip, 1) not in arriving
         }
         assert breaking <= {
