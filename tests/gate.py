@@ -450,7 +450,7 @@ def galaxy_importer() -> None:
 # What depends on the client and on ansible-core, and takes seconds.
 FAULTS = tuple(
     f"tests/unit/plugins/{name}"
-    for name in ("module_utils/test__api.py", "module_utils/test__exec.py", "modules", "action")
+    for name in ("module_utils/_gather/test_api.py", "module_utils/_gather/test_exec.py", "modules", "action")
 )
 # Those tests of sanity that depend on the versions most and need the fewest tools.
 SANITY = tuple(

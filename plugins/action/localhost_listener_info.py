@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ansible.utils.display import Display
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import VARIABLE
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import VARIABLE
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._progress import shown
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._quiet import QuietAction
 

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import printable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._quiet import QuietAction
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reviewed import reviewed_files
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.reviewed import reviewed_files
 
 
 class ActionModule(QuietAction):

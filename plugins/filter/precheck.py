@@ -12,14 +12,18 @@ from functools import wraps
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _manifests, _text, _verdict
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import manifests as _manifests
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import text as _text
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailOnError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection, SelectionError
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import SelectionError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _k8s_exec, _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document, _formats
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import document as _document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import verdict as _verdict
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars import files as _sidecar_files
 
 
 def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -57,11 +61,11 @@ def _selection(options: dict[str, t.Any]) -> Selection:
 
 
 def list_requests(answers: list[t.Any], options: dict[str, t.Any]) -> list[t.Any]:
-    return _tasks.list_requests(_selection(options), options.get("istio_namespace") or "istio-system", answers)
+    return _k8s_exec.list_requests(_selection(options), options.get("istio_namespace") or "istio-system", answers)
 
 
 def list_answers(results: list[t.Any]) -> list[t.Any]:
-    return _tasks.list_answers(results)
+    return _k8s_exec.list_answers(results)
 
 
 def list_problem(answers: list[t.Any], options: dict[str, t.Any]) -> str:
@@ -73,19 +77,19 @@ def list_problem(answers: list[t.Any], options: dict[str, t.Any]) -> str:
 
 
 def cluster_snapshot(answers: list[t.Any], options: dict[str, t.Any]) -> dict[str, t.Any]:
-    return _tasks.base_snapshot(_selection(options), options.get("istio_namespace") or "istio-system", answers)
+    return _k8s_exec.base_snapshot(_selection(options), options.get("istio_namespace") or "istio-system", answers)
 
 
 def exec_requests(snapshot: dict[str, t.Any], options: dict[str, t.Any], answers: list[t.Any]) -> list[t.Any]:
-    return _tasks.exec_requests(_selection(options), snapshot, answers)
+    return _k8s_exec.exec_requests(_selection(options), snapshot, answers)
 
 
 def exec_answers(results: list[t.Any]) -> list[t.Any]:
-    return _tasks.exec_answers(results)
+    return _k8s_exec.exec_answers(results)
 
 
 def with_sockets(snapshot: dict[str, t.Any], options: dict[str, t.Any], answers: list[t.Any]) -> dict[str, t.Any]:
-    return _tasks.with_sockets(_selection(options), snapshot, answers)
+    return _k8s_exec.with_sockets(_selection(options), snapshot, answers)
 
 
 def verdict(
@@ -113,11 +117,11 @@ def blocking(report: dict[str, t.Any], fail_on: list[str]) -> list[str]:
 
 
 def sidecar_yaml(remediation: dict[str, t.Any]) -> str:
-    return _manifests.sidecar_yaml(remediation)
+    return _sidecar_files.sidecar_yaml(remediation)
 
 
 def sidecar_files(report: dict[str, t.Any]) -> list[t.Any]:
-    return _manifests.sidecar_files(report)
+    return _sidecar_files.sidecar_files(report)
 
 
 def report_as(report: dict[str, t.Any], name: str, about: dict[str, t.Any]) -> str:

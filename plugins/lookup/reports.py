@@ -56,7 +56,7 @@ import pathlib
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._document import read
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import read
 
 
 class LookupModule(LookupBase):

@@ -488,34 +488,31 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import (
-    OptionError,
-    Options,
-    evaluate,
-    target,
-)
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._cluster import by_exec, gather
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._module import Discreet, stoppable
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._node import (
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import locked_out
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_exec import by_exec
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.cluster import gather
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.connect import connect
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.node_probe import (
     by_node,
     exec_then_node,
     probe_settings,
     without_probes,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._progress import progress
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._rights import ExecRights
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._ladder import locked_out
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._tables import Tables
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import (
-    Selection,
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import progress
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import ExecRights
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import Discreet, stoppable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import (
     SelectionError,
     label_matcher,
-    unseen,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import WaiverError, compile_waivers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, unseen
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import WaiverError, compile_waivers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
 
 
 def argument_spec():
@@ -605,7 +602,7 @@ def load(module, keep):
             return None
         if not source:
             _snapshot.check_given(snapshot)
-    except _snapshot.SnapshotError as error:
+    except _schema.SnapshotError as error:
         module.fail_json(
             msg=f"snapshot_src: {source} is no ClusterSnapshot: {error}"
             if source

@@ -116,15 +116,15 @@ import copy
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._api import GatherError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._connect import connect
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather._module import Discreet, stoppable
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._manifests import (
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.apply import RemedyError, apply, take_back
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.manifests import (
     ManifestError,
     check_manifest,
     sidecar_manifests,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._remediate import RemedyError, apply, take_back
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.connect import connect
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import Discreet, stoppable
 
 
 def argument_spec():

@@ -14,7 +14,6 @@ import datetime
 import os
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _manifests, _verdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     DEFAULT_FAIL_ON,
     FailOnError,
@@ -22,11 +21,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     checked_fail_on,
     nothing,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._text import path_part, printable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import path_part, printable
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _files, _role_variables, _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _formats
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports._text import lines
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import verdict as _verdict
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import lines
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars import files as _sidecar_files
 
 Values = t.Mapping[str, t.Any]
 
@@ -114,7 +115,7 @@ def _result(returned: Values, problem: str, hints: t.Sequence[str]) -> dict[str,
 def _sidecars(result: Values, place: Place) -> dict[str, str]:
     """Of an inventory of several hosts each has a folder of its own: Sidecars of several clusters may have one name."""
     folder = f"{path_part(place.host)}/" if place.several else ""
-    return {folder + file["path"]: file["content"] for file in _manifests.sidecar_files(dict(result))}
+    return {folder + file["path"]: file["content"] for file in _sidecar_files.sidecar_files(dict(result))}
 
 
 def _reports(result: Values, formats: t.Sequence[str], about: Values) -> dict[str, str]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._verdict import Screen
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import Screen
 
 FRAME = Screen(columns=12, lines=12)
 """What the default callback puts around a message: indentation, quotes and a comma, and below it two brackets, twice that no host is left, the recap of

@@ -20,9 +20,10 @@ sys.path.insert(0, str(ROOT / ".venv" / "tree"))
 
 from playwright.sync_api import sync_playwright  # noqa: E402
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot  # noqa: E402
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate  # noqa: E402
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _formats  # noqa: E402
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate  # noqa: E402
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot  # noqa: E402
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options  # noqa: E402
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats  # noqa: E402
 from ansible_collections.meshops.istio_precheck.tests.browser import chromium  # noqa: E402
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster  # noqa: E402
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils import sample  # noqa: E402

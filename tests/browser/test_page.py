@@ -13,7 +13,8 @@ import yaml
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document, _formats
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import document as _document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils import sample
 

@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import Delivery
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._reach import accepts, is_loopback
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import judge
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import Listener, parse
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import judge
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import accepts, is_loopback
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener, parse
 from ansible_collections.meshops.istio_precheck.tests.kernel.netns import NetworkNamespace, connect, why_impossible
 
 WHY_IMPOSSIBLE = why_impossible()

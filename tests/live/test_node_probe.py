@@ -19,7 +19,8 @@ import pytest
 import yaml
 from playing import environment, play, tool
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _exec, _node
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import node_probe as _node_probe
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules import module_runner
 
@@ -27,7 +28,7 @@ PROBES, ODD = "precheck-probes", "precheck-odd"
 IMAGE = "precheck.test/go:1"  # has busybox
 HOST_PORT = 29417
 STARTUP = 47.5  # makes the argument of the probe's `sleep` one that no other process has
-LIFETIME = _node.probe_settings(IMAGE, PROBES, STARTUP, 10).lifetime
+LIFETIME = _node_probe.probe_settings(IMAGE, PROBES, STARTUP, 10).lifetime
 
 LISTS = [
     {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["list"]},
@@ -122,7 +123,7 @@ def fixture_run(probing, monkeypatch):
 
 def probes(cluster):
     return cluster.kubectl(
-        "get", "pods", "--namespace", PROBES, "--selector", _node.RUN_LABEL, "--output=name"
+        "get", "pods", "--namespace", PROBES, "--selector", _node_probe.RUN_LABEL, "--output=name"
     ).stdout.split()
 
 

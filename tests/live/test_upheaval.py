@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _exec
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import blocking
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules import module_runner

@@ -18,7 +18,7 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import compile_waivers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import compile_waivers
 
 from .conftest import environment, tool
 

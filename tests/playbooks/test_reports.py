@@ -11,7 +11,7 @@ import stat
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _formats
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 ALL = ["html", "markdown", "json", "junit", "sarif", "istio-json"]

@@ -40,13 +40,14 @@ def _parts() -> contextlib.AbstractContextManager[t.Any]:
 def sockets(data: bytes) -> None:
     """No table is an error: what is not understood is said, in sentences that a terminal can take."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _reach, _sockets
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import lookup as _lookup
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import parse as _parse
 
     text = data.decode("utf-8", "replace")
-    for fmt in _sockets.FORMATS:
-        table = _sockets.parse(fmt, text)
+    for fmt in _parse.FORMATS:
+        table = _parse.parse(fmt, text)
         assert list(table.listeners) == sorted(set(table.listeners))
-        assert _reach.accepts(table.listeners, 8080, "10.0.0.5") in (True, False, None)
+        assert _lookup.accepts(table.listeners, 8080, "10.0.0.5") in (True, False, None)
         for listener in table.listeners:
             assert 0 < listener.port < 65536
             ipaddress.ip_address(listener.address)
@@ -62,7 +63,8 @@ def _file() -> t.IO[bytes]:
 def snapshot_file(data: bytes) -> None:
     """A file is a snapshot, or an error that says in one line what is wrong with it."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 
     file = _file()
     file.seek(0)
@@ -71,7 +73,7 @@ def snapshot_file(data: bytes) -> None:
     file.flush()
     try:
         snapshot = _snapshot.read(file.name)
-    except _snapshot.SnapshotError as error:
+    except _schema.SnapshotError as error:
         assert str(error)
     else:
         judged(snapshot)
@@ -80,12 +82,13 @@ def snapshot_file(data: bytes) -> None:
 def snapshot_parts(data: bytes) -> None:
     """Whatever the reader takes can be judged; it is an ordinary snapshot with a few things changed."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 
     snapshot = mutated(data)
     try:
         _snapshot.check(snapshot)
-    except _snapshot.SnapshotError as error:
+    except _schema.SnapshotError as error:
         assert str(error)
     else:
         judged(snapshot)
@@ -93,23 +96,23 @@ def snapshot_parts(data: bytes) -> None:
 
 def judged(snapshot: t.Any) -> None:
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import (
-            _evaluate,
-            _manifests,
-            _targets,
-            _verdict,
-        )
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _evaluate
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import manifests as _manifests
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import options as _options
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import selection as _selection
+        from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import verdict as _verdict
+        from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars import files as _sidecar_files
 
     before = json.dumps(snapshot, sort_keys=True)
     for scope, version in (("mesh", None), ("all", "1.24")):
-        options = _evaluate.Options(datetime.date(2026, 11, 23), _targets.Selection(scope=scope), version, ())
+        options = _options.Options(datetime.date(2026, 11, 23), _selection.Selection(scope=scope), version, ())
         report = _evaluate.evaluate(snapshot, options)
         assert json.dumps(report, sort_keys=True, allow_nan=False) == json.dumps(
             _evaluate.evaluate(snapshot, options), sort_keys=True
         )
         assert all(line.isprintable() for line in _verdict.verdict(report, ["breaks_on_upgrade", "unchecked"]))
         with contextlib.suppress(_manifests.ManifestError):
-            for file in _manifests.sidecar_files(report):
+            for file in _sidecar_files.sidecar_files(report):
                 namespace, slash, name = file["path"].partition("/")
                 assert slash and namespace not in ("", ".", "..") and name.endswith(".yaml") and "/" not in name
     assert json.dumps(snapshot, sort_keys=True) == before, "evaluate changed what it was given"
@@ -118,24 +121,23 @@ def judged(snapshot: t.Any) -> None:
 def live_objects(data: bytes) -> None:
     """Whatever an API server lists is taken and judged, or said to be no such object in one line."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
 
     objects = _listed(mutated(data))
     if objects is not None:
-        judged(_objects.assemble(objects, {}, {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}))
+        judged(_listing.assemble(objects, {}, {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}))
 
 
 def recorded(data: bytes) -> None:
     """Whatever is listed, set for the mesh, and printed in pods: what is recorded of it is read again, and judged as the live cluster is."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import (
-            _evaluate,
-            _ladder,
-            _objects,
-            _snapshot,
-            _tables,
-            _targets,
-        )
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _evaluate
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import attempts as _attempts
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import options as _options
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import selection as _selection
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets import tables as _tables
 
     changes, _line, printed = data.partition(b"\n")
     text = printed.decode("utf-8", "surrogateescape")
@@ -145,12 +147,12 @@ def recorded(data: bytes) -> None:
     given = printed.decode("utf-8", "replace")  # the API server's answers are text, which the reader sees to
     objects["configMaps"] = [{"metadata": {"name": "istio"}, "data": {"mesh": given}}]
     objects["istiods"] = [_istiod("docker.io/istio/pilot:1.24.0"), _istiod(given)]
-    snapshot = _objects.assemble(objects, {}, _objects.control_planes(objects, "istio-system"))
+    snapshot = _listing.assemble(objects, {}, _listing.control_planes(objects, "istio-system"))
     with tempfile.TemporaryDirectory(prefix="precheck-fuzz-") as folder:
         path = f"{folder}/record.json{'.gz' if len(data) % 2 else ''}"
         spool, tables = _snapshot.Spool(path), _tables.Tables()
         for pod in snapshot["pods"]:
-            taken = _ladder.step(pod, [_ladder.Outcome(text, 0)] * 9)
+            taken = _attempts.step(pod, [_attempts.Outcome(text, 0)] * 9)
             if taken.table:
                 spool.append(taken.table)
                 tables.add(taken.table)
@@ -163,7 +165,7 @@ def recorded(data: bytes) -> None:
         spool.close()
         again = _snapshot.read(path)
     for scope in ("mesh", "all"):
-        options = _evaluate.Options(datetime.date(2026, 11, 23), _targets.Selection(scope=scope), None, ())
+        options = _options.Options(datetime.date(2026, 11, 23), _selection.Selection(scope=scope), None, ())
         live = _evaluate.evaluate(snapshot, options, tables)
         assert json.dumps(live, sort_keys=True) == json.dumps(_evaluate.evaluate(again, options), sort_keys=True)
 
@@ -192,19 +194,20 @@ def _plain_or(error: type[Exception], read: t.Callable[[], t.Any]) -> t.Any:
 def mesh_config(data: bytes) -> None:
     """A mesh configuration is plain data of a few fields, or is refused in one line."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _mesh, _objects
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
 
     text = data.decode("utf-8", "surrogateescape")
-    config = _plain_or(outside.OutsideError, lambda: _objects.mesh_config(text))
-    assert config is None or set(config) <= set(_mesh.MESH_CONFIG_FIELDS)
+    config = _plain_or(outside.OutsideError, lambda: _listing.mesh_config(text))
+    assert config is None or set(config) <= set(_shapes.MESH_CONFIG_FIELDS)
     _plain_or(outside.OutsideError, lambda: outside.fields_of_yaml(data, ["a", "interceptionMode"]))
 
 
 def reviewed_file(data: bytes) -> None:
     """A reviewed file holds Sidecars as plain data, or is refused in one line."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _manifests
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import manifests as _manifests
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
 
     file = {"path": "a.yaml", "content": data.decode("utf-8", "surrogateescape")}
@@ -216,9 +219,9 @@ def reviewed_file(data: bytes) -> None:
 def saved_report(data: bytes) -> None:
     """A saved report is read as it is, or refused in one line; a record of a remediation likewise."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _changes
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import changes as _changes
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
-        from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _document
+        from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import document as _document
 
     made = _plain_or(_document.ReportError, lambda: _document.parse(data))
     assert made is None or _document.parse(_document.as_json(made)) == made
@@ -229,20 +232,22 @@ def saved_report(data: bytes) -> None:
 def _listed(given: t.Any) -> dict[str, list[t.Any]] | None:
     """The objects as a gather keeps them; None if it stops over one."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects, _shapes, _snapshot
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import trim as _trim
 
-    trimmed = _shapes.Trimmer()
+    trimmed = _trim.Trimmer()
     objects: dict[str, list[t.Any]] = {}
-    for listing in _objects.SELECTED:
+    for listing in _listing.SELECTED:
         items = given.get(listing.key)
         if listing.kind in ("Pod", "Service", "Sidecar", "ServiceEntry", "EndpointSlice", "ReplicaSet") and isinstance(
             items, list
         ):
             try:
                 objects.setdefault(listing.key, []).extend(
-                    _objects.reduced(listing, item, listing.versions[0], trimmed) for item in items
+                    _listing.reduced(listing, item, listing.versions[0], trimmed) for item in items
                 )
-            except _snapshot.SnapshotError as error:
+            except _schema.SnapshotError as error:
                 assert str(error)
                 return None
     return objects
@@ -255,7 +260,9 @@ UID = "6a2dd3f1-3f0c-4b53-8d0b-7d2f4f0a9b01"
 def probe(data: bytes) -> None:
     """What a probe prints is cut off, or says of each pod what a snapshot takes."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils import _sandboxes, _shapes, _snapshot
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import node_output as _node_output
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
 
     pods = json.loads(_base())["pods"]
     for pod in pods:
@@ -263,14 +270,14 @@ def probe(data: bytes) -> None:
         for status in pod["status"]["containerStatuses"]:
             status["containerID"] = f"containerd://{'a' * 64}"
     try:
-        steps = list(_sandboxes.Node(data.decode("utf-8", "replace"), WORD).tables(pods))
-    except _sandboxes.ProbeError as error:
+        steps = list(_node_output.Node(data.decode("utf-8", "replace"), WORD).tables(pods))
+    except _node_output.ProbeError as error:
         assert str(error)
         return
     assert len(steps) == len(pods)
     for step in steps:
         if step.table:
-            _snapshot.check_shape(step.table, _shapes.SOCKET_TABLE, "table")
+            _schema.check_shape(step.table, _shapes.SOCKET_TABLE, "table")
             sockets(step.table["stdout"].encode())
         else:
             assert step.unread and step.unread["detail"]
@@ -279,13 +286,13 @@ def probe(data: bytes) -> None:
 def task_results(data: bytes) -> None:
     """What kubernetes.core says of a failure is a status and a sentence, whatever it says."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _tasks
+        from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _k8s_exec
 
     text = data.decode("utf-8", "replace")
     for result in ({"msg": text}, {"msg": "", "module_stderr": text, "rc": 1}):
-        code, detail = _tasks._said(result)
+        code, detail = _k8s_exec._said(result)
         assert 0 <= code < 1000 and detail
-        outcome = _tasks._outcome(result)
+        outcome = _k8s_exec._outcome(result)
         assert outcome.code is None and outcome.reason and outcome.detail
 
 

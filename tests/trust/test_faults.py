@@ -26,7 +26,7 @@ import running
 import yaml
 from servers import FINE, READ, Cluster, auth, pods
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import blocking
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _objects, _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 KEPT = sorted(fuzz.CORPUS.rglob("*.bin"))
@@ -90,7 +92,7 @@ def test_a_bomb_meets_a_limit_that_its_message_names(tmp_path, bomb):
     make, message = BOMBS[bomb]
     path = tmp_path / "record.json"
     path.write_bytes(make())
-    with pytest.raises(_snapshot.SnapshotError, match=message):
+    with pytest.raises(_schema.SnapshotError, match=message):
         _snapshot.read(str(path))
 
 
@@ -161,7 +163,7 @@ def test_what_could_not_be_read_again_is_not_recorded_and_the_largest_part_is_sh
     before = path.read_bytes()
     monkeypatch.setattr(outside, limit, 3000)
     with pytest.raises(
-        _snapshot.SnapshotError,
+        _schema.SnapshotError,
         match=f"it would hold more than 3000 {limit.lower()}, and could not be read again; .*large",
     ):
         _snapshot.write(snapshot, str(path))
@@ -178,9 +180,9 @@ def test_a_port_that_only_istios_webhook_refuses_can_be_recorded(tmp_path, port)
         "sidecars": [cluster.sidecar(ingress={port: "127.0.0.1:8080"})],
         "serviceEntries": [entry],
     }
-    listed = {listing.key: listing for listing in _objects.SELECTED}
-    kept = {key: [_objects.reduced(listed[key], each, "v1") for each in things] for key, things in objects.items()}
-    snapshot = _objects.assemble(kept, {}, {"rootNamespace": "istio-system"})
+    listed = {listing.key: listing for listing in _listing.SELECTED}
+    kept = {key: [_listing.reduced(listed[key], each, "v1") for each in things] for key, things in objects.items()}
+    snapshot = _listing.assemble(kept, {}, {"rootNamespace": "istio-system"})
     path = str(tmp_path / "record.json")
     _snapshot.write(snapshot, path)
     fuzz.judged(_snapshot.read(path))

@@ -22,7 +22,7 @@ import servers
 import yaml
 from servers import Cluster
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
     CLOSED,

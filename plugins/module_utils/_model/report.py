@@ -15,7 +15,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._shapes import Number, Required
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import Number, Required
 
 CODE = "IST0143"
 LEVEL = "Error"

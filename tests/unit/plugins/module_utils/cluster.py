@@ -13,10 +13,11 @@ from __future__ import annotations
 import datetime
 import json
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import API_VERSION, KIND, check
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import compile_waivers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, check
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import compile_waivers
 
 TODAY = datetime.date(2026, 11, 23)
 

@@ -12,7 +12,8 @@ import json
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     TODAY,
     istiod,

@@ -13,14 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _shapes, _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import (
-    OptionError,
-    Options,
-    evaluate,
-    target,
-)
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._targets import Selection
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import trim as _trim
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     TODAY,
@@ -756,25 +755,25 @@ class Anything:
         self.random = random.Random(seed)
 
     def of(self, shape):
-        if isinstance(shape, (_shapes.Required, _shapes.Reduced)):
+        if isinstance(shape, (_schema.Required, _schema.Reduced)):
             return self.of(shape.shape)
         if isinstance(shape, dict):
             return {
                 key: self.part(inner)
                 for key, inner in shape.items()
-                if isinstance(inner, _shapes.Required) or self.random.random() < 0.6
+                if isinstance(inner, _schema.Required) or self.random.random() < 0.6
             }
         if isinstance(shape, list):
             return [self.of(shape[0]) for _time in range(self.random.randrange(3))]
         if isinstance(shape, tuple):
             return self.of(self.random.choice(shape))
-        if isinstance(shape, _shapes.Mapping):
+        if isinstance(shape, _schema.Mapping):
             return {self.of(str): self.of(shape.value) for _time in range(self.random.randrange(3))}
-        if isinstance(shape, _shapes.Number):
+        if isinstance(shape, _schema.Number):
             return self.random.choice(
                 [n for n in (shape.low, 22, 80, 8080, 15021, shape.high) if shape.low <= n <= shape.high]
             )
-        if isinstance(shape, _shapes.Address):
+        if isinstance(shape, _schema.Address):
             return self.random.choice(["", "10.0.0.5", "fd00::5", "fe80::1%eth0", "::ffff:10.0.0.5"])
         if shape is dict:
             keys = ["mode", "labels", "matchLabels", "matchExpressions", "inboundTrafficPolicy", "rootNamespace", "app"]
@@ -782,7 +781,7 @@ class Anything:
         return self.random.choice(TEXTS if shape is str else [True, False])
 
     def part(self, shape):
-        return None if not isinstance(shape, _shapes.Required) and self.random.random() < 0.2 else self.of(shape)
+        return None if not isinstance(shape, _schema.Required) and self.random.random() < 0.2 else self.of(shape)
 
     def json(self):
         return self.random.choice(
@@ -804,7 +803,7 @@ class Anything:
 
     def like(self, shape, sample):
         """The sample, of which one part in fifteen is anything that its shape allows: ordinary enough to be looked at."""
-        if isinstance(shape, (_shapes.Required, _shapes.Reduced)):
+        if isinstance(shape, (_schema.Required, _schema.Reduced)):
             return self.like(shape.shape, sample)
         if isinstance(shape, dict) and isinstance(sample, dict):
             parts = {}
@@ -875,7 +874,7 @@ def test_replicas_that_share_their_parts_in_memory_are_judged_like_any_other_pod
         table(p["metadata"]["name"], ["127.0.0.1:8080", "10.0.1.1:81"], p["metadata"]["namespace"])
         for p in parts["pods"]
     ]
-    trimmed = _shapes.Trimmer()
+    trimmed = _trim.Trimmer()
     shared = {
         **parts,
         "apiVersion": _snapshot.API_VERSION,

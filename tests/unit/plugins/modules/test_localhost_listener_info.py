@@ -21,9 +21,10 @@ from ansible.module_utils.ansible_release import __version__ as ansible_version
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils import _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _api, _exec
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._waivers import BARE, SAMPLE
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import api as _api
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import BARE, SAMPLE
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info as module
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
@@ -525,7 +526,7 @@ def test_a_server_that_is_no_kubernetes_is_not_an_empty_cluster():
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch):
-    from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import _connect
+    from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import connect as _connect
 
     monkeypatch.setattr(_connect, "REQUEST_TIMEOUT", 0.3)
     with ApiServer({}, faults={"/": [lambda connection: connection.hold()]}) as server:

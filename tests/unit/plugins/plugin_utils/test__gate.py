@@ -10,7 +10,7 @@ import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import nothing
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import _formats
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 
 RESET = {
     "check_listeners_passed": False,

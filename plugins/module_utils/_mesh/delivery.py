@@ -1,0 +1,176 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Where a connection to a pod's port ends up, and which address a Sidecar's defaultEndpoint means.
+
+Citations are `path@tag` in istio/istio."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
+    has_sidecar,
+    interception,
+    is_ambient,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import ingress_entry
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, is_ipv6, pod_ips
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DeliveryRecord
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PASSTHROUGH_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
+
+CAUSES = {
+    "host_network": "the pod shares its node's network, which the mesh leaves alone",
+    "ambient": "ztunnel connects to the pod IP, and no Sidecar changes that",
+    "no_sidecar": "the pod has no sidecar, so the kernel delivers to the pod IP",
+    "mode_none": "interception mode NONE gives it no inbound listener, so the kernel delivers to the pod IP",
+    "excluded": "inbound interception leaves the port out, so the kernel delivers to the pod IP",
+    "not_listed": "Sidecar {} does not list the port, so it is passed through to the pod IP",
+    "not_served": "{} passes it through to the pod IP, because other Services select the pod and this one does not",
+    "plane": "{} delivers to {}",
+    "no_config": "the mesh configuration could not be read",
+    "no_version": "{} serves the pod",
+    "no_plane": "no istiod was found that serves the pod",
+    "sidecar": "Sidecar {} delivers it to {}",
+    "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",
+    "no_endpoint": "Sidecar {} delivers it to the pod IP, because {} is no endpoint that istiod knows",
+    "perhaps": "it may be delivered to the pod IP, because {}",
+}
+"""Why a connection is delivered as it is, in the middle of a sentence."""
+
+
+class Cause(t.NamedTuple):
+    """One of CAUSES, with what fills it in."""
+
+    name: str
+    of: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return CAUSES[self.name].format(*self.of)
+
+
+class Delivery(t.NamedTuple):
+    """Where a connection to a pod's port ends up inside the pod.
+
+    `kind` is `localhost`, `pod_ip`, `kernel` (the proxy never sees it), `unix` or `unknown`; `address` is the one that the proxy
+    dials whatever was asked for, None for the address that was asked for; `port` is the one it dials.
+    """
+
+    kind: str
+    address: str | None
+    port: int
+    cause: Cause
+
+    @property
+    def why(self) -> str:
+        return str(self.cause)
+
+    def destination(self, asked: str) -> str:
+        return self.address or asked
+
+    def as_dict(self) -> DeliveryRecord:
+        """Known by the rule: from versions, settings and Sidecars."""
+        return {"to": self.kind, "address": self.address or "", "port": self.port, "by": "rule", "why": self.why}
+
+
+def localhost_of(ips: t.Sequence[str]) -> str:
+    """`127.0.0.1`, or `::1` in a pod with IPv6 alone: actualLocalHost, pilot/pkg/networking/core/v1alpha3/listener.go@1.9.9."""
+    return "::1" if ips and all(is_ipv6(ip) for ip in ips) else "127.0.0.1"
+
+
+def delivery(pod: Thing, port: int, sidecar: Thing | None, plane: ControlPlane, served: bool = True) -> Delivery:
+    """Where `plane` has a connection to `port` of `pod` delivered, given the pod's effective Sidecar.
+
+    `served` is whether istiod counts the port among those that Services give the pod.
+    """
+    ips = pod_ips(pod)
+    if pod["spec"].get("hostNetwork"):
+        return Delivery("kernel", None, port, Cause("host_network"))
+    if is_ambient(pod):
+        return Delivery("pod_ip", None, port, Cause("ambient"))
+    if not has_sidecar(pod):
+        return Delivery("kernel", None, port, Cause("no_sidecar"))
+    entry = ingress_entry(sidecar, port)
+    capture = interception(pod)
+    if not capture.takes(port) and not (capture.mode == "NONE" and entry):
+        return Delivery("kernel", None, port, Cause("mode_none" if capture.mode == "NONE" else "excluded"))
+    if entry:
+        return _endpoint(entry, port, ips, plane, _name(sidecar))
+    if sidecar and sidecar["spec"].get("ingress") and not plane.merges_ingress:
+        return Delivery("pod_ip", None, port, Cause("not_listed", (_name(sidecar),)))
+    kind = plane.default_delivery()
+    if kind == "localhost" and not served:
+        # controller.go (GetProxyServiceInstances)@1.20.8
+        return Delivery("pod_ip", None, port, Cause("not_served", (str(plane),)))
+    if kind == "localhost":
+        address = localhost_of(ips)
+        return Delivery(kind, address, port, Cause("plane", (str(plane), f"{address}{_because(plane)}")))
+    if kind == "pod_ip":
+        return Delivery(kind, None, port, Cause("plane", (str(plane), "the pod IP")))
+    return Delivery(
+        kind,
+        localhost_of(ips),
+        port,
+        Cause("no_config") if plane.version else _unknown_version(plane),
+    )
+
+
+def _unknown_version(plane: ControlPlane) -> Cause:
+    return Cause("no_version", (str(plane),)) if plane.name else Cause("no_plane")
+
+
+def _because(plane: ControlPlane) -> str:
+    if plane.version and plane.version >= (1, 22):
+        return " (meshConfig.inboundTrafficPolicy.mode: LOCALHOST)"
+    return f" ({PASSTHROUGH_ENV}=false)" if plane.version and plane.version >= (1, 10) else ""
+
+
+def _name(thing: dict[str, t.Any] | None) -> str:
+    return f"{thing['metadata']['namespace']}/{thing['metadata']['name']}" if thing else ""
+
+
+def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane, name: str) -> Delivery:
+    """What a defaultEndpoint means: buildInboundClustersFromSidecar, pilot/pkg/networking/core/v1alpha3/cluster.go@1.9.9 to 1.20.8.
+
+    A host that is none of those which validation lets pass is no host to it, and then the pod is dialled as it was asked for.
+    """
+    endpoint = entry.get("defaultEndpoint") or ""
+    cause = Cause("sidecar", (name, endpoint or "the pod IP"))
+    if endpoint.startswith("unix://"):
+        return Delivery("unix", None, port, cause)
+    host, _colon, number = endpoint.rpartition(":")
+    host = host.strip("[]")
+    if not re.fullmatch(r"\d{1,5}", number, re.ASCII):
+        return Delivery("pod_ip", None, port, cause)
+    v4 = next((ip for ip in ips if not is_ipv6(ip)), None)
+    v6 = next((ip for ip in ips if is_ipv6(ip)), None)
+    old = plane.version is not None and plane.version < (1, 15)
+    if host == "0.0.0.0":
+        address = (ips[0] if ips and old else v4) or "127.0.0.1"
+    elif host == "::":
+        address = v6 or "::1"
+    elif host == "::1":
+        address = "::1" if v6 and (dials_ipv6_localhost(plane.version) or not v4) else "127.0.0.1"
+    elif host == "127.0.0.1" or (not host and plane.version is not None and plane.version < (1, 10)):
+        address = localhost_of(ips)
+    elif not host and plane.version is None:
+        either = Cause("either", (name, endpoint, str(_unknown_version(plane))))
+        return Delivery("unknown", localhost_of(ips), int(number), either)
+    else:
+        return Delivery("pod_ip", None, port, Cause("no_endpoint", (name, endpoint)))
+    return Delivery("localhost" if is_loopback(address) else "pod_ip", address, int(number), cause)
+
+
+def dials_ipv6_localhost(version: Version | None) -> bool:
+    """Whether the defaultEndpoint `[::1]` means ::1 in a pod with both families; it was 127.0.0.1 until release note 47412 (1.18.6, 1.19.4, 1.20.0)."""
+    return version is not None and (
+        version >= (1, 20) or (1, 19, 4) <= version < (1, 20) or (1, 18, 6) <= version < (1, 19)
+    )

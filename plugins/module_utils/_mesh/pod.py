@@ -1,0 +1,185 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""What a pod says of the mesh: whether it has a sidecar, which revision injected it, what its proxy intercepts.
+
+Citations are `path@tag` in istio/istio."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import (
+    as_object,
+    as_version,
+    image_tag,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, running_containers
+
+ISTIO_PORTS = frozenset((15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090))
+"""Ports of the proxy and its agent: istioReservedPorts, pilot/cmd/pilot-agent/status/server.go@1.20.8."""
+
+NOT_INTERCEPTED = frozenset((15008, 15020, 15021, 15090))
+"""Inbound ports that injection always excludes, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml@1.20.8, and that of the
+tunnel, which istio-iptables does: tools/istio-iptables/pkg/capture/run.go@1.20.8 (InboundTunnelPort)."""
+
+
+class OncePerTemplate:
+    """`function` of a pod (and of what else is given), remembered for pods with the very same labels, annotations and containers in one namespace.
+
+    Replicas of a gathered snapshot share these parts, see Trimmer. Only for functions that read no other part of a pod but hostNetwork, and for no
+    longer than the pods live unchanged.
+    """
+
+    def __init__(self, function: t.Callable[..., t.Any]) -> None:
+        self._function = function
+        self._known: dict[t.Any, t.Any] = {}
+
+    def __call__(self, pod: Thing, *more: t.Hashable) -> t.Any:
+        meta, spec = pod["metadata"], pod["spec"]
+        parts = (
+            id(meta.get("labels")),
+            id(meta.get("annotations")),
+            id(spec["containers"]),
+            id(spec.get("initContainers")),
+        )
+        which = (meta["namespace"], parts, spec.get("hostNetwork"), more)
+        if which not in self._known:
+            self._known[which] = self._function(pod, *more)
+        return self._known[which]
+
+
+def proxy_container(pod: Thing) -> Thing | None:
+    """The container `istio-proxy`, ordinary or native sidecar: FindSidecar, pkg/kube/inject/app_probe.go@1.20.8."""
+    return next((c for c in running_containers(pod) if c["name"] == "istio-proxy"), None)
+
+
+def has_sidecar(pod: Thing) -> bool:
+    """Whether istiod sends the pod's proxy inbound listeners of a sidecar: not to a gateway, a waypoint or an agent of proxyless gRPC.
+
+    The proxy's own arguments say so; the label tlsMode and the status annotation do not tell a gateway from a sidecar. The agent's
+    say `sidecar` too (files/grpc-agent.yaml@1.20.8). A pod in its node's network is never injected (inject.go@1.20.8).
+    """
+    proxy = proxy_container(pod)
+    templates = {name.strip() for name in (_annotations(pod).get("inject.istio.io/templates") or "").split(",")}
+    if not proxy or pod["spec"].get("hostNetwork") or "grpc-agent" in templates:
+        return False
+    args = (proxy.get("args") or ())[:2]
+    if "sidecar" in args:
+        return True
+    return not {"router", "waypoint"}.intersection(args) and not templates & {"gateway", "waypoint", "kube-gateway"}
+
+
+def is_ambient(pod: Thing) -> bool:
+    """Whether ztunnel captures the pod: pkg/config/constants/constants.go (AmbientRedirectionEnabled) at HEAD of 2026-08."""
+    return _annotations(pod).get("ambient.istio.io/redirection") == "enabled" and not has_sidecar(pod)
+
+
+class Revision(t.NamedTuple):
+    """The control plane revision that a pod names; `certain` if the injector wrote it, else it may be a revision tag."""
+
+    name: str
+    certain: bool
+
+
+def revision(pod: Thing) -> Revision:
+    """The revision that injected the pod, `default` where nothing says.
+
+    The status annotation names it from 1.11 (pkg/kube/inject/webhook.go@1.11.0), from 1.18 an annotation of its own does too; the
+    label is the injector's up to 1.10 and the user's after.
+    """
+    annotations = _annotations(pod)
+    named = as_object(annotations.get("sidecar.istio.io/status")).get("revision") or annotations.get("istio.io/rev")
+    if isinstance(named, str) and named:
+        return Revision(named, True)
+    return Revision((pod["metadata"].get("labels") or {}).get("istio.io/rev") or "default", False)
+
+
+class Interception(t.NamedTuple):
+    """Which inbound connections iptables hands to the proxy."""
+
+    mode: str
+    include: str
+    exclude: frozenset[int]
+
+    def takes(self, port: int) -> bool:
+        """tools/istio-iptables/pkg/capture/run.go@1.20.8: excludes count only where everything is included."""
+        if self.mode == "NONE" or port in NOT_INTERCEPTED:
+            return False
+        if self.include == "*":
+            return port not in self.exclude
+        return port in _ports(self.include)
+
+
+def interception(pod: Thing) -> Interception:
+    """From istio-init's arguments where it ran (what really was set), else from the annotations that istio-cni reads."""
+    annotations = _annotations(pod)
+    proxy = proxy_container(pod) or {}
+    env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
+    init: Thing = next((c for c in pod["spec"].get("initContainers") or () if c["name"] == "istio-init"), {})
+    flags = _flags(init.get("args") or ())
+    mode = (
+        flags.get("-m")
+        or annotations.get("sidecar.istio.io/interceptionMode")
+        or _config_mode(annotations.get("proxy.istio.io/config"))
+        or env.get("ISTIO_META_INTERCEPTION_MODE")
+        or "REDIRECT"
+    )
+    # Empty and absent differ: an empty list includes no port.
+    include = next(
+        (
+            text
+            for text in (flags.get("-b"), annotations.get("traffic.sidecar.istio.io/includeInboundPorts"))
+            if text is not None
+        ),
+        "*",
+    )
+    exclude = next(
+        (
+            text
+            for text in (flags.get("-d"), annotations.get("traffic.sidecar.istio.io/excludeInboundPorts"))
+            if text is not None
+        ),
+        "",
+    )
+    ports = _ports(exclude) | _ports(annotations.get("status.sidecar.istio.io/port") or "")
+    version = as_version(image_tag((init or proxy).get("image")))
+    if version and version < (1, 13):
+        ports.add(22)  # always left out up to 1.12: run.go@1.12.0; no more from commit f1f7487b9cb
+    return Interception(mode.upper(), include.strip(), frozenset(ports))
+
+
+def _annotations(pod: Thing) -> dict[str, str]:
+    return pod["metadata"].get("annotations") or {}
+
+
+def _config_mode(config: str | None) -> str | None:
+    found = re.search(r"""interceptionMode["']?\s*:\s*["']?(\w+)""", config or "")
+    return found[1] if found else None
+
+
+FLAGS = {"--istio-inbound-interception-mode": "-m", "--istio-inbound-ports": "-b", "--istio-local-exclude-ports": "-d"}
+
+
+def _flags(args: t.Sequence[str]) -> dict[str, str]:
+    """istio-iptables' flags by their short names, in every spelling that pflag takes: `-d 22`, `-d=22`, `-d22`, `--flag 22`, `--flag=22`."""
+    flags = {}
+    rest = list(args)
+    while rest:
+        arg = rest.pop(0)
+        name, equals, value = arg.partition("=")
+        name = FLAGS.get(name, name)
+        if name in FLAGS.values():
+            flags[name] = value if equals else rest.pop(0) if rest else ""
+        elif arg[:2] in FLAGS.values():
+            flags[arg[:2]] = arg[2:]
+    return flags
+
+
+def _ports(text: str) -> set[int]:
+    return {int(part) for part in text.split(",") if re.fullmatch(r"\s*\d{1,5}\s*", part, re.ASCII)}

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Sidecar resources: which one is in effect for a pod, and what it says of a port.
+
+Citations are `path@tag` in istio/istio."""
+
+from __future__ import annotations
+
+import typing as t
+from collections import defaultdict
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import (
+    ControlPlane,
+    ControlPlanes,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar, revision
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, matches
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+
+
+class Sidecars:
+    """The Sidecars of a snapshot, in the order in which istiod looks at them."""
+
+    def __init__(self, snapshot: Snapshot, planes: ControlPlanes) -> None:
+        self._planes = planes
+        self._in: dict[str, list[Thing]] = defaultdict(list)
+        for sidecar in sorted(snapshot["sidecars"], key=age):
+            self._in[sidecar["metadata"]["namespace"]].append(sidecar)
+
+    def effective(self, pod: Thing, plane: ControlPlane) -> Thing | None:
+        """The one Sidecar that `plane` applies to the pod, None for a pod without sidecar; they are never merged.
+
+        Oldest that selects the pod in its namespace, else the oldest without a selector there, else the oldest without one in the root
+        namespace: getSidecarScope and sortConfigByCreationTime, pilot/pkg/model/push_context.go@1.20.8. One that is labelled with
+        another revision is not seen: ObjectInRevision, pkg/config/model.go@1.20.8.
+        """
+        if not has_sidecar(pod):
+            return None
+        name = plane.name or revision(pod).name
+        local, root = (
+            [
+                s
+                for s in self._in.get(namespace) or ()
+                if (s["metadata"].get("labels") or {}).get("istio.io/rev", name) == name
+            ]
+            for namespace in (pod["metadata"]["namespace"], self._planes.root_namespace(plane))
+        )
+        for sidecar in local:
+            if has_selector(sidecar) and matches(
+                sidecar["spec"]["workloadSelector"].get("labels") or {}, pod["metadata"].get("labels")
+            ):
+                return sidecar
+        return next((s for s in local + root if not has_selector(s)), None)
+
+
+def age(thing: dict[str, t.Any]) -> tuple[str, str]:
+    """Istio's order of configuration: oldest first, ties by `name.namespace` (pkg/config/config.go, sortConfigByCreationTime)."""
+    meta = thing["metadata"]
+    return meta.get("creationTimestamp") or "", f"{meta['name']}.{meta['namespace']}"
+
+
+def has_selector(sidecar: dict[str, t.Any]) -> bool:
+    """An empty workloadSelector ranks as one that selects every pod: push_context.go@1.20.8."""
+    return sidecar["spec"].get("workloadSelector") is not None
+
+
+def ingress_entry(sidecar: dict[str, t.Any] | None, port: int) -> dict[str, t.Any] | None:
+    """The ingress listener for a target port: it is the pod's port, never the Service's (listener_inbound.go@1.20.8)."""
+    listeners = sidecar["spec"].get("ingress") or () if sidecar else ()
+    return next((i for i in listeners if i["port"].get("number") == port), None)

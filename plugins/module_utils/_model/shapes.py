@@ -1,0 +1,315 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""What is read of each object: THE table, so that nothing else is ever kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import as_object
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, fields_of_yaml
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
+    Address,
+    Alike,
+    Mapping,
+    Misshapen,
+    Number,
+    Reduced,
+    Required,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
+
+ANNOTATIONS = (
+    "ambient.istio.io/redirection",
+    "galley.istio.io/analyze-suppress",
+    "inject.istio.io/templates",
+    "istio.io/rev",
+    "openshift.io/deployment-config.name",
+    "sidecar.istio.io/interceptionMode",
+    "sidecar.istio.io/rewriteAppHTTPProbers",
+    "sidecar.istio.io/status",
+    "status.sidecar.istio.io/port",
+    "traffic.sidecar.istio.io/excludeInboundPorts",
+    "traffic.sidecar.istio.io/includeInboundPorts",
+)
+
+POD_ENV = ("ISTIO_META_INTERCEPTION_MODE", "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION")
+"""Variables of the proxy whose values the rule reads; no other value of any container is ever kept."""
+
+ISTIO_CONTAINERS = ("istio-proxy", "istio-init", "istio-validation")
+"""Containers that Istio wrote; the arguments of any other one may hold secrets and are dropped."""
+
+PROBERS_ENV = "ISTIO_KUBE_APP_PROBERS"
+
+PORT = Number(1, 65535)
+PORT_OR_NAME = (PORT, str)
+ISTIO_PORT = Number(-(1 << 63), (1 << 63) - 1)
+"""Of Istio's own kinds only its webhook bounds ports, and it may be off: what one author writes there must not cost the others their verdict."""
+LABELS = Alike(Mapping(str))
+
+
+def _handler(number: t.Any) -> dict[str, t.Any]:
+    return {
+        "httpGet": {"port": number, "host": str, "scheme": str},
+        "tcpSocket": {"port": number, "host": str},
+        "grpc": {"port": number},
+        "exec": {},
+    }
+
+
+PROBE = _handler(PORT_OR_NAME)
+
+
+def _proxy_config(text: str) -> str | None:
+    """Of `proxy.istio.io/config` (YAML) only interceptionMode: its proxyMetadata holds environment values. The pod's author writes it."""
+    if "interceptionMode" not in text:
+        return None
+    try:
+        mode = fields_of_yaml(text, ["interceptionMode"]).get("interceptionMode")
+    except OutsideError:
+        return None
+    return json.dumps({"interceptionMode": mode}) if isinstance(mode, str) and mode.isalpha() else None
+
+
+def _env(entries: list[t.Any]) -> list[dict[str, str]]:
+    """The variables in POD_ENV with their values, and the probers without their request headers."""
+    kept = []
+    for entry in entries:
+        name, value = entry.get("name"), entry.get("value")
+        if not isinstance(value, str):
+            continue
+        if name in POD_ENV:
+            kept.append({"name": name, "value": value})
+        elif name == PROBERS_ENV:
+            kept.append({"name": name, "value": json.dumps(dict(_probers(value)), sort_keys=True)})
+    return kept
+
+
+def _probers(text: str) -> t.Iterator[tuple[str, t.Any]]:
+    """What Istio wrote has its shape; anybody can write something else."""
+    for path, probe in as_object(text).items():
+        with contextlib.suppress(Misshapen):
+            yield path, trim(probe, PROBE)
+
+
+OWNERS = Alike([{"apiVersion": str, "kind": Required(str), "name": Required(str), "uid": str, "controller": bool}])
+
+POD_META = {
+    "name": Required(str),
+    "namespace": Required(Alike(str)),
+    "uid": str,
+    "deletionTimestamp": str,
+    "labels": LABELS,
+    "annotations": Alike(
+        {
+            **dict.fromkeys(ANNOTATIONS, str),
+            "proxy.istio.io/config": Reduced(str, _proxy_config),
+        }
+    ),
+    "ownerReferences": OWNERS,
+}
+META = Required({**POD_META, "creationTimestamp": str, "resourceVersion": str})
+
+CONTAINER = {
+    "name": Required(str),
+    "image": str,
+    "args": [str],
+    "restartPolicy": str,
+    "env": Reduced([{"name": str, "value": str}], _env),
+    "ports": [{"name": str, "containerPort": Required(PORT), "protocol": str}],
+    "livenessProbe": PROBE,
+    "readinessProbe": PROBE,
+    "startupProbe": PROBE,
+}
+
+CONTAINER_STATUS = {
+    "name": Required(str),
+    "ready": bool,
+    "state": {"running": {}, "waiting": {"reason": str}, "terminated": {"reason": str}},
+}
+
+
+def _read_of(container: t.Any) -> t.Any:
+    """Of a container that Istio did not write, neither arguments nor environment."""
+    if not isinstance(container, dict):
+        return container
+    ours = container.get("name") in ISTIO_CONTAINERS
+    return {
+        field: container[field] for field in CONTAINER if field in container and (ours or field not in ("args", "env"))
+    }
+
+
+def _addresses_once(status: t.Any) -> t.Any:
+    """The primary address stands in a status twice; the list is kept where it says more."""
+    if status.get("podIPs") == [{"ip": status.get("podIP")}]:
+        del status["podIPs"]
+    return status
+
+
+CONTAINERS = Alike([Alike(CONTAINER, _read_of)])
+
+
+def _pod(container_status: dict[str, t.Any]) -> dict[str, t.Any]:
+    statuses = Alike([container_status])
+    return {
+        "metadata": Required(POD_META),
+        # No field of a Pod: the name of the first pod with the same spec, of a pod whose labels do not name its template.
+        "specLike": str,
+        "spec": Required(
+            {
+                "containers": Required(CONTAINERS),
+                "initContainers": CONTAINERS,
+                "hostNetwork": bool,
+                "nodeName": Alike(str),
+            }
+        ),
+        "status": Reduced(
+            {
+                "phase": Alike(str),
+                "podIP": Address(),
+                "podIPs": [{"ip": Required(Address())}],
+                "conditions": Alike([{"type": Required(str), "status": str}]),
+                "containerStatuses": statuses,
+                "initContainerStatuses": statuses,
+            },
+            _addresses_once,
+        ),
+    }
+
+
+POD = _pod({**CONTAINER_STATUS, "containerID": str})
+POD_WITHOUT_IDS = _pod(CONTAINER_STATUS)
+"""Only a probe knows a container by its id, and without it the statuses of replicas are alike."""
+
+SERVICE = {
+    "metadata": META,
+    "spec": Required(
+        {
+            "type": str,
+            "clusterIP": str,
+            "ipFamilies": [str],
+            "selector": LABELS,
+            "externalName": str,
+            "ports": [
+                {
+                    "name": str,
+                    "port": Required(PORT),
+                    "targetPort": (Number(0, 65535), str),
+                    "protocol": str,
+                    "appProtocol": str,
+                }
+            ],
+        }
+    ),
+}
+
+SERVICE_ENTRY = {
+    "metadata": META,
+    "spec": Required(
+        {
+            "hosts": [str],
+            "workloadSelector": {"labels": LABELS},
+            "ports": [{"name": str, "number": Required(ISTIO_PORT), "protocol": str, "targetPort": ISTIO_PORT}],
+        }
+    ),
+}
+
+ENDPOINT_SLICE = {
+    "metadata": META,
+    "addressType": str,
+    "endpoints": [{"addresses": [str], "targetRef": {"kind": str, "namespace": str, "name": str}}],
+    "ports": [{"name": str, "port": PORT, "protocol": str}],
+}
+
+INGRESS = {
+    "port": Required({"number": ISTIO_PORT, "name": str, "protocol": str}),
+    "defaultEndpoint": str,
+    "bind": str,
+    "captureMode": str,
+    "tls": dict,
+    "connectionPool": dict,
+}
+
+SIDECAR = {
+    "apiVersion": str,
+    "metadata": META,
+    # The whole spec is kept: a remediation carries over what it replaces. Empty parts say something here, so they are spelled out:
+    # an empty selector selects every pod, and an empty policy is its enum's zero, REGISTRY_ONLY.
+    "spec": Required(
+        {
+            "workloadSelector": Reduced({"labels": LABELS}, lambda selector: selector or {"labels": {}}),
+            "ingress": [INGRESS],
+            "egress": [dict],
+            "outboundTrafficPolicy": Reduced(dict, lambda policy: policy or {"mode": "REGISTRY_ONLY"}),
+            "inboundConnectionPool": dict,
+        }
+    ),
+}
+
+LISTED_CONTROLLER = {
+    "metadata": META,
+    "spec": {"selector": dict, "replicas": Number(0, 1 << 31)},
+}
+CONTROLLER = {"kind": Required(str), **LISTED_CONTROLLER}
+
+CONTROL_PLANE = {"namespace": str, "revision": str, "version": str, "env": Mapping(str), "meshConfig": dict}
+
+SOCKET_TABLE = {
+    "namespace": Required(str),
+    "pod": Required(str),
+    "container": str,
+    "format": Required(str),
+    "stdout": Required(str),
+    "holders": [{"inode": Required(Number(0, 1 << 64)), "process": Required(str), "containerID": str}],
+}
+"""`holders` says which processes have the listening sockets open; whoever reads a table inside the pod cannot know."""
+
+SNAPSHOT = {
+    "metadata": {"takenAt": str, "server": str, "serverVersion": str, "scope": str},
+    "services": Required([SERVICE]),
+    "pods": Required([POD]),
+    "sidecars": Required([SIDECAR]),
+    "serviceEntries": [SERVICE_ENTRY],
+    "endpointSlices": [ENDPOINT_SLICE],
+    "controllers": [CONTROLLER],
+    "emptyNamespaces": [str],
+    "sidecarVersions": [str],
+    "unlisted": [{"resource": Required(str), "object": str, "detail": str}],
+    "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
+    "socketTables": Required([SOCKET_TABLE]),
+    "unread": Required(
+        [
+            {
+                "namespace": Required(str),
+                "pod": Required(str),
+                "reason": Required(str),
+                "detail": str,
+                "status": Number(0, 999),
+                "lacks": [str],
+            }
+        ]
+    ),
+}
+
+ISTIOD = {
+    "metadata": Required({"name": Required(str), "namespace": str, "labels": LABELS}),
+    "spec": Required(
+        {"containers": Required([{"name": Required(str), "image": str, "env": [{"name": str, "value": str}]}])}
+    ),
+    "status": {"phase": str},
+}
+MESH_CONFIG = {"metadata": Required({"name": Required(str)}), "data": {"mesh": str}}
+
+PASSTHROUGH_ENV = "PILOT_ENABLE_INBOUND_PASSTHROUGH"
+MERGE_ENV = "PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE"
+ISTIOD_ENV = (PASSTHROUGH_ENV, MERGE_ENV)
+"""Variables of istiod whose values the rule reads."""
+
+MESH_CONFIG_FIELDS = ("rootNamespace", "inboundTrafficPolicy", "outboundTrafficPolicy")

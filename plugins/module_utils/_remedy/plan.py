@@ -1,0 +1,379 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Remediation plans: the Sidecar that keeps a workload's localhost ports reachable and changes nothing else.
+
+A Sidecar's ingress is all or nothing and Sidecars are not merged, so a plan lists every TCP target port of the workload, and
+carries over or edits the Sidecar that is effective today. Where one resource cannot do that rightly there is no manifest, and the reason
+why. Citations are `path@tag` in istio/istio.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import re
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import has_selector
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, matches
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import (
+    Port,
+    Seen,
+    as_field,
+    cure,
+    keep,
+    switched_off,
+    why_not,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.protocol import protocol
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Workload
+
+Labels = dict[str, str]
+
+GROUP = "networking.istio.io"
+API_VERSIONS = ("v1beta1", "v1", "v1alpha3")
+"""The first that is served counts. v1beta1 is, by every Istio from 1.5 on (manifests/charts/base/crds/crd-all.gen.yaml@1.5.0 to HEAD of 2026-08)."""
+
+CARRIES_OVER = "precheck.meshops.io/carries-over"
+"""An annotation of a new Sidecar: NAMESPACE/NAME@RESOURCEVERSION of the default whose settings it holds."""
+
+
+class Neighbour(t.NamedTuple):
+    """A pod of the namespace that a Sidecar may select, the workload's own included."""
+
+    workload: Workload
+    name: str
+    labels: Labels
+
+
+class Case(t.NamedTuple):
+    """What a plan is made from."""
+
+    workload: Workload
+    ports: t.Sequence[Port]
+    istios: t.Sequence[Seen]
+    """Istio's own ports, as far as Services expose them."""
+    effective: t.Sequence[Thing | None]
+    """The Sidecars that are in effect for the workload's pods, before and after the upgrade. One, if all is well."""
+    selectors: t.Sequence[Labels]
+    """Labels to select the pods by, the best first."""
+    neighbours: t.Sequence[Neighbour]
+    dormant: t.Sequence[tuple[Workload, Labels]]
+    """What the namespace's other controllers without pods select theirs by."""
+    sidecars: t.Sequence[Thing]
+    """Those of the namespace."""
+    versions: t.Sequence[Version | None]
+    """Of every istiod that may see the Sidecar."""
+    today: Version | None
+    api_version: str
+
+
+class Plan(t.NamedTuple):
+    """`cures` are the ports that the manifest cures, `refused` says for each other one with a finding why it does not.
+
+    `made_from` is `{namespace, name, resourceVersion}` of the Sidecar that the manifest edits or whose settings it carries over.
+    """
+
+    action: str
+    manifest: Thing | None
+    cures: frozenset[int]
+    refused: dict[int, str]
+    notes: list[str]
+    made_from: dict[str, str] | None = None
+
+
+class _Obstacle(Exception):
+    """Why there is no manifest although a Sidecar would cure."""
+
+
+def plan(case: Case) -> Plan:
+    """The plan for one workload with findings."""
+    effective = case.effective[0] if case.effective else None
+    action = "update" if effective and has_selector(effective) else "create"
+    endpoints = {port.number: cure(port, case.versions) for port in case.ports if port.finding}
+    refused = {
+        port.number: why_not(port, case.versions)
+        for port in case.ports
+        if port.finding and endpoints[port.number] is None
+    }
+    cures = {number: endpoint for number, endpoint in endpoints.items() if endpoint is not None}
+    if not cures:
+        return Plan(action, None, frozenset(), refused, [])
+    try:
+        manifest, notes = (
+            _update(case, effective, cures) if effective and action == "update" else _create(case, effective, cures)
+        )
+    except _Obstacle as obstacle:
+        return Plan(action, None, frozenset(), {**refused, **dict.fromkeys(cures, str(obstacle))}, [])
+    return Plan(
+        action,
+        manifest,
+        frozenset(cures),
+        refused,
+        [*notes, *_listed(case, effective, cures)],
+        _reference(effective) if effective else None,
+    )
+
+
+def api_version(served: t.Sequence[str], asked_for: str | None) -> str:
+    """The apiVersion of the manifests: what the user asks for, else v1beta1 unless the cluster serves others only."""
+    return f"{GROUP}/{asked_for or next((version for version in API_VERSIONS if version in served), API_VERSIONS[0])}"
+
+
+def name_of(workload: Workload) -> str:
+    """A legal name, the same at every run and no other workload's: an RFC 1123 subdomain of at most 253 characters."""
+    plain = f"precheck-{workload.kind.lower()}-{workload.name}"
+    labels = [part.strip("-") for part in re.sub(r"[^a-z0-9.-]", "-", plain.lower()).split(".")]
+    name = ".".join(part[:63].rstrip("-") for part in labels if part)
+    if name == plain and len(name) <= 253:
+        return name
+    return f"{name[:240].rstrip('.-')}-{hashlib.sha256(plain.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+
+def _reference(sidecar: Thing) -> dict[str, str]:
+    return {
+        key: sidecar["metadata"][key]
+        for key in ("namespace", "name", "resourceVersion")
+        if sidecar["metadata"].get(key)
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The two actions
+
+
+def _update(case: Case, sidecar: Thing, cures: dict[int, str]) -> tuple[Thing, list[str]]:
+    """The Sidecar that selects the pods today, edited: a second one for them would have no effect."""
+    where = _name(sidecar)
+    _one_effective(case)
+    _check_ports(case)
+    selector = sidecar["spec"]["workloadSelector"].get("labels") or {}
+    misfit = _misfit(case, selector, f"Sidecar {where}, which would have to be edited,")
+    if misfit:
+        raise _Obstacle(misfit)
+    meta: Thing = {"name": sidecar["metadata"]["name"], "namespace": case.workload.namespace}
+    if sidecar["metadata"].get("resourceVersion"):
+        meta["resourceVersion"] = sidecar["metadata"][
+            "resourceVersion"
+        ]  # the API server then refuses to edit any other version
+    if sidecar["metadata"].get(
+        "labels"
+    ):  # where the file is applied with kubectl, a label that it lacks is taken away, istio.io/rev for one
+        meta["labels"] = dict(sorted(sidecar["metadata"]["labels"].items()))
+    spec = {**copy.deepcopy(sidecar["spec"]), "ingress": _ingress(case, sidecar, cures)}
+    notes = [
+        f"It edits Sidecar {where}, which selects these pods: a second one for them would have no effect. Only its ingress changes."
+    ]
+    return _manifest(case, meta, spec), notes + _rivals(case, sidecar) + _dormant(case, selector)
+
+
+def _create(case: Case, default: Thing | None, cures: dict[int, str]) -> tuple[Thing, list[str]]:
+    """A new Sidecar with everything of the default that it replaces; Istio inherits nothing (sidecar.go@1.20.8), whatever the reference says."""
+    _one_effective(case)
+    _check_ports(case)
+    meta: dict[str, t.Any] = {"name": name_of(case.workload), "namespace": case.workload.namespace}
+    if any(s["metadata"]["name"] == meta["name"] for s in case.sidecars):
+        raise _Obstacle(
+            f"A Sidecar named {meta['name']} exists and is not the one in effect: remove or rename it first."
+        )
+    misfits = [_misfit(case, labels, f"The selector {_labels(labels)}") for labels in case.selectors]
+    if all(misfits):
+        raise _Obstacle(misfits[0] or "" if misfits else "No labels are known that select this workload's pods alone.")
+    selector = case.selectors[misfits.index(None)]
+    carried = {
+        field: copy.deepcopy(value)
+        for field, value in ((default or {}).get("spec") or {}).items()
+        if field not in ("workloadSelector", "ingress")
+    }
+    notes = []
+    if default:
+        what = (
+            _and([*sorted(carried), *(["ingress"] if default["spec"].get("ingress") else [])])
+            or "nothing, as that says nothing else,"
+        )
+        notes = [
+            f"For these pods it replaces Sidecar {_name(default)} and carries over {what} from it; later changes there do not reach them."
+        ]
+        if default["metadata"].get("resourceVersion"):
+            meta["annotations"] = {CARRIES_OVER: f"{_name(default)}@{default['metadata']['resourceVersion']}"}
+    spec = {
+        "workloadSelector": {"labels": dict(sorted(selector.items()))},
+        **carried,
+        "ingress": _ingress(case, default, cures),
+    }
+    return _manifest(case, meta, spec), notes + _rivals(case, None) + _dormant(case, selector)
+
+
+def _manifest(case: Case, metadata: Thing, spec: Thing) -> Thing:
+    return {"apiVersion": case.api_version, "kind": "Sidecar", "metadata": metadata, "spec": spec}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Obstacles
+
+
+def _one_effective(case: Case) -> None:
+    names = sorted({_name(sidecar) if sidecar else "none" for sidecar in case.effective})
+    if len(names) > 1:
+        raise _Obstacle(
+            f"Not the same Sidecar is in effect for all pods of the workload, before and after the upgrade: {_some(names)}."
+        )
+
+
+def _check_ports(case: Case) -> None:
+    """Raises _Obstacle where one list of ports does not fit all pods."""
+    exposed = {seen.name for port in case.ports for seen in port.seen}
+    meant: dict[tuple[str, str, int, str], set[int]] = {}
+    for port in case.ports:
+        for seen in port.seen:
+            for e in seen.exposures:
+                meant.setdefault((e.kind, e.service, e.service_port, e.port_name), set()).add(port.number)
+    for (kind, service, number, _port_name), targets in sorted(meant.items()):  # noqa: B007
+        if len(targets) > 1:
+            raise _Obstacle(
+                f"Port {number} of {kind} {service} is port {_some(sorted(map(str, targets)))}, depending on the pod: no Sidecar fits all of them."
+            )
+    for port in case.ports:
+        having = sorted(seen.name for seen in port.seen)
+        if set(having) != exposed:
+            services = sorted({e.service for seen in port.seen for e in seen.exposures})
+            raise _Obstacle(
+                f"Service {_some(services)} exposes port {port.number} on {_some(having)} only: one Sidecar for all pods would change the others."
+            )
+
+
+def _misfit(case: Case, selector: Labels, what: str) -> str | None:
+    """Why the selector does not fit the workload, by the pods it would really match."""
+    own = {seen.name for port in case.ports for seen in port.seen}
+    others = sorted(
+        f"{n.workload.kind} {n.workload.name}"
+        for n in case.neighbours
+        if n.workload != case.workload and matches(selector, n.labels)
+    )
+    if others:
+        return f"{what} also selects pods of other workloads: {_some(list(dict.fromkeys(others)))}."
+    missed = sorted(n.name for n in case.neighbours if n.name in own and not matches(selector, n.labels))
+    if missed:
+        return f"{what} does not select all of the workload's pods: not {_some(missed)}."
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The ingress
+
+
+def _ingress(case: Case, effective: Thing | None, cures: dict[int, str]) -> list[Thing]:
+    """The listeners of the effective Sidecar, those of cured ports pointed at what listens, then the ports it does not list.
+
+    Raises _Obstacle for a port that no form of endpoint would leave as it is.
+    """
+    listed: dict[t.Any, Thing] = {}
+    for listener in copy.deepcopy((effective or {}).get("spec", {}).get("ingress") or []):
+        # Without a number it is no port of the pod. Of two with the same, which validation refuses, the first is in effect.
+        listed.setdefault(listener["port"].get("number") or id(listener), listener)
+    for port in case.ports:
+        if port.number in cures:
+            listener = listed.setdefault(port.number, {"port": _port(case, port)})
+            listener.pop("defaultEndpoint", None)
+            listener.update(as_field(cures[port.number]))
+        elif port.number not in listed:
+            endpoint = keep(port, case.versions)
+            if endpoint is None:
+                on = sorted({text for seen in port.listening() for text in port.texts(seen)})
+                raise _Obstacle(
+                    f"Port {port.number}, which a Sidecar would have to list too, listens on {_some(on)}: no defaultEndpoint leaves it as it is."
+                )
+            listed[port.number] = {"port": _port(case, port), **as_field(endpoint)}
+    return list(listed.values())
+
+
+def _port(case: Case, port: Port) -> Thing:
+    """Number, name and protocol as the first Service in Istio's order gives them.
+
+    A name has nothing to do with the protocol here, and only a legal one is kept: ValidatePortName, validation.go@1.20.8.
+    """
+    first = min((e for seen in port.seen for e in seen.exposures), key=lambda e: (e.rank, e.service_port, e.port_name))
+    spec: Thing = {"number": port.number}
+    taken_for = protocol(first, case.today)
+    if taken_for:
+        spec["protocol"] = taken_for
+    if re.fullmatch(r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?", first.port_name):
+        spec["name"] = first.port_name
+    return spec
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Notes
+
+
+def _listed(case: Case, effective: Thing | None, cures: dict[int, str]) -> list[str]:
+    notes = []
+    there = {listener["port"].get("number") for listener in (effective or {}).get("spec", {}).get("ingress") or ()}
+    others = [str(port.number) for port in case.ports if port.number not in cures and port.number not in there]
+    if others:
+        many = len(others) > 1
+        what, are, they = ("Ports", "are", "they are") if many else ("Port", "is", "it is")
+        notes.append(
+            f"{what} {_and(others)} {are} listed as {they} delivered today, because a Sidecar switches off what it does not list."
+        )
+    notes += [f"Nothing was seen to listen on port {port.number}." for port in case.ports if not port.listening()]
+    for number, service in sorted(
+        {(e.port, f"{e.kind} {e.service}") for seen in case.istios if switched_off(seen) for e in seen.exposures}
+    ):
+        if number not in there:
+            notes.append(
+                f"Port {number}, which {service} exposes, is Istio's own and not listed: "
+                "with a Sidecar it is passed through to the pod IP at once, and no longer to localhost."
+            )
+    unread = sorted({seen.name for port in case.ports for seen in port.seen if seen.listeners is None})
+    if unread:
+        notes.append(f"Not read, and supposed to listen like the others: {_some(unread)}.")
+    return notes
+
+
+def _rivals(case: Case, chosen: Thing | None) -> list[str]:
+    """Other Sidecars that select pods of the workload: younger than the one in effect, or labelled with a revision that does not serve them."""
+    notes = []
+    for sidecar in case.sidecars:
+        selector = sidecar["spec"]["workloadSelector"].get("labels") or {} if has_selector(sidecar) else None
+        if (
+            sidecar is chosen
+            or selector is None
+            or not any(n.workload == case.workload and matches(selector, n.labels) for n in case.neighbours)
+        ):
+            continue
+        revision = (sidecar["metadata"].get("labels") or {}).get("istio.io/rev")
+        why = (
+            f"for revision {revision} only"
+            if revision
+            else "but is younger and so without effect (Istio's message IST0110)"
+        )
+        notes.append(f"Sidecar {_name(sidecar)} selects pods of the workload too, {why}.")
+    return sorted(notes)
+
+
+def _dormant(case: Case, selector: Labels) -> list[str]:
+    caught = sorted({f"{w.kind} {w.name}" for w, labels in case.dormant if matches(selector, labels)})
+    return [f"It would also select pods of {_some(caught)}, which has none now."] if caught else []
+
+
+def _name(thing: Thing) -> str:
+    return f"{thing['metadata']['namespace']}/{thing['metadata']['name']}"
+
+
+def _labels(labels: Labels) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def _and(names: t.Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def _some(names: t.Sequence[str]) -> str:
+    return _and([*names[:3], *([f"{len(names) - 3} more"] if len(names) > 3 else [])])

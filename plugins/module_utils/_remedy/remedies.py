@@ -1,0 +1,180 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""From findings to remedies: gathers what a plan is made from, and gives each finding its own."""
+
+from __future__ import annotations
+
+import typing as t
+from collections import defaultdict
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, can_be_asked, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailingProbe
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import Port, Seen, advice
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.plan import (
+    Case,
+    Labels,
+    Neighbour,
+    Plan,
+    api_version,
+    plan,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import (
+    Controllers,
+    Workload,
+    lasting,
+)
+
+Records = list[dict[str, t.Any]]
+
+
+class Looked(t.NamedTuple):
+    """A pod that Services expose: its ports, those of them that are Istio's own, and the Sidecars in effect before and after the upgrade."""
+
+    pod: Thing
+    ports: t.Mapping[int, Seen]
+    istios: t.Mapping[int, Seen]
+    sidecars: tuple[Thing | None, Thing | None]
+
+
+class Remedies:
+    """The remedies of a snapshot's findings. `planes` are all control planes that it knows, `probes` those that fail."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        controllers: Controllers,
+        planes: t.Sequence[ControlPlane],
+        asked_for: str | None,
+        probes: t.Sequence[FailingProbe],
+    ) -> None:
+        self._probes: dict[tuple[Workload, int], list[str]] = defaultdict(list)
+        for probe in probes:
+            if not probe["sidecar_helps"]:
+                self._probes[Workload(probe["namespace"], **probe["workload"]), probe["port"]].append(probe["reason"])
+        self._controllers = controllers
+        self._versions = [plane.version for plane in planes]
+        self._services = {key(service): service for service in snapshot["services"]}
+        self._api_version = api_version(snapshot.get("sidecarVersions") or [], asked_for)
+        self._sidecars: dict[str, list[Thing]] = defaultdict(list)
+        for sidecar in snapshot["sidecars"]:
+            self._sidecars[sidecar["metadata"]["namespace"]].append(sidecar)
+        self._neighbours: dict[str, list[Neighbour]] = defaultdict(list)
+        for pod in snapshot["pods"]:
+            if has_sidecar(pod) and can_be_asked(pod):
+                namespace, name = key(pod)
+                self._neighbours[namespace].append(
+                    Neighbour(controllers.workload(pod), name, pod["metadata"].get("labels") or {})
+                )
+        self._dormant: dict[str, list[tuple[Workload, Labels]]] = defaultdict(list)
+        for controller in snapshot.get("controllers") or ():
+            namespace, name = key(controller)
+            owned = {
+                "metadata": {
+                    "namespace": namespace,
+                    "name": "",
+                    "ownerReferences": [{"kind": controller["kind"], "name": name, "controller": True}],
+                }
+            }
+            labels = controllers.match_labels(owned)
+            if labels and controllers.workload(owned) not in {n.workload for n in self._neighbours[namespace]}:
+                self._dormant[namespace].append((controllers.workload(owned), labels))
+
+    def of(self, findings: Records, look: t.Callable[[Workload], t.Sequence[Looked]]) -> tuple[Records, Records]:
+        """The findings, each with its remedy, and the remediations. `look` is asked for the pods of one workload after the other."""
+        by_workload: dict[Workload, dict[int, Thing]] = defaultdict(dict)
+        for finding in findings:
+            by_workload[Workload(finding["namespace"], **finding["workload"])][finding["port"]] = finding
+        plans = {workload: plan(self._case(workload, look(workload), ports)) for workload, ports in by_workload.items()}
+        remediations = [
+            self._remediation(plans[workload], by_workload[workload])
+            for workload in sorted(plans)
+            if plans[workload].manifest
+        ]
+        return [
+            self._with_remedy(finding, plans[Workload(finding["namespace"], **finding["workload"])])
+            for finding in findings
+        ], remediations
+
+    def _case(self, workload: Workload, looked: t.Sequence[Looked], findings: t.Mapping[int, Thing]) -> Case:
+        ports: dict[int, list[Seen]] = defaultdict(list)
+        for each in looked:
+            for number, seen in each.ports.items():
+                ports[number].append(seen)
+        serving = [plane for seens in ports.values() for seen in seens for plane in seen.planes]
+        return Case(
+            workload=workload,
+            istios=[seen for each in looked for seen in each.istios.values()],
+            ports=[
+                Port(number, tuple(seens), findings.get(number, {}).get("id"))
+                for number, seens in sorted(ports.items())
+            ],
+            effective=_different([sidecar for each in looked for sidecar in each.sidecars]),
+            selectors=self._selectors(workload, looked),
+            neighbours=self._neighbours[workload.namespace],
+            dormant=self._dormant[workload.namespace],
+            sidecars=self._sidecars[workload.namespace],
+            versions=[*self._versions, *(plane.version for plane in serving)],
+            today=min((seen.planes[0].version or () for seens in ports.values() for seen in seens), default=()) or None,
+            api_version=self._api_version,
+        )
+
+    def _selectors(self, workload: Workload, looked: t.Sequence[Looked]) -> list[Labels]:
+        """The controller's matchLabels; then, as for a bare pod, the labels by which its Services find it, of the oldest first, and all of these."""
+        candidates = [self._controllers.match_labels(each.pod) or {} for each in looked[:1]]
+        exposures = {
+            (e.rank[:2], e.service)
+            for each in looked
+            for seen in each.ports.values()
+            for e in seen.exposures
+            if e.kind == "Service"
+        }
+        for _rank, name in sorted(exposures):
+            candidates.append(
+                lasting(self._services[workload.namespace, name]["spec"].get("selector") or {}, workload.kind)
+            )
+        together = {k: v for candidate in candidates[1:] for k, v in candidate.items()}
+        unique: list[Labels] = []
+        for candidate in [*candidates, together]:
+            if candidate and candidate not in unique:
+                unique.append(candidate)
+        return unique
+
+    def _remediation(self, made: Plan, findings: t.Mapping[int, Thing]) -> Thing:
+        cured = [findings[port] for port in sorted(made.cures)]
+        probes = [f"Not cured by it: {reason}" for finding in cured for reason in self._beyond_help(finding)]
+        record = {
+            "action": made.action,
+            "manifest": made.manifest,
+            "findings": [finding["id"] for finding in cured],
+            "notes": made.notes + probes,
+        }
+        return {**record, "made_from": made.made_from} if made.made_from else record
+
+    def _with_remedy(self, finding: Thing, made: Plan) -> Thing:
+        bind = advice(finding["port"], finding["listeners"])
+        if finding["port"] in made.cures:
+            notes = [*finding["notes"], *([bind] if self._beyond_help(finding) else [])]
+            return {**finding, "remedy": f"{made.action}_sidecar", "notes": notes}
+        return {
+            **finding,
+            "remedy": "change_bind",
+            "notes": [*finding["notes"], made.refused[finding["port"]], bind],
+        }
+
+    def _beyond_help(self, finding: Thing) -> list[str]:
+        """Why which probes of the port fail with a Sidecar, too."""
+        return self._probes.get((Workload(finding["namespace"], **finding["workload"]), finding["port"]), [])
+
+
+def _different(sidecars: t.Sequence[Thing | None]) -> list[Thing | None]:
+    return [
+        sidecar for number, sidecar in enumerate(sidecars) if not any(sidecar is other for other in sidecars[:number])
+    ]

@@ -1,0 +1,263 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Services × pods: which target ports of which pods other pods can ask for, and by which name.
+
+A Service selects pods in its own namespace by label equality; its targetPort is a number, or the name of a container port
+that each pod resolves for itself: FindPort, pilot/pkg/serviceregistry/kube/controller/util.go@1.20.8.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections import defaultdict
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    PodKey,
+    Thing,
+    can_be_asked,
+    key,
+    pod_ips,
+    running_containers,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+
+
+class Exposure(t.NamedTuple):
+    """One port of one pod that one Service exposes."""
+
+    namespace: str
+    pod: str
+    port: int
+    service: str
+    service_port: int
+    port_name: str
+    app_protocol: str | None
+    kind: str
+    families: tuple[str, ...]
+    """Of the addresses by which the pod is asked; empty: its primary one."""
+    rank: tuple[str, str, int]
+    """Istio's order where several expose one port: the oldest first, then by host name, then as the ports are written: SetServiceTargets,
+    pilot/pkg/model/context.go@1.20.8. All Services of a pod are of its namespace, so the domain that ends their host names decides nothing."""
+    served: bool
+    """Whether istiod counts the port among those that Services give the pod. It goes by EndpointSlices only where no Kubernetes Service selects the
+    pod: GetProxyServiceInstances, pilot/pkg/serviceregistry/kube/controller/controller.go@1.20.8."""
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {"name": self.service, "port": self.service_port, "port_name": self.port_name}
+
+
+class Exposures(t.NamedTuple):
+    by_pod: dict[PodKey, list[Exposure]]
+    skipped: list[dict[str, t.Any]]
+
+
+def expose(snapshot: Snapshot) -> Exposures:
+    """Every TCP target port that a Service exposes, by pod; and what was passed over, each with a reason.
+
+    Takes a checked snapshot. `skipped` holds `{namespace, service, port, reason}`, `port` being the Service's.
+    """
+    collector = _Collector(snapshot)
+    for service in sorted(snapshot["services"], key=lambda service: not service["spec"].get("selector")):
+        collector.add_service(service)
+    for entry in snapshot.get("serviceEntries") or ():
+        collector.add_service_entry(entry)
+    return collector.exposures()
+
+
+class _Offer(t.NamedTuple):
+    """One port of one Service; the fields of Exposure from `service` on."""
+
+    service: str
+    service_port: int
+    port_name: str
+    app_protocol: str | None
+    kind: str
+    families: tuple[str, ...]
+    rank: tuple[str, str, int]
+    served: bool = True
+
+
+class _Collector:
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._pods: dict[PodKey, Thing] = {key(pod): pod for pod in snapshot["pods"] if can_be_asked(pod)}
+        self._found: set[Exposure] = set()
+        self._skipped: list[dict[str, t.Any]] = []
+        self._selected: set[PodKey] = set()
+        self._labelled: dict[tuple[str, str, str], set[PodKey]] = defaultdict(set)
+        self._addressed: dict[tuple[str, str], set[PodKey]] = defaultdict(set)
+        asked_for = {pair for selector in _selectors(snapshot) for pair in selector.items()}
+        for pod_key, pod in self._pods.items():
+            for pair in (pod["metadata"].get("labels") or {}).items():
+                if pair in asked_for:
+                    self._labelled[(pod_key[0], *pair)].add(pod_key)
+            if not pod["spec"].get("hostNetwork"):  # whose address is its node's, and so says nothing of the pod
+                for ip in pod_ips(pod):
+                    self._addressed[pod_key[0], ip].add(pod_key)
+        self._slices: dict[tuple[str, str], list[Thing]] = defaultdict(list)
+        for part in snapshot.get("endpointSlices") or ():
+            service = (part["metadata"].get("labels") or {}).get("kubernetes.io/service-name") or ""
+            self._slices[part["metadata"]["namespace"], service].append(part)
+        self._slices_hidden = any(entry["resource"] == "endpointslices" for entry in snapshot.get("unlisted") or ())
+
+    def exposures(self) -> Exposures:
+        by_pod: dict[PodKey, list[Exposure]] = defaultdict(list)
+        for exposure in sorted(self._found, key=lambda e: (*e[:6], e.app_protocol or "", *e[7:])):
+            by_pod[exposure.namespace, exposure.pod].append(exposure)
+        return Exposures(
+            dict(by_pod), sorted(self._skipped, key=lambda s: (s["namespace"], s["service"], s["port"], s["reason"]))
+        )
+
+    def add_service(self, service: Thing) -> None:
+        """Those with a selector come first: they decide what becomes of the others."""
+        namespace, name = key(service)
+        spec = service["spec"]
+        selected = self._select(namespace, spec["selector"]) if spec.get("selector") else []
+        self._selected.update(selected)
+        for place, port in enumerate(spec.get("ports") or ()):
+            protocol = (port.get("protocol") or "TCP").upper()
+            if spec.get("type") == "ExternalName":
+                where = spec.get("externalName") or "nothing"
+                self._skip(
+                    service,
+                    port["port"],
+                    f"An ExternalName Service is an alias in DNS, here of {where}: no pod stands behind it.",
+                )
+            elif protocol != "TCP":
+                self._skip(service, port["port"], f"{protocol} is not checked: the rule is about TCP listeners.")
+            else:
+                offer = _Offer(
+                    name,
+                    port["port"],
+                    port.get("name") or "",
+                    port.get("appProtocol"),
+                    "Service",
+                    tuple(spec.get("ipFamilies") or ()),
+                    (service["metadata"].get("creationTimestamp") or "", f"{name}.{namespace}.svc.", place),
+                )
+                if spec.get("selector"):
+                    self._add_selected(service, offer, selected, port.get("targetPort") or port["port"])
+                else:
+                    self._add_sliced(service, offer)
+
+    def _add_selected(self, service: Thing, offer: _Offer, selected: t.Sequence[PodKey], target: int | str) -> None:
+        missing = 0
+        for pod_key in selected:
+            number = target if isinstance(target, int) else _named_port(self._pods[pod_key], target)
+            if number:
+                self._add(pod_key, number, offer)
+            else:
+                missing += 1
+        if missing:
+            several = (
+                f"{missing} of the {len(selected)} pods that it selects declare"
+                if len(selected) > 1
+                else "The pod that it selects declares"
+            )
+            self._skip(
+                service,
+                offer.service_port,
+                f"{several} no TCP container port named {target!r}, so the Service sends nothing there.",
+            )
+        if not selected:
+            self._skip(service, offer.service_port, "Its selector matches no pod that runs or may run.")
+
+    def _add_sliced(self, service: Thing, offer: _Offer) -> None:
+        """Pods named by the EndpointSlices of a Service without a selector, else found by address as istiod does.
+
+        getPod, pilot/pkg/serviceregistry/kube/controller/endpoint_builder.go and endpointslice.go@1.20.8.
+        """
+        namespace, name = key(service)
+        found = False
+        for part in self._slices.get((namespace, name)) or ():
+            family = (part["addressType"],) if part.get("addressType") else offer.families
+            named = [
+                p
+                for p in part.get("ports") or ()
+                if (p.get("name") or "") == offer.port_name and (p.get("protocol") or "TCP") == "TCP"
+            ]
+            numbers = {p["port"] for p in named if p.get("port")}
+            for pod_key in {
+                pod_key for endpoint in part.get("endpoints") or () for pod_key in self._endpoint(namespace, endpoint)
+            }:
+                for number in numbers:
+                    found = True
+                    self._add(pod_key, number, offer._replace(families=family, served=pod_key not in self._selected))
+        if not found:
+            why = (
+                "EndpointSlices could not be listed, so its pods are not known"
+                if self._slices_hidden
+                else "none of its EndpointSlices leads to a pod"
+            )
+            self._skip(service, offer.service_port, f"It has no selector, and {why}.")
+
+    def _endpoint(self, namespace: str, endpoint: Thing) -> set[PodKey]:
+        target = endpoint.get("targetRef") or {}
+        if target.get("kind") == "Pod":
+            pod_key = (target.get("namespace") or namespace, target.get("name") or "")
+            return {pod_key} if pod_key in self._pods and pod_key[0] == namespace else set()
+        return {
+            pod_key
+            for address in endpoint.get("addresses") or ()
+            for pod_key in self._addressed.get((namespace, address)) or ()
+        }
+
+    def add_service_entry(self, entry: Thing) -> None:
+        """A ServiceEntry with a workloadSelector exposes pods like a Service.
+
+        A pod's container port of the same name comes before targetPort, and that before the number:
+        convertWorkloadInstanceToServiceInstance, pilot/pkg/serviceregistry/serviceentry/conversion.go@1.20.8.
+        """
+        namespace, name = key(entry)
+        selector = (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
+        if not selector:
+            return
+        host = min(entry["spec"].get("hosts") or ("",))
+        for place, port in enumerate(entry["spec"].get("ports") or ()):
+            protocol = port.get(
+                "protocol"
+            )  # without one istiod detects it: convertPort, serviceentry/conversion.go@1.20.8
+            if (protocol or "").upper() == "UDP":
+                self._skip(entry, port["number"], "UDP is not checked: the rule is about TCP listeners.")
+                continue
+            rank = (entry["metadata"].get("creationTimestamp") or "", host, place)
+            offer = _Offer(name, port["number"], port.get("name") or "", protocol, "ServiceEntry", (), rank)
+            selected = self._select(namespace, selector)
+            for pod_key in selected:
+                named = _named_port(self._pods[pod_key], offer.port_name) if offer.port_name else None
+                self._add(pod_key, named or port.get("targetPort") or port["number"], offer)
+            if not selected:
+                self._skip(entry, port["number"], "Its workloadSelector matches no pod that runs or may run.")
+
+    def _select(self, namespace: str, selector: t.Mapping[str, str]) -> list[PodKey]:
+        return sorted(
+            set.intersection(
+                *(self._labelled.get((namespace, label, value)) or set() for label, value in selector.items())
+            )
+        )
+
+    def _add(self, pod_key: PodKey, number: int, offer: _Offer) -> None:
+        self._found.add(Exposure(*pod_key, number, **offer._asdict()))
+
+    def _skip(self, service: Thing, port: int, reason: str) -> None:
+        namespace, name = key(service)
+        self._skipped.append({"namespace": namespace, "service": name, "port": port, "reason": reason})
+
+
+def _selectors(snapshot: Snapshot) -> t.Iterator[t.Mapping[str, str]]:
+    for service in snapshot["services"]:
+        yield service["spec"].get("selector") or {}
+    for entry in snapshot.get("serviceEntries") or ():
+        yield (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
+
+
+def _named_port(pod: Thing, name: str) -> int | None:
+    for container in running_containers(pod):
+        for port in container.get("ports") or ():
+            if port.get("name") == name and (port.get("protocol") or "TCP") == "TCP":
+                return int(port["containerPort"])
+    return None

@@ -1,0 +1,191 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""The rule: what becomes of one exposed port of one pod, today and after the upgrade.
+
+The kernel decides, not the name of an address: a connection arrives if a listener accepts it at the address that the delivery
+dials. IST0143 is the case in which the only listeners that could have are bound to localhost.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Cause, Delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import is_ipv6
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import IMPACTS
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import accepts, is_loopback
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener
+
+
+class Verdict(t.NamedTuple):
+    """`outcome`: `ok`, `finding`, `remediated` or `not_listening`; `impact` is set for a finding only."""
+
+    outcome: str
+    impact: str | None
+    reason: str
+    listeners: tuple[str, ...]
+
+
+def judge(
+    listeners: t.Sequence[Listener],
+    port: int,
+    ips: t.Sequence[str],
+    today: Delivery,
+    after: Delivery,
+    idle: t.Sequence[str] = (),
+) -> Verdict:
+    """The verdict for `port` of a pod with these listeners.
+
+    `ips` are the pod's addresses that clients of the port use, `today` and `after` the port's delivery before and after the upgrade.
+    A pod with several is as bad as its worst address: its clients do not choose. Without any it cannot be asked for. `idle` says of each of its
+    containers that does not run that it does not.
+    """
+    if after.kind == "unknown":
+        after = after._replace(kind="pod_ip", address=None, port=port, cause=Cause("perhaps", (after.why,)))
+    here = [listener for listener in listeners if listener.port in (port, today.port, after.port)]
+    verdicts = [_judge_address(here, port, ip, today, after, len(ips) > 1, idle) for ip in ips]
+    return min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
+
+
+def _judge_address(
+    listeners: t.Sequence[Listener],
+    port: int,
+    ip: str,
+    today: Delivery,
+    after: Delivery,
+    several: bool,
+    idle: t.Sequence[str],
+) -> Verdict:
+    family = f" over {'IPv6' if is_ipv6(ip) else 'IPv4'}" if several else ""
+    asked = [listener for listener in listeners if listener.port == port]
+    dialled = [listener for listener in listeners if listener.port == after.port]
+    if _arrives(listeners, port, ip, after):
+        shown = asked if after.kind == "unix" else dialled
+        on = _names(shown)
+        if not _is_local(shown) or accepts(listeners, port, ip):
+            return Verdict("ok", None, f"{_upper(after.why)}{family}, where {on or 'it'} accepts.", _texts(shown))
+        if _arrives(listeners, port, ip, today):
+            return Verdict("remediated", None, f"It listens on {on} only, and {after.why}{family}.", _texts(shown))
+        return Verdict(
+            "remediated",
+            None,
+            f"It listens on {on} only: today {today.why}, which does not reach it, but after the upgrade {after.why}.",
+            _texts(shown),
+        )
+    on, texts = _names(asked), _texts(asked)
+    reached = _arrives(listeners, port, ip, today)
+    found = (
+        [listener for listener in listeners if listener.port == today.port] if reached and today.kind != "unix" else []
+    )
+    if reached and today.port != port:
+        texts = _texts([*found, *asked])
+    if not _is_local(asked):
+        if reached and not (_crosses(ip, today) and not _is_local(found)):
+            return _lost(_names(found), _texts(found), today, f"{after.why}{family}")
+        if not asked:
+            where = "the port" if after.port == port else f"port {after.port}, where {after.why}"
+            return _silent(f"Nothing listens on {where}", idle)
+        return Verdict(
+            "not_listening", None, f"It listens on {on}, but {after.why}{family}, where nothing accepts.", texts
+        )
+    if not reached:
+        if today.cause == after.cause:
+            return Verdict(
+                "finding",
+                "unreachable",
+                f"It listens on {on} only, and {after.why}{family}: other pods cannot reach it today either.",
+                texts,
+            )
+        neither = f"today {today.why}, after the upgrade {after.why}{family}, and neither reaches it"
+        return Verdict("finding", "unreachable", f"It listens on {on} only: {neither}.", texts)
+    if today.kind == "unknown":
+        unknown = (
+            f"after the upgrade {after.why}{family}, and how it is delivered today is not known, because {today.why}"
+        )
+        return Verdict("finding", "unknown", f"It listens on {on} only: {unknown}.", texts)
+    elsewhere = f", where {_names(found)} accepts" if found and today.port != port else ""
+    return Verdict(
+        "finding",
+        "breaks_on_upgrade",
+        f"It listens on {on} only: today {today.why}{elsewhere}, after the upgrade {after.why}{family}.",
+        texts,
+    )
+
+
+def _silent(said: str, idle: t.Sequence[str]) -> Verdict:
+    return Verdict("not_listening", None, f"{'; '.join([said, *([' and '.join(idle)] if idle else [])])}.", ())
+
+
+def answers(listeners: t.Sequence[Listener], port: int, ip: str) -> bool:
+    """Whether who asks for the port at this address finds a listener; an undecidable table is taken as in _arrives()."""
+    return _arrives(listeners, port, ip, Delivery("kernel", None, port, Cause("no_sidecar")))
+
+
+def is_local(listeners: t.Sequence[Listener], port: int) -> bool:
+    """Whether a listener on the port is there for the pod itself alone."""
+    return _is_local([listener for listener in listeners if listener.port == port])
+
+
+def _lost(on: str, texts: tuple[str, ...], today: Delivery, after: str) -> Verdict:
+    """The finding on a port that has no localhost listener of its own: it is what the delivery of today reaches, and that of after does not."""
+    if today.kind == "unknown":
+        unknown = f"today {on} may, but how it is delivered is not known, because {today.why}"
+        return Verdict("finding", "unknown", f"After the upgrade {after}, where nothing accepts; {unknown}.", texts)
+    where, nothing = (f", where {on} accepts", "does") if on else ("", "accepts")
+    return Verdict(
+        "finding",
+        "breaks_on_upgrade",
+        f"Today {today.why}{where}, but after the upgrade {after}, where nothing {nothing}.",
+        texts,
+    )
+
+
+def _crosses(ip: str, delivery: Delivery) -> bool:
+    """Whether the proxy would take a connection over one family and dial the other, which not every version does: no ground for a finding alone."""
+    return delivery.address is not None and is_ipv6(delivery.address) != is_ipv6(ip)
+
+
+def _arrives(listeners: t.Sequence[Listener], port: int, ip: str, delivery: Delivery) -> bool:
+    """Whether a connection delivered like this finds a listener; for an unknown delivery, whether it may.
+
+    An undecidable table (a lone `::` whose IPV6_V6ONLY is not to be seen) is taken as dual-stack, the kernel's default. Not beside a
+    localhost listener on the same port: the kernel lets a dual-stack socket share the port with an IPv4 one only if both ask for
+    SO_REUSEPORT, so there the `::` is most likely IPv6 alone, and passing it could hide an outage.
+    """
+    if delivery.kind == "unix":
+        return True
+    found = accepts(listeners, delivery.port, delivery.destination(ip))
+    if not found and delivery.kind == "unknown":
+        found = accepts(listeners, port, ip) or found
+    return (
+        not _is_local([listener for listener in listeners if listener.port == delivery.port])
+        if found is None
+        else found
+    )
+
+
+def _is_local(listeners: t.Sequence[Listener]) -> bool:
+    """Whether one of them is there for the pod itself alone: on a localhost address, or bound to the interface lo."""
+    return any(is_loopback(listener.address) or listener.interface == "lo" for listener in listeners)
+
+
+def _texts(listeners: t.Sequence[Listener]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(listener.text for listener in listeners))
+
+
+def _names(listeners: t.Sequence[Listener]) -> str:
+    return " and ".join(_texts(listeners))
+
+
+def _rank(verdict: Verdict) -> tuple[int, int]:
+    outcomes = ("finding", "not_listening", "remediated", "ok")
+    return outcomes.index(verdict.outcome), IMPACTS.index(verdict.impact) if verdict.impact else 0
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

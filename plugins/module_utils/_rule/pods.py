@@ -1,0 +1,222 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""One pod: each of its ports judged, by one table."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import (
+    ControlPlane,
+    ControlPlanes,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery, delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import OncePerTemplate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars, ingress_entry
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    Thing,
+    container_ids,
+    family_of,
+    pod_ips,
+    waiting,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import (
+    Verdict,
+    answers,
+    is_local,
+    judge,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import (
+    Failing,
+    failing_probes,
+    probed_ports,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback, is_wildcard
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener, SocketTable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Holder
+
+
+class JudgedPort(t.NamedTuple):
+    """One port of one pod, exposed or asked by a probe, judged."""
+
+    pod: str
+    port: int
+    verdict: Verdict
+    today: Delivery
+    after: Delivery
+    probes: tuple[Failing, ...]
+    asked: tuple[str, ...]
+    """What listens on the port itself, where a probe of it fails."""
+    judged_by: str | None
+    """The pod whose table speaks for this one, if it is another."""
+    processes: frozenset[tuple[str, str, str]] = frozenset()
+    """(listener, container, process) of who listens on localhost, as far as that is known; the container is empty where it is none of the pod's."""
+
+
+ORDINARY = re.compile(r"(?!127\.|0\.0\.0\.0\Z)[0-9.]+\Z|[1-9A-Fa-f][0-9A-Fa-f]{3}:")
+"""Addresses that no listener takes for its own unless it is bound to them: neither localhost, nor unspecified, nor one family inside the other."""
+
+
+class Mesh:
+    """What istiod does with a pod, before and after the upgrade; most of it is the same for all replicas, and found out once."""
+
+    def __init__(self, snapshot: Snapshot, upgraded_to: Version | None) -> None:
+        self._target = upgraded_to
+        self._planes = ControlPlanes(snapshot)
+        self._sidecars = Sidecars(snapshot, self._planes)
+        self.planes: t.Callable[[Thing], tuple[ControlPlane, ControlPlane]] = OncePerTemplate(self._planes_of)
+        self.sidecars: t.Callable[[Thing], tuple[Thing | None, Thing | None]] = OncePerTemplate(self._sidecars_of)
+        self._deliveries = OncePerTemplate(self._deliveries_of)
+        self._probes = OncePerTemplate(self._probes_of)
+        self._verdicts: dict[t.Any, Verdict] = {}
+
+    @property
+    def all(self) -> list[ControlPlane]:
+        return self._planes.all
+
+    def _planes_of(self, pod: Thing) -> tuple[ControlPlane, ControlPlane]:
+        return self._planes.today(pod), self._planes.after(pod, self._target)
+
+    def _sidecars_of(self, pod: Thing) -> tuple[Thing | None, Thing | None]:
+        today, after = self.planes(pod)
+        return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
+
+    def deliveries(self, pod: Thing, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
+        served = any(e.served for e in exposures if e.port == port)
+        ips = pod_ips(pod)
+        named = any(
+            ingress_entry(sidecar, port) for sidecar in self.sidecars(pod)
+        )  # without, a delivery depends on the families alone
+        return self._deliveries(pod, port, served, tuple(ips if named else map(family_of, ips)))
+
+    def _deliveries_of(self, pod: Thing, port: int, served: bool, _ips: tuple[str, ...]) -> tuple[Delivery, Delivery]:
+        (today, after), (sidecar_today, sidecar_after) = self.planes(pod), self.sidecars(pod)
+        return delivery(pod, port, sidecar_today, today, served), delivery(pod, port, sidecar_after, after, served)
+
+    def probes(self, pod: Thing, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
+        return self._probes(pod, port, impact, answered)
+
+    def _probes_of(self, pod: Thing, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
+        return tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered))
+
+    def judge(
+        self,
+        listeners: t.Sequence[Listener],
+        port: int,
+        asked: t.Sequence[str],
+        today: Delivery,
+        after: Delivery,
+        idle: tuple[str, ...],
+    ) -> Verdict:
+        """judge(), once for all pods of which it says the same."""
+        here = tuple(listener for listener in listeners if listener.port in (port, today.port, after.port))
+        bound = any(not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here)
+        ips = tuple(ip if bound or not ORDINARY.match(ip) else family_of(ip) for ip in asked)
+        which = (here, port, ips, today, after, idle)
+        if which not in self._verdicts:
+            self._verdicts[which] = judge(here, port, asked, today, after, idle)
+        return self._verdicts[which]
+
+    def downgrades(self) -> list[str]:
+        target = self._target
+        newer = [p for p in self._planes.all if target and p.version and p.version[: len(target)] > target]
+        return [f"target_version is older than {plane} of revision {plane.name}." for plane in newer]
+
+    def moves(self) -> list[str]:
+        return [
+            f"The settings of revision {other}, which runs the target version, count for pods of revision {name} too: let them move to it. "
+            f"Upgraded in place, revision {name} would deliver to the pod IP."
+            for name, other in self._planes.spoken_for(self._target)
+        ]
+
+
+NOT_EXPOSED = Verdict("ok", None, "No Service exposes it.", ())
+"""Of a port that a probe asks: when that fails the pod is not ready, and with it goes every port that is exposed."""
+
+
+def judge_pod(
+    entry: Target, table: SocketTable, by: Thing, holders: t.Sequence[Holder], mesh: Mesh
+) -> t.Iterator[JudgedPort]:
+    """Each port of a pod that is exposed, or that a probe asks, by the table of `by`.
+
+    Where that is another pod, the port is asked at that one's addresses, to which its listeners may be bound.
+    """
+    pod = as_read(entry.pod, by)
+    idle = tuple(waiting(pod))
+    exposed = {exposure.port for exposure in entry.exposures}
+    for port in sorted(exposed | probed_ports(pod)):
+        today, after = mesh.deliveries(pod, port, entry.exposures)
+        verdict = (
+            mesh.judge(table.listeners, port, asked_for(pod, port, entry.exposures), today, after, idle)
+            if port in exposed
+            else NOT_EXPOSED
+        )
+        judged_by = None if by is entry.pod else by["metadata"]["name"]
+        probes = _probes_of(pod, port, table.listeners, verdict, mesh)
+        yield JudgedPort(
+            pod["metadata"]["name"],
+            port,
+            verdict,
+            today,
+            after,
+            probes,
+            tuple(listener.text for listener in table.listeners if probes and listener.port == port),
+            judged_by,
+            _processes(verdict, holders, entry.pod, by),
+        )
+
+
+def _probes_of(
+    pod: Thing, port: int, listeners: t.Sequence[Listener], verdict: Verdict, mesh: Mesh
+) -> tuple[Failing, ...]:
+    """The probes that fail because the port listens on localhost only, whatever becomes of its other connections."""
+    if verdict.outcome not in ("finding", "remediated") and not is_local(listeners, port):
+        return ()
+    return mesh.probes(pod, port, verdict.impact, any(answers(listeners, port, ip) for ip in pod_ips(pod)[:1]))
+
+
+def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Thing) -> frozenset[tuple[str, str, str]]:
+    if not holders or verdict.outcome not in ("finding", "remediated"):
+        return frozenset()
+    names = {container: name for pod in pods for container, name in container_ids(pod).items()}
+    return frozenset(
+        (h.listener.text, names.get(h.container, ""), h.process)
+        for h in holders
+        if h.listener.text in verdict.listeners
+    )
+
+
+def as_read(pod: Thing, by: Thing) -> Thing:
+    """The pod, at the addresses of the one whose table speaks for it."""
+    status = by.get("status") or {}
+    return (
+        pod
+        if by is pod
+        else {
+            **pod,
+            "status": {**(pod.get("status") or {}), "podIP": status.get("podIP"), "podIPs": status.get("podIPs")},
+        }
+    )
+
+
+def asked_for(pod: dict[str, t.Any], port: int, exposures: t.Sequence[Exposure]) -> list[str]:
+    """The pod's addresses of the families that the port's Services have.
+
+    The primary one for a Service from before ipFamilies, and for a ServiceEntry, to which istiod gives no other: NewEndpointBuilder,
+    pilot/pkg/serviceregistry/kube/controller/endpoint_builder.go@1.20.8.
+    """
+    ips = pod_ips(pod)
+    families = {
+        family for e in exposures if e.port == port for family in e.families or [family_of(ip) for ip in ips[:1]]
+    }
+    return [ip for ip in ips if family_of(ip) in families] or ips[:1]

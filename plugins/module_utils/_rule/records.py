@@ -1,0 +1,183 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""What was found, as the records of a Report: one for each port of a workload, not of a pod."""
+
+from __future__ import annotations
+
+import typing as t
+from collections import defaultdict
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    CODE,
+    DOCUMENTATION_URL,
+    IMPACTS,
+    LEVEL,
+    MESSAGE,
+    FailingProbe,
+    Report,
+    WorkloadName,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import Failing
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import JudgedPort
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import (
+    SUPPRESS_ANNOTATION,
+    suppresses,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Workload
+
+
+class Group(t.NamedTuple):
+    """One workload, as far as it is checked."""
+
+    workload: Workload
+    targets: list[Target]
+    seen: list[JudgedPort]
+
+
+def port_records(group: Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
+    """One record for each port of the workload with this outcome in any pod."""
+    by_port: dict[int, list[JudgedPort]] = defaultdict(list)
+    for seen in group.seen:
+        if seen.verdict.outcome == outcome:
+            by_port[seen.port].append(seen)
+    workload = group.workload
+    for port, seen_in in sorted(by_port.items()):
+        worst = min(seen_in, key=lambda s: (IMPACTS.index(s.verdict.impact) if s.verdict.impact else 0, s.pod))
+        pods = sorted(s.pod for s in seen_in)
+        record: dict[str, t.Any] = {
+            "id": f"{CODE}/{workload.namespace}/{workload.kind}/{workload.name}/{port}",
+            "namespace": workload.namespace,
+            "workload": workload.as_dict(),
+            "pods": pods,
+            "port": port,
+            "services": _services(group, port, pods),
+            "listeners": sorted({text for s in seen_in for text in s.verdict.listeners}),
+            "delivery": {"today": worst.today.as_dict(), "after": worst.after.as_dict()},
+            "reason": worst.verdict.reason,
+        }
+        if outcome != "not_listening":
+            record.update(
+                code=CODE,
+                level=LEVEL,
+                message=MESSAGE.format(port=port),
+                documentation_url=DOCUMENTATION_URL,
+                impact=worst.verdict.impact,
+                notes=_notes(group, seen_in, port),
+            )
+        processes = sorted({process for s in seen_in for process in s.processes})
+        if processes:
+            record["processes"] = [
+                {"listener": on, **({"container": container} if container else {}), "process": name}
+                for on, container, name in processes
+            ]
+        yield record
+
+
+def probe_records(group: Group) -> t.Iterator[FailingProbe]:
+    """One record for each probe of the workload that fails in any pod; of several the one that no Sidecar helps, then the most urgent."""
+    by_probe: dict[tuple[str, str], list[tuple[Failing, JudgedPort]]] = defaultdict(list)
+    for seen in group.seen:
+        for probe in seen.probes:
+            by_probe[probe.container, probe.name.removesuffix("Probe")].append((probe, seen))
+    workload = group.workload
+    for (container, name), seen_in in sorted(by_probe.items()):
+        worst, _seen = min(seen_in, key=lambda p: (p[0].sidecar_helps, IMPACTS.index(p[0].impact), p[1].pod))
+        yield {
+            "id": f"PROBE/{workload.namespace}/{workload.kind}/{workload.name}/{container}/{name}",
+            "namespace": workload.namespace,
+            "workload": t.cast(WorkloadName, workload.as_dict()),
+            "pods": sorted(seen.pod for _probe, seen in seen_in),
+            "container": container,
+            "probe": name,
+            "port": worst.port,
+            "listeners": sorted({text for _probe, seen in seen_in for text in seen.asked}),
+            "impact": worst.impact,
+            "reason": worst.reason,
+            "sidecar_helps": worst.sidecar_helps,
+        }
+
+
+def _services(group: Group, port: int, pods: t.Sequence[str]) -> list[dict[str, t.Any]]:
+    among = frozenset(pods)
+    exposing = {
+        (e.service, e.service_port, e.port_name): e
+        for entry in group.targets
+        for e in entry.exposures
+        if e.port == port and e.pod in among
+    }
+    return [exposing[which].as_dict() for which in sorted(exposing)]
+
+
+def _notes(group: Group, seen_in: t.Sequence[JudgedPort], port: int) -> list[str]:
+    notes = list(dict.fromkeys(probe.reason for seen in seen_in for probe in seen.probes))
+    judged = {seen.pod for seen in group.seen if seen.port == port}
+    if len(seen_in) < len(judged):
+        notes.insert(0, f"It is so in {len(seen_in)} of the {len(judged)} pods of the workload that were judged.")
+    for by in sorted({seen.judged_by for seen in seen_in if seen.judged_by}):
+        several = sum(seen.judged_by == by for seen in seen_in)
+        notes.append(
+            f"{several} of its pods {'was' if several == 1 else 'were'} not read but judged by the sockets of pod {by}."
+        )
+    return notes
+
+
+def suppressed_by(group: Group, pods: t.Sequence[str]) -> str | None:
+    """The annotation, if every pod of the finding has one that names the code."""
+    texts = [
+        (entry.pod["metadata"].get("annotations") or {}).get(SUPPRESS_ANNOTATION)
+        for entry in group.targets
+        if entry.pod["metadata"]["name"] in pods
+    ]
+    return texts[0] if all(suppresses(text, CODE) for text in texts) else None
+
+
+def urgency(record: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
+    impact = record.get("impact")
+    return (
+        IMPACTS.index(impact) if impact else 0,
+        record["namespace"],
+        record["workload"]["kind"],
+        record["workload"]["name"],
+        record["port"],
+        record["id"],
+    )
+
+
+def summarize(report: Report, targets: t.Sequence[Target], groups: dict[Workload, Group]) -> dict[str, t.Any]:
+    """Counts; `seconds` is added by who has a clock."""
+    unread = {(u["namespace"], u["pod"]) for u in report["unchecked"] if u["reason"] != "suspect_table"}
+    impacts = {impact: sum(1 for f in report["findings"] if f["impact"] == impact) for impact in IMPACTS}
+    return {
+        "namespaces": len({group.namespace for group in groups}),
+        "workloads": len(groups),
+        "pods": len(targets),
+        "pods_read": len(targets) - len(unread),
+        "ports": len(
+            {
+                (workload, e.port)
+                for workload, group in groups.items()
+                for entry in group.targets
+                for e in entry.exposures
+            }
+        ),
+        "findings": len(report["findings"]),
+        **impacts,
+        **{
+            name: len(report[name])
+            for name in (
+                "failing_probes",
+                "waived",
+                "remediated",
+                "unchecked",
+                "not_listening",
+                "out_of_scope",
+                "remediations",
+            )
+        },
+    }

@@ -1,0 +1,167 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Which pods a run is about: the same for everything that gathers, and for evaluate."""
+
+from __future__ import annotations
+
+import typing as t
+from collections import defaultdict
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
+    ISTIO_PORTS,
+    OncePerTemplate,
+    has_sidecar,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    PodKey,
+    Thing,
+    is_ready,
+    is_running,
+    key,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure, expose
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import label_matcher
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import template_key
+
+
+class Selection(t.NamedTuple):
+    """Options that say which pods a run is about; names and meaning are the module's."""
+
+    namespaces: tuple[str, ...] = ()
+    exclude_namespaces: tuple[str, ...] = ()
+    label_selectors: tuple[str, ...] = ()
+    scope: str = "mesh"
+    replicas: str = "all"
+
+
+class Target(t.NamedTuple):
+    """A pod that is checked: its exposed TCP ports, and whose socket tables may speak for it."""
+
+    pod: Thing
+    exposures: tuple[Exposure, ...]
+    readers: tuple[PodKey, ...]
+    """The pods to ask, in this order, until one shows its table (see asked()): mostly the pod itself, alone."""
+    istios: tuple[Exposure, ...] = ()
+    """On Istio's own ports, which `exposures` leaves out."""
+    neighbours: tuple[PodKey, ...] = ()
+    """The other hostNetwork pods of a hostNetwork pod's node: their tables show the same sockets, but their authors could make them up."""
+
+
+class Targets(t.NamedTuple):
+    targets: list[Target]
+    skipped: list[dict[str, t.Any]]
+
+
+def select(snapshot: Snapshot, selection: Selection) -> Targets:
+    """The pods to check, sorted by namespace and name, and what was passed over and why.
+
+    Raises SelectionError for a label selector that is none.
+    """
+    wanted = label_matcher(selection.label_selectors)
+    exposures = expose(snapshot)
+    in_mesh = OncePerTemplate(has_sidecar)
+    chosen: dict[PodKey, tuple[Thing, list[Exposure]]] = {}
+    for pod in snapshot["pods"]:
+        ports = exposures.by_pod.get(key(pod))
+        if not ports or not in_namespaces(key(pod)[0], selection) or not wanted(pod["metadata"].get("labels") or {}):
+            continue
+        if selection.scope == "all" or in_mesh(pod):
+            chosen[key(pod)] = (pod, ports)
+    skipped = [entry for entry in exposures.skipped if in_namespaces(entry["namespace"], selection)]
+    alike: dict[t.Any, list[PodKey]] = defaultdict(list)
+    for pod_key, (pod, _ports) in sorted(chosen.items(), key=lambda item: (not is_ready(item[1][0]), item[0])):
+        shared = _shared_table(pod, selection)
+        if shared:
+            alike[shared].append(pod_key)
+    shares = {shared: tuple(pod_keys) for shared, pod_keys in alike.items()}
+    targets = []
+    for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
+        own = [e for e in ports if not (e.port in ISTIO_PORTS and in_mesh(pod))]
+        for e in ports if len(own) < len(ports) else ():
+            if e not in own:
+                reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
+                skipped.append(
+                    {"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason}
+                )
+        if own:
+            istios = tuple(e for e in ports if e not in own) if len(own) < len(ports) else ()
+            shared, several = _shared_table(pod, selection), (pod_key,)
+            several = shares.get(shared, several)
+            if pod["spec"].get("hostNetwork"):
+                targets.append(
+                    Target(pod, tuple(own), (pod_key,), istios, tuple(each for each in several if each != pod_key))
+                )
+            else:
+                targets.append(Target(pod, tuple(own), several, istios))
+    unique = {tuple(sorted(entry.items())): entry for entry in skipped}
+    return Targets(targets, [unique[entry] for entry in sorted(unique)])
+
+
+def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) -> t.Sequence[PodKey]:
+    """Which of `readers` to ask by now, given which were `read` (None: not known yet).
+
+    The first alone; while all that were asked could not be read, as many again and one: so a crowd that shows nothing costs few rounds, and
+    one that shows something few commands. Both gathers ask here, so both make the same record.
+    """
+    number = 1
+    while number < len(readers) and all(read(pod_key) is False for pod_key in readers[:number]):
+        number += number + 1
+    return readers[:number]
+
+
+def unseen(snapshot: Snapshot, selection: Selection) -> str | None:
+    """Why the snapshot does not show what the selection asks for, if so; then nothing may pass by it, whoever gathered."""
+    both = sorted(set(selection.namespaces) & set(selection.exclude_namespaces))
+    if both:
+        return f"namespaces: {both[0]!r} is also in exclude_namespaces, so it would not be checked"
+    hidden = {entry["resource"]: entry.get("detail") or "no reason given" for entry in snapshot.get("unlisted") or ()}
+    there = {key(thing)[0] for kind in ("pods", "services") for thing in snapshot[kind]}
+    for namespace in selection.namespaces:
+        if namespace not in there and namespace not in (snapshot.get("emptyNamespaces") or ()):
+            why = (
+                f", and it could not be asked whether it exists: {hidden['namespaces']}"
+                if "namespaces" in hidden
+                else ""
+            )
+            return f"namespaces: there is no Pod and no Service in a namespace {namespace!r}{why}"
+    selected = [thing for thing in snapshot["pods"] if in_namespaces(key(thing)[0], selection)]
+    wanted = label_matcher(selection.label_selectors)
+    if selection.label_selectors and not any(wanted(pod["metadata"].get("labels") or {}) for pod in selected):
+        return f"label_selectors: no pod matches {', '.join(selection.label_selectors)}"
+    if "endpointslices" in hidden:
+        for service in snapshot["services"]:
+            namespace, name = key(service)
+            spec = service["spec"]
+            sliced = not spec.get("selector") and spec.get("type") != "ExternalName" and key(service) != API_SERVER
+            if (
+                sliced
+                and in_namespaces(namespace, selection)
+                and any((port.get("protocol") or "TCP") == "TCP" for port in spec.get("ports") or ())
+            ):
+                return f"the pods of Service {namespace}/{name}, which has no selector, are not known: {hidden['endpointslices']}"
+    return None
+
+
+API_SERVER = ("default", "kubernetes")
+"""A Service that every cluster has, without a selector; it leads to no pod that a sidecar may be in."""
+
+
+def _shared_table(pod: Thing, selection: Selection) -> t.Any:
+    """What the pods that share a socket table have in common: hostNetwork pods their node; with `replicas: one`, so we assume, others their template."""
+    if not is_running(pod):
+        return None
+    if pod["spec"].get("hostNetwork") and pod["spec"].get("nodeName"):
+        return "node", pod["spec"]["nodeName"]
+    return template_key(pod) if selection.replicas == "one" else None
+
+
+def in_namespaces(namespace: str, selection: Selection) -> bool:
+    return (
+        not selection.namespaces or namespace in selection.namespaces
+    ) and namespace not in selection.exclude_namespaces

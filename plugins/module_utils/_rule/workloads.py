@@ -1,0 +1,140 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Which workload a pod belongs to, and what its controller selects pods by."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+
+REVISION_LABELS = frozenset(
+    (
+        "apps.kubernetes.io/pod-index",
+        "batch.kubernetes.io/controller-uid",
+        "batch.kubernetes.io/job-completion-index",
+        "batch.kubernetes.io/job-name",
+        "controller-revision-hash",
+        "controller-uid",
+        "istio.io/rev",
+        "job-name",
+        "pod-template-generation",
+        "pod-template-hash",
+        "rollouts-pod-template-hash",
+        "service.istio.io/canonical-revision",
+        "statefulset.kubernetes.io/pod-name",
+    )
+)
+"""Labels that tell one rollout, run or pod of a workload from the next: never a selector that lasts.
+
+From the well-known labels of Kubernetes (pkg/apis/apps, pkg/apis/batch), Argo Rollouts and OpenShift; and Istio's revision, which an upgrade changes.
+"""
+
+OPENSHIFT = ("DeploymentConfig", "ReplicationController")
+"""Kinds of controller for which the label `deployment` names one rollout; for any other it is a name like any other."""
+
+TEMPLATE_LABELS = ("pod-template-hash", "rollouts-pod-template-hash", "controller-revision-hash")
+
+
+class Workload(t.NamedTuple):
+    namespace: str
+    kind: str
+    name: str
+
+    def as_dict(self) -> dict[str, str]:
+        return {"kind": self.kind, "name": self.name}
+
+
+class Controllers:
+    """The controllers of a snapshot, by namespace, kind and name."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._found: dict[Workload, Workload] = {}
+        self._known = {
+            Workload(c["metadata"]["namespace"], c["kind"], c["metadata"]["name"]): c
+            for c in snapshot.get("controllers") or ()
+        }
+
+    def workload(self, pod: dict[str, t.Any]) -> Workload:
+        """The workload a user would name: the topmost controller, or the pod itself if it has none. One object for all pods of one."""
+        found = self._workload(pod)
+        return self._found.setdefault(found, found)
+
+    def _workload(self, pod: dict[str, t.Any]) -> Workload:
+        """Where the controller between (a ReplicaSet, a Job) is not in the snapshot, its owner is read off its name as istiod does:
+        GetDeployMetaFromPod, pkg/kube/controllers/common.go and pkg/kube/inject@1.20.8.
+        """
+        namespace = pod["metadata"]["namespace"]
+        labels = pod["metadata"].get("labels") or {}
+        owner = _controller_of(pod)
+        if owner is None:
+            return Workload(namespace, "Pod", pod["metadata"]["name"])
+        kind, name = owner
+        if kind == "Node":  # a static pod, one of many that its node owns
+            return Workload(namespace, "Pod", pod["metadata"]["name"])
+        known = self._known.get(Workload(namespace, kind, name))
+        if known is not None:
+            return Workload(namespace, *(_controller_of(known) or owner))
+        if kind == "ReplicaSet":
+            for label, parent in (("pod-template-hash", "Deployment"), ("rollouts-pod-template-hash", "Rollout")):
+                if labels.get(label) and name.endswith("-" + labels[label]):
+                    return Workload(namespace, parent, name[: -len(labels[label]) - 1])
+        if kind == "ReplicationController":
+            config = (pod["metadata"].get("annotations") or {}).get(
+                "openshift.io/deployment-config.name"
+            ) or labels.get("deploymentconfig")
+            if config:
+                return Workload(namespace, "DeploymentConfig", config)
+        if kind == "Job" and re.search(r"-\d{8,10}$", name):
+            return Workload(namespace, "CronJob", name.rpartition("-")[0])
+        return Workload(namespace, kind, name)
+
+    def match_labels(self, pod: dict[str, t.Any]) -> dict[str, str] | None:
+        """The matchLabels of the pod's controller that last; None where it is not known or has no others.
+
+        A Sidecar's workloadSelector knows equality only, so a selector with matchExpressions cannot be said in it.
+        """
+        owner = _controller_of(pod)
+        controller = self._known.get(Workload(pod["metadata"]["namespace"], *owner)) if owner else None
+        if not controller:
+            return None
+        selector = (controller.get("spec") or {}).get("selector") or {}
+        if controller["kind"] == "ReplicationController":  # whose selector is a plain mapping
+            selector = {"matchLabels": selector}
+        equal = selector.get("matchLabels")
+        if selector.get("matchExpressions") or not isinstance(equal, dict):
+            return None
+        return lasting({str(k): str(v) for k, v in equal.items()}, controller["kind"]) or None
+
+
+def lasting(labels: t.Mapping[str, str], kind: str) -> dict[str, str]:
+    """The labels that pods of a controller of this kind share from one revision to the next."""
+    return {
+        key: value
+        for key, value in labels.items()
+        if key not in REVISION_LABELS and (key != "deployment" or kind not in OPENSHIFT)
+    }
+
+
+def _controller_of(thing: dict[str, t.Any]) -> tuple[str, str] | None:
+    owners = (thing.get("metadata") or {}).get("ownerReferences") or ()
+    for owner in owners:
+        if owner.get("controller"):
+            return owner["kind"], owner["name"]
+    return None
+
+
+def template_key(pod: dict[str, t.Any]) -> tuple[str, ...] | None:
+    """What pods of one template share: their controller, and its template hash or else the whole spec. None for a pod that has neither."""
+    owner = _controller_of(pod)
+    labels = pod["metadata"].get("labels") or {}
+    for label in TEMPLATE_LABELS:
+        if owner and labels.get(label):
+            return (pod["metadata"]["namespace"], *owner, labels[label])
+    return (pod["metadata"]["namespace"], *owner, "", pod["specLike"]) if owner and pod.get("specLike") else None

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""A Report as a document that stands alone: with the cluster, the time, and what the gate made of it.
+
+It is what the format `json` holds, what every other format is made of, and what is read back to make one page of many clusters.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
+    OutsideError,
+    from_json,
+    read_file,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    FAIL_ON,
+    IMPACTS,
+    REPORT,
+    FailOnError,
+    checked_fail_on,
+    was_made,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
+    Required,
+    SnapshotError,
+    check_shape,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION
+
+KIND = "Report"
+
+Document = dict[str, t.Any]
+
+METADATA = {
+    "cluster": Required(str),
+    "server": str,
+    "serverVersion": str,
+    "takenAt": str,
+    "failOn": [str],
+    "passed": Required(bool),
+    "problems": [str],
+}
+
+
+class ReportError(ValueError):
+    """Something that is no Report; the text names the path inside it."""
+
+
+def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Document:
+    """The Report of a run and what it is about, as one document.
+
+    `about` holds `cluster` (the host's name in the inventory), `passed`, and, if known, `server`, `server_version`, `taken_at` (RFC 3339),
+    `fail_on` and `problems`, what went wrong beside the check. How long the run took is left out, so that the same cluster gives the same
+    text. Raises ReportError.
+    """
+    seen = report.get("cluster") or {}
+    known = {name: about.get(name) or seen.get(name) or "" for name in ("server", "server_version", "taken_at")}
+    made = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {
+            "cluster": about.get("cluster"),
+            "server": without_user(known["server"]),
+            "serverVersion": known["server_version"],
+            "takenAt": known["taken_at"],
+            "failOn": _fail_on(report, about.get("fail_on") or []),
+            "passed": about.get("passed"),
+            "problems": list(about.get("problems") or ()),
+        },
+        **{name: value for name, value in report.items() if name not in ("apiVersion", "kind", "metadata")},
+        "summary": {name: value for name, value in (report.get("summary") or {}).items() if name != "seconds"},
+    }
+    return checked(made)
+
+
+def _fail_on(report: t.Mapping[str, t.Any], fail_on: t.Any) -> list[str]:
+    """`fail_on`, checked. Where it is why there was no check, what of it means something."""
+    if report.get("failed") and not was_made(report):
+        return [word for word in FAIL_ON if not isinstance(fail_on, str) and word in fail_on]
+    try:
+        return checked_fail_on(fail_on)
+    except FailOnError as error:
+        raise ReportError(str(error)) from error
+
+
+def checked(made: t.Any) -> Document:
+    """`made`, if it is a document of this kind. Raises ReportError if not."""
+    try:
+        check_shape(made, {"apiVersion": Required(str), "kind": Required(str)}, "")
+        for name, wanted in (("apiVersion", API_VERSION), ("kind", KIND)):
+            if made[name] != wanted:
+                raise ReportError(f"{name}: wanted {wanted!r}, found {made[name][:60]!r}")
+        check_shape(made, {"metadata": Required(METADATA), **REPORT}, "")
+    except SnapshotError as error:
+        raise ReportError(str(error)) from error
+    made = {**made, "failing_probes": made.get("failing_probes") or []}  # the first form of a Report has none
+    for part in ("findings", "waived", "failing_probes"):
+        for number, finding in enumerate(made[part]):
+            if finding["impact"] not in IMPACTS:
+                raise ReportError(
+                    f"{part}[{number}].impact: wanted one of {', '.join(IMPACTS)}, found {finding['impact'][:60]!r}"
+                )
+    return made
+
+
+def parse(text: bytes | str) -> Document:
+    """The document in a file of the format `json`. Raises ReportError."""
+    try:
+        return checked(from_json(text))
+    except OutsideError as error:
+        raise ReportError(str(error)) from error
+
+
+def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
+    """The documents in a directory, `{reports, older, left_out}`, by cluster: the newest of each name and server, and as `{path, reason}` what else there is
+    of it, and the files that hold none. Raises OSError for the directory."""
+    found: list[tuple[str, str, Document]] = []
+    older: list[dict[str, str]] = []
+    left_out: list[dict[str, str]] = []
+    for path in sorted(
+        path for path in directory.iterdir() if path.suffix == ".json" and not path.name.endswith(".istio.json")
+    ):
+        try:
+            made = parse(read_file(path))
+        except (OSError, ReportError, OutsideError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            left_out.append({"path": str(path), "reason": reason or "it cannot be read"})
+        else:
+            found.append((made["metadata"]["cluster"], path.name, made))
+    newest: dict[tuple[str, str], tuple[str, Document]] = {}
+    for cluster, name, made in sorted(found, key=lambda one: one[2]["metadata"].get("takenAt") or "", reverse=True):
+        kept, _made = newest.setdefault((cluster, made["metadata"].get("server") or ""), (name, made))
+        if kept != name:
+            older.append(
+                {"path": str(directory / name), "reason": f"it is of the same cluster as {kept}, and no newer"}
+            )
+    reports = [
+        made for (cluster, _server), (name, made) in sorted(newest.items(), key=lambda one: (one[0][0], one[1][0]))
+    ]
+    return {"reports": reports, "older": sorted(older, key=lambda one: one["path"]), "left_out": left_out}
+
+
+def as_json(made: Document) -> str:
+    """ASCII alone, so that nothing in it is obeyed by a terminal or refused as text."""
+    return json.dumps(made, indent=2) + "\n"

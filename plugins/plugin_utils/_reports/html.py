@@ -1,0 +1,145 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""One HTML file that stands alone: readable without its script, and unable to load or run anything but the style and script it came with."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import pathlib
+import typing as t
+
+import jinja2
+from markupsafe import Markup, escape
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WORDS
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import (
+    count,
+    lines,
+    some,
+    written_out,
+)
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.view import (
+    ClusterView,
+    Entry,
+    looked,
+    view,
+)
+
+HERE = pathlib.Path(__file__).parent
+
+
+def as_html(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]] = ()) -> str:
+    """A page on one cluster, or on several; `left_out` are files of which it shows nothing, `{path, reason}`."""
+    clusters = [view(made) for made in mades]
+    totals = {kind.name: sum(cluster.counts[kind.name] for cluster in clusters) for kind in WORDS}
+    return _template().render(
+        clusters=clusters,
+        several=len(clusters) != 1 or bool(left_out),
+        left_out=left_out,
+        kinds=WORDS,
+        totals=totals,
+        ready=sum(cluster.made["metadata"]["passed"] for cluster in clusters),
+        namespaces=sorted({namespace.name for cluster in clusters for namespace in cluster.namespaces}),
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    """Everything that the template puts out is made visible and escaped, whether or not it asks for it."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(block=_block, some=some, parts=_parts, picture=_picture)
+    style, script = ((HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    environment.globals.update(
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        count=count,
+        looked=looked,
+    )
+    return environment.get_template("page.html.j2")
+
+
+def _shown(value: t.Any) -> t.Any:
+    return written_out(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _block(text: str) -> Markup:
+    """Text of several lines."""
+    return escape(lines(text))
+
+
+def _hash(text: str) -> str:
+    """What a content security policy names an inline element by: its text to the byte, so that nothing else that got into the page runs."""
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii") + "'"
+
+
+class Part(t.NamedTuple):
+    """A stretch of the bar of all exposed ports, in percent of its width."""
+
+    name: str
+    label: str
+    number: int
+    at: str
+    width: str
+
+
+def _parts(cluster: ClusterView) -> list[Part]:
+    """The exposed ports by what is said of them. Pods are no ports: those not read are not among them."""
+    rest = "Fine, or of pods not checked" if cluster.counts["unchecked"] else "Listens where connections arrive"
+    numbers = [
+        (kind.name, kind.label, cluster.counts[kind.name])
+        for kind in WORDS
+        if kind.name not in ("unchecked", "failing_probes")
+    ] + [("fine", rest, cluster.rest)]
+    total = sum(number for _name, _label, number in numbers)
+    parts, at = [], 0
+    for name, label, number in numbers:
+        if number:
+            parts.append(Part(name, label, number, f"{100 * at / total:.3f}%", f"{100 * number / total:.3f}%"))
+            at += number
+    return parts
+
+
+class Picture(t.NamedTuple):
+    """Where connections to a port go, and where the program listens."""
+
+    wire: str
+    listening: list[str]
+    asked: str
+    said: str
+
+
+def _picture(entry: Entry) -> Picture:
+    """Drawn from what the Report says alone: where it does not say that connections go to the pod IP, the picture does not either."""
+    elsewhere = "another address" if entry.elsewhere else "pod IP"
+    where = some(entry.listeners)
+    told = {
+        "breaks_on_upgrade": f"Today connections end at {where}, where the program listens; after the upgrade at the {elsewhere}, where nothing listens.",
+        "unknown": f"The program listens on {where}; after the upgrade connections end at the {elsewhere}, where nothing listens.",
+        "unreachable": f"The program listens on {where}; connections end at the {elsewhere}, where nothing listens, today and after the upgrade.",
+        "not_listening": f"Connections end at the {elsewhere}, where nothing listens.",
+        "remediated": f"Connections end at {where}, where the program listens, after the upgrade, too.",
+    }
+    return Picture(
+        entry.impact,
+        entry.listeners,
+        elsewhere,
+        f"Service {some(entry.services)} leads to port {entry.port}. {told[entry.impact]}",
+    )

@@ -1,0 +1,139 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""JUnit: one test case for each port of a workload that the Report names, and for each pod that could not be read.
+
+The Report does not name the ports that are as they should be: one case stands for all of them, so that a healthy cluster has passed
+something. What the gate does not fail on is skipped, with the reason, rather than passed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing as t
+from xml.etree import ElementTree
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import probes_of_their_own, was_made
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, lines, written_out
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.view import problems, rest
+
+
+def as_junit(made: Document) -> str:
+    """One `testsuite`, named by the cluster."""
+    meta = made["metadata"]
+    suite = ElementTree.Element("testsuite", {"name": written_out(meta["cluster"])})
+    properties = ElementTree.SubElement(suite, "properties")
+    for name in ("server", "serverVersion", "takenAt"):
+        if meta.get(name):
+            ElementTree.SubElement(properties, "property", {"name": name, "value": written_out(meta[name])})
+    for name, namespace, outcome in _cases(made):
+        place = f"{meta['cluster']}.{namespace}" if namespace else meta["cluster"]
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": written_out(place), "name": written_out(name), "time": "0"}
+        )
+        if outcome:
+            kind, type_, message, text = outcome
+            about = {"message": written_out(message), **({"type": written_out(type_)} if kind != "skipped" else {})}
+            ElementTree.SubElement(case, kind, about).text = lines(text)
+    totals = {"tests": len(suite.findall("testcase"))}
+    totals.update(
+        {
+            f"{kind}s" if kind != "skipped" else kind: len(suite.findall(f"testcase/{kind}"))
+            for kind in ("failure", "error", "skipped")
+        }
+    )
+    for name, value in totals.items():
+        suite.set(name, str(value))
+    if _is_time(meta.get("takenAt")):
+        suite.set("timestamp", meta["takenAt"].rstrip("Z"))
+    suites = ElementTree.Element(
+        "testsuites", {"name": "meshops.istio_precheck", **{name: str(value) for name, value in totals.items()}}
+    )
+    suites.append(suite)
+    ElementTree.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+
+
+Outcome: t.TypeAlias = "tuple[str, str, str, str] | None"
+"""Element, type, message and text of what is wrong with a case; None if nothing is."""
+
+
+def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
+    """`(name, namespace, outcome)` of each case."""
+    fail_on = made["metadata"].get("failOn") or ()
+
+    def bad(record: dict[str, t.Any], kind: str, text: str, element: str = "failure") -> Outcome:
+        if kind in fail_on:
+            return element, kind, record["reason"], text
+        return "skipped", "", f"Not in check_listeners_fail_on: {kind}. {record['reason']}", text
+
+    failure = made.get("msg") or "no reason given"
+    yield (
+        "the cluster could be looked at",
+        "",
+        ("error", "check", failure, failure) if made.get("failed") and not was_made(made) else None,
+    )
+    for number, problem in enumerate(problems(made), 1):
+        yield f"the gate could do its work ({number})", "", ("error", "problem", problem, problem)
+    for finding in made["findings"]:
+        yield _name(finding), finding["namespace"], bad(finding, finding["impact"], _text(finding))
+    for pod in made["unchecked"]:
+        said = {"reason": f"{pod['reason']}: {pod.get('detail') or 'no detail given'}"}
+        yield (
+            f"Pod {pod['pod']} can be read ({pod['reason']})",
+            pod["namespace"],
+            bad(said, "unchecked", said["reason"], "error"),
+        )
+    for record in made["not_listening"]:
+        yield f"{_name(record)} is listened on", record["namespace"], bad(record, "not_listening", _text(record))
+    for record in made["waived"]:
+        yield (
+            _name(record),
+            record["namespace"],
+            ("skipped", "", f"Waived: {record['waived_by']['reason']}", _text(record)),
+        )
+    for record in made["remediated"]:
+        yield f"{_name(record)}, by way of a Sidecar or the mesh's configuration", record["namespace"], None
+    counted = [probe["id"] for probe in probes_of_their_own(made, fail_on)]
+    for probe in made.get("failing_probes") or ():
+        name = f"{_name(probe)} answers the {probe['probe']} probe of container {probe['container']}"
+        if probe["id"] in counted:
+            yield name, probe["namespace"], bad(probe, "failing_probes", _text(probe))
+        else:
+            yield name, probe["namespace"], ("skipped", "", f"Settled with the port. {probe['reason']}", _text(probe))
+    others = rest(made)
+    if others and not made["unchecked"]:  # the ports of pods that were not read are among the rest
+        yield (
+            f"{count(others, 'other exposed port listens', 'other exposed ports listen')} where connections arrive",
+            "",
+            None,
+        )
+
+
+def _name(record: dict[str, t.Any]) -> str:
+    return f"{record['workload']['kind']} {record['workload']['name']} port {record['port']}"
+
+
+def _text(record: dict[str, t.Any]) -> str:
+    services = ", ".join(f"{service['name']}:{service.get('port', '?')}" for service in record.get("services") or ())
+    said = [
+        record["id"],
+        record["reason"],
+        *([f"Services: {services}"] if services else []),
+        f"Listens on: {', '.join(record['listeners']) or 'nothing'}",
+        f"Pods: {', '.join(record['pods'])}",
+        *(f"Note: {note}" for note in record.get("notes") or ()),
+    ]
+    return "\n".join(written_out(line) for line in said)
+
+
+def _is_time(text: t.Any) -> bool:
+    try:
+        return bool(datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
+    except (TypeError, ValueError):
+        return False

@@ -1,0 +1,301 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""A Report as a person reads it: by namespace and workload, most urgent first. What HTML and Markdown show is made here, and escaped there."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    FAIL_ON,
+    IMPACTS,
+    REASONS,
+    WORD,
+    WORDS,
+    blocking,
+    ignored,
+    was_made,
+)
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, lines
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import gate_is_open, in_words
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_yaml
+
+ORDER = {word.name: number for number, word in enumerate(WORDS)}
+
+
+class Entry(t.NamedTuple):
+    """What the Report says about one port of a workload, about a probe of its pods, or, without a `port`, about pods of it that were not read."""
+
+    kind: str
+    impact: str
+    """The kind that it would be of if nobody had waived it."""
+    port: int | None
+    id: str
+    services: list[str]
+    listeners: list[str]
+    reason: str
+    notes: list[str]
+    pods: list[str]
+    url: str
+    cure: str
+    elsewhere: bool = True
+    """Whether what is asked after the upgrade is another address than the pod's, as far as the Report says."""
+    probe: str = ""
+
+
+class Sidecar(t.NamedTuple):
+    name: str
+    action: str
+    ports: list[int]
+    remediation: dict[str, t.Any]
+
+    @property
+    def yaml(self) -> str:
+        """Made when it is asked for: it costs more than all the rest."""
+        return lines(sidecar_yaml(self.remediation))
+
+
+class WorkloadView(t.NamedTuple):
+    kind: str
+    name: str
+    entries: list[Entry]
+    sidecars: list[Sidecar]
+
+
+class NamespaceView(t.NamedTuple):
+    name: str
+    workloads: list[WorkloadView]
+
+    def count(self, kind: str) -> int:
+        return sum(_weight(entry) for workload in self.workloads for entry in workload.entries if entry.kind == kind)
+
+
+class ClusterView(t.NamedTuple):
+    """One cluster. `tone` is `go`, `open` if it was told to ignore what was found, `stop`, or `lost` if the check could not be made."""
+
+    made: Document
+    tone: str
+    title: str
+    detail: str
+    counts: dict[str, int]
+    rest: int
+    """Exposed ports that the Report does not name."""
+    namespaces: list[NamespaceView]
+
+    @property
+    def name(self) -> str:
+        return self.made["metadata"]["cluster"]
+
+    def number(self, kind: str) -> str:
+        """How many of a kind; `?` where the check was not made, since none is not what that is."""
+        return "?" if self.tone == "lost" and not self.counts[kind] else f"{self.counts[kind]:,}"
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong beside the check."""
+        return problems(self.made)
+
+    @property
+    def when(self) -> str:
+        return (self.made["metadata"].get("takenAt") or "").replace("T", " ").replace("Z", " UTC")
+
+
+def view(made: Document) -> ClusterView:
+    counts = {
+        **{impact: sum(finding["impact"] == impact for finding in made["findings"]) for impact in IMPACTS},
+        **{word.name: len(made.get(word.part) or ()) for word in WORDS if word.name not in IMPACTS},
+    }
+    tone, title, detail = _headline(made, counts)
+    return ClusterView(made, tone, title, detail, counts, rest(made), _namespaces(made))
+
+
+def looked(made: Document) -> str:
+    """What was looked at, in one line."""
+    summary = made["summary"]
+    if not summary:
+        return ""
+    ports, workloads, read, pods = (summary.get(name) or 0 for name in ("ports", "workloads", "pods_read", "pods"))
+    return f"{count(ports, 'exposed port')} of {count(workloads, 'workload')}, {read:,} of {count(pods, 'pod')} read"
+
+
+def problems(made: Document) -> list[str]:
+    """What went wrong beside a check that was made."""
+    return [
+        *(made["metadata"].get("problems") or ()),
+        *([made.get("msg") or "no reason given"] if made.get("failed") and was_made(made) else ()),
+    ]
+
+
+def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
+    meta = made["metadata"]
+    fail_on = [word for word in meta.get("failOn") or () if word in FAIL_ON]
+    found = [count(counts[word.name], word.one, word.many) for word in WORDS if counts[word.name]]
+    stops = list(map(in_words, blocking(made, fail_on)))
+    left = ignored(made, fail_on)
+    if made.get("failed") and not was_made(made):
+        return "lost", "The check could not be made", made.get("msg") or "no reason given"
+    if not meta["passed"]:
+        return "stop", "Do not upgrade yet", ", ".join(stops) or "; ".join(problems(made)) or "The gate did not pass"
+    if left:
+        return "open", "The gate is open", gate_is_open(left)
+    return (
+        "go",
+        "Nothing stands in the way of the upgrade",
+        ", ".join(found) or "Every exposed port listens where connections arrive",
+    )
+
+
+def rest(made: Document) -> int:
+    """How many exposed ports the Report does not name. They are fine, or belong to pods that were not read."""
+    named = {
+        (record["namespace"], record["workload"]["kind"], record["workload"]["name"], record["port"])
+        for part in ("findings", "waived", "remediated", "not_listening")
+        for record in made[part]
+    }
+    return max(0, (made["summary"].get("ports") or 0) - len(named))
+
+
+Place = tuple[str, str, str]
+
+
+def _namespaces(made: Document) -> list[NamespaceView]:
+    entries: dict[Place, list[Entry]] = {}
+    cures = {finding: remediation for remediation in made["remediations"] for finding in remediation["findings"]}
+    for part in ("findings", "not_listening", "waived", "remediated"):
+        for record in made[part]:
+            entries.setdefault(_place(record), []).append(_entry(record, part, cures.get(record["id"])))
+    for probe in made.get("failing_probes") or ():
+        entries.setdefault(_place(probe), []).append(_probe(probe))
+    for place, pods in _unread(made).items():
+        entries.setdefault(place, []).extend(pods)
+    ports: dict[str, tuple[Place, int]] = {
+        finding["id"]: (_place(finding), finding["port"]) for finding in made["findings"]
+    }
+    sidecars: dict[Place, list[Sidecar]] = {}
+    for remediation in made["remediations"]:
+        for place in dict.fromkeys(ports[finding][0] for finding in remediation["findings"] if finding in ports):
+            cured = sorted(
+                ports[finding][1]
+                for finding in remediation["findings"]
+                if finding in ports and ports[finding][0] == place
+            )
+            sidecars.setdefault(place, []).append(_sidecar(remediation, cured))
+    namespaces: dict[str, list[WorkloadView]] = {}
+    for place, found in entries.items():
+        found.sort(key=lambda entry: (ORDER[entry.kind], entry.port or 0))
+        namespaces.setdefault(place[0], []).append(WorkloadView(place[1], place[2], found, sidecars.get(place, [])))
+    for workloads in namespaces.values():
+        workloads.sort(key=lambda workload: (ORDER[workload.entries[0].kind], workload.kind, workload.name))
+    return sorted(
+        (NamespaceView(name, workloads) for name, workloads in namespaces.items()),
+        key=lambda namespace: (ORDER[namespace.workloads[0].entries[0].kind], namespace.name),
+    )
+
+
+def _place(record: dict[str, t.Any]) -> Place:
+    return record["namespace"], record["workload"]["kind"], record["workload"]["name"]
+
+
+def _entry(record: dict[str, t.Any], part: str, remediation: dict[str, t.Any] | None) -> Entry:
+    impact = record.get("impact") or part
+    by = record.get("waived_by")
+    waived = f"Waived{' until ' + by['until'] if by.get('until') else ''}: {by['reason']}" if by else ""
+    url = record.get("documentation_url") or ""
+    return Entry(
+        kind=impact if part == "findings" else part,
+        impact=impact,
+        port=record["port"],
+        id=record["id"],
+        services=[
+            f"{service['name']}:{service['port']}" if service.get("port") is not None else service["name"]
+            for service in record["services"]
+        ],
+        listeners=record["listeners"],
+        reason=record["reason"],
+        notes=[*([waived] if waived else []), *_holders(record), *(record.get("notes") or ())],
+        pods=record["pods"],
+        url=url if url.startswith("https://") else "",
+        cure=_cure(record, remediation) if part == "findings" else "",
+        elsewhere=_elsewhere(record),
+    )
+
+
+def _probe(probe: dict[str, t.Any]) -> Entry:
+    return Entry(
+        kind="failing_probes",
+        impact=probe["impact"],
+        port=probe["port"],
+        id=probe["id"],
+        services=[],
+        listeners=probe["listeners"],
+        reason=probe["reason"],
+        notes=[],
+        pods=probe["pods"],
+        url="",
+        cure="It is settled with the port." if probe["sidecar_helps"] else WORD["failing_probes"].advice,
+        probe=f"{probe['probe']} of container {probe['container']}",
+    )
+
+
+def _elsewhere(record: dict[str, t.Any]) -> bool:
+    """A Report of the first form does not say where connections go: then the port without a listener stands for the pod IP."""
+    if "delivery" not in record:
+        return bool(record["listeners"])
+    return record["delivery"]["after"]["to"] not in ("pod_ip", "kernel", "unknown")
+
+
+def _holders(record: dict[str, t.Any]) -> list[str]:
+    return [
+        f"{held['listener']} belongs to {held['process']}{' in container ' + held['container'] if held.get('container') else ''}."
+        for held in record.get("processes") or ()
+    ]
+
+
+def _cure(finding: dict[str, t.Any], remediation: dict[str, t.Any] | None) -> str:
+    bind = "bind to 0.0.0.0 or ::, or take the port out of the Service"
+    if not remediation:
+        return f"{bind[:1].upper()}{bind[1:]}. No Sidecar can help."
+    meta = remediation["manifest"]["metadata"]
+    verb = "Edit" if remediation["action"] == "update" else "Create"
+    return f"{verb} Sidecar {meta['namespace']}/{meta['name']} as below, or {bind}."
+
+
+def _sidecar(remediation: dict[str, t.Any], ports: list[int]) -> Sidecar:
+    meta = remediation["manifest"]["metadata"]
+    return Sidecar(f"{meta['namespace']}/{meta['name']}", remediation["action"], ports, remediation)
+
+
+def _unread(made: Document) -> dict[Place, list[Entry]]:
+    """One entry for each workload and reason."""
+    several: dict[tuple[Place, str], list[dict[str, t.Any]]] = {}
+    for pod in made["unchecked"]:
+        workload = pod.get("workload") or {"kind": "Pod", "name": pod["pod"]}
+        several.setdefault(((pod["namespace"], workload["kind"], workload["name"]), pod["reason"]), []).append(pod)
+    found: dict[Place, list[Entry]] = {}
+    for (place, reason), pods in several.items():
+        details = list(dict.fromkeys(pod.get("detail") or "" for pod in pods))
+        entry = Entry(
+            kind="unchecked",
+            impact="unchecked",
+            port=None,
+            id=reason,
+            services=[],
+            listeners=[],
+            reason=details[0] or "No detail given.",
+            notes=[f"{count(len(details) - 1, 'other detail')} in the JSON report."] if len(details) > 1 else [],
+            pods=[pod["pod"] for pod in pods],
+            url="",
+            cure=REASONS.get(reason, ""),
+        )
+        found.setdefault(place, []).append(entry)
+    return found
+
+
+def _weight(entry: Entry) -> int:
+    return len(entry.pods) if entry.kind == "unchecked" else 1

@@ -1,0 +1,147 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is sent, kept and left alone, in process; tests/playbooks plays the same, tests/live against a real API server."""
+
+from __future__ import annotations
+
+import copy
+import json
+import stat
+
+import pytest
+
+pytest.importorskip("kubernetes")
+
+from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import changes as _changes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.apply import RemedyError, apply, take_back
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
+from ansible_collections.meshops.istio_precheck.tests.playbooks.mesh_server import GROUP, Mesh
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+
+THERE = cluster.sidecar("mine", selector={"app": "web"}, ingress={7070: "127.0.0.1:7070"})
+
+
+def manifest(name, number=8080, version=None):
+    meta = {"name": name, "namespace": "shop", **({"resourceVersion": version} if version else {})}
+    spec = {
+        "workloadSelector": {"labels": {"app": name}},
+        "ingress": [{"port": {"number": number}, "defaultEndpoint": f"127.0.0.1:{number}"}],
+    }
+    return {"apiVersion": f"{GROUP}/v1beta1", "kind": "Sidecar", "metadata": meta, "spec": spec}
+
+
+def report(*manifests):
+    return {"remediations": [{"manifest": each} for each in manifests]}
+
+
+@pytest.fixture
+def use(tmp_path):
+    """Applies manifests, or takes them back."""
+    path = str(tmp_path / "undo.json")
+
+    def call(server, *manifests, undo=False, check_mode=False):
+        api = Api(get_api_client(host=server.url, api_key="abc"), 5)
+        if undo:
+            return take_back(api, path, check_mode)
+        return apply(api, list(manifests), report(*manifests), path, check_mode)
+
+    call.path = tmp_path / "undo.json"
+    return call
+
+
+def kept(use):
+    return {
+        entry["after"]["metadata"]["name"]: entry["before"]
+        for entry in json.loads(use.path.read_text("utf-8"))["changes"]
+    }
+
+
+def sent(server, since=0):
+    return [each.line.split(" HTTP")[0] for each in server.requests[since:] if not each.line.startswith("GET ")]
+
+
+def test_each_is_tried_and_then_made_and_taken_back(use):
+    with Mesh(THERE) as server:
+        before = server.specs
+        version = server.sidecars["shop", "mine"]["metadata"]["resourceVersion"]
+        planned = [manifest("api"), manifest("mine", 9090, version)]
+        assert [each.action for each in use(server, *planned, check_mode=True)] == ["create", "update"]
+        assert (server.specs, use.path.exists()) == (before, False)
+        done = use(server, *planned)
+        assert [(each.action, each.name) for each in done] == [("create", "shop/api"), ("update", "shop/mine")]
+        where = f"/apis/{GROUP}/v1beta1/namespaces/shop/sidecars"
+        assert sent(server)[2:] == [
+            f"POST {where}?dryRun=All",
+            f"PATCH {where}/mine?dryRun=All",
+            f"POST {where}",
+            f"PATCH {where}/mine",
+        ]
+        assert stat.S_IMODE(use.path.stat().st_mode) == 0o600
+        assert use(server, *planned) == []
+        since = len(server.requests)
+        assert [each.action for each in use(server, undo=True)] == ["delete", "restore"]
+        assert sent(server, since)[2:] == [f"DELETE {where}/api", f"PUT {where}/mine"]
+        assert server.specs == before
+        assert use(server, undo=True) == []
+
+
+def test_a_create_fails_where_something_is_by_then(use):
+    with Mesh() as server:
+        server.after_trial = {
+            **copy.deepcopy(THERE),
+            "kind": "Sidecar",
+            "metadata": {"name": "web", "namespace": "shop"},
+        }
+        with pytest.raises(RemedyError, match="shop/web: it was created since") as error:
+            use(server, manifest("api"), manifest("web"), manifest("zoo"))
+        assert error.value.lines[1:] == ["Before that, shop/api was applied.", "After that, shop/zoo was not applied."]
+        assert error.value.changed and kept(use) == {"api": None}
+        assert server.specs["shop/web"] == THERE["spec"]
+        use(server, undo=True)
+        assert server.specs == {"shop/web": THERE["spec"]}
+
+
+@pytest.mark.parametrize("undo", [False, True])
+def test_nothing_is_changed_that_someone_changed_since(use, undo):
+    with Mesh(THERE) as server:
+        version = server.sidecars["shop", "mine"]["metadata"]["resourceVersion"]
+        if undo:
+            use(server, manifest("mine", 9090, version))
+        server.after_trial = {**copy.deepcopy(THERE), "kind": "Sidecar", "spec": {"egress": [{"hosts": ["./*"]}]}}
+        with pytest.raises(RemedyError, match="shop/mine: it changed since"):
+            use(server, *([] if undo else [manifest("mine", 9090, version)]), undo=undo)
+        assert server.specs == {"shop/mine": {"egress": [{"hosts": ["./*"]}]}}
+        assert undo or kept(use) == {}
+
+
+def test_what_may_have_been_made_stays_in_the_record(use):
+    with Mesh() as server:
+        server.broken = {"web"}
+        with pytest.raises(RemedyError, match="etcd is on fire"):
+            use(server, manifest("api"), manifest("web"), manifest("zoo"))
+        assert kept(use) == {"api": None, "web": None}
+        use(server, undo=True)
+        assert server.specs == {}
+
+
+def test_a_record_that_cannot_be_written_stops_before_anything_is_made(use):
+    use.path.mkdir()
+    with Mesh() as server:
+        with pytest.raises(RemedyError, match="cannot be used: it is no file"):
+            use(server, manifest("api"))
+        assert sent(server) == []
+
+
+def test_an_undo_needs_a_record(use):
+    with Mesh() as server, pytest.raises(RemedyError, match="there is no record"):
+        use(server, undo=True)
+
+
+def test_what_is_recorded_can_be_read(use):
+    with Mesh() as server:
+        use(server, manifest("api"))
+        assert _changes.parsed(use.path.read_bytes(), server.url)["server"] == server.url

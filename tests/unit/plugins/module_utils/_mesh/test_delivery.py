@@ -1,0 +1,527 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
+    has_sidecar,
+    interception,
+    is_ambient,
+    revision,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import (
+    as_object,
+    as_version,
+    go_false,
+    go_true,
+    image_tag,
+)
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    istiod,
+    pod,
+    sidecar,
+    snapshot,
+)
+
+
+def planes(*istiods, **more):
+    return ControlPlanes(snapshot(istiods=istiods, **more))
+
+
+def serving(a_pod, *istiods):
+    return planes(*istiods).today(a_pod)
+
+
+def delivered(a_pod, port, endpoint, plane, listed=8080):
+    """Where a connection goes, in the words of the truth table."""
+    chosen = sidecar(ingress={listed: endpoint or None}) if endpoint is not None else None
+    found = delivery(a_pod, port, chosen, plane)
+    where = {"kernel": truth.KERNEL, "unix": truth.UNIX}.get(found.kind) or found.address or truth.IP
+    return where if found.port == port else f"{where} port {found.port}"
+
+
+@pytest.mark.parametrize("special, spec, port, endpoint, cells", truth.DELIVERY, ids=[row[0] for row in truth.DELIVERY])
+def test_a_connection_ends_up_where_the_table_says(special, spec, port, endpoint, cells):
+    for (column, variants), wanted in zip(truth.PLANES.items(), cells):
+        for settings in variants:
+            plane = serving(pod(revision=None), istiod(**settings))
+            assert delivered(pod(**spec), port, endpoint, plane) == wanted, (column, settings)
+
+
+@pytest.mark.parametrize(
+    "version, address",
+    [
+        ("?", "127.0.0.1"),
+        ("1.15.0", "127.0.0.1"),
+        ("1.18.5", "127.0.0.1"),
+        ("1.18.6", "::1"),
+        ("1.18", "127.0.0.1"),
+        ("1.19.3", "127.0.0.1"),
+        ("1.19.4", "::1"),
+        ("1.20.0", "::1"),
+        ("1.24", "::1"),
+    ],
+)
+def test_the_endpoint_ipv6_localhost_is_dialled_as_such_from_the_fixed_releases_on(version, address):
+    plane = serving(pod(), istiod(version))
+    assert delivered(pod(ips=("10.0.0.5", "fd00::5")), 8080, "[::1]:8080", plane) == address
+
+
+@pytest.mark.parametrize("version, address", [("1.9.9", "fd00::5"), ("1.14.6", "fd00::5"), ("1.15.0", "10.0.0.5")])
+def test_the_endpoint_any_address_was_the_primary_one_up_to_1_14(version, address):
+    plane = serving(pod(), istiod(version))
+    assert delivered(pod(ips=("fd00::5", "10.0.0.5")), 8080, "0.0.0.0:8080", plane) == address
+
+
+@pytest.mark.parametrize(
+    "version, ips, kind",
+    [("1.20.8", ("fd00::5",), "localhost"), ("1.9.9", ("fd00::5",), "pod_ip"), ("1.20.8", ("10.0.0.5",), "pod_ip")],
+)
+def test_the_endpoint_any_address_is_localhost_where_the_pod_has_no_such_family(version, ips, kind):
+    assert (
+        delivery(pod(ips=ips), 8080, sidecar(ingress={8080: "0.0.0.0:8080"}), serving(pod(), istiod(version))).kind
+        == kind
+    )
+
+
+@pytest.mark.parametrize(
+    "version, merge, where", [("1.15.7", True, "pod IP"), ("1.16.0", True, "127.0.0.1"), ("1.16.0", False, "pod IP")]
+)
+def test_ports_that_a_sidecar_does_not_list_keep_their_delivery_only_where_istiod_merges(version, merge, where):
+    plane = serving(pod(), istiod(version, opt_out=True, merge=merge))
+    assert delivered(pod(), 9090, "127.0.0.1:8080", plane) == where
+
+
+@pytest.mark.parametrize("version, where", [("1.9.9", "pod IP"), ("1.24.0", "pod IP")])
+def test_a_port_that_istiod_does_not_count_among_the_services_of_the_pod_is_passed_through(version, where):
+    plane = serving(pod(), istiod(version, localhost=True))
+    found = delivery(pod(), 8080, None, plane, served=False)
+    assert (found.kind, found.address) == ("pod_ip", None)
+
+
+def test_without_control_plane_the_delivery_is_unknown_but_a_sidecar_is_still_read():
+    nothing = planes().today(pod())
+    assert delivery(pod(), 8080, None, nothing).kind == "unknown"
+    assert delivered(pod(), 8080, "127.0.0.1:8080", nothing) == "127.0.0.1"
+    assert delivered(pod(proxy=None), 8080, None, nothing) == "kernel"
+
+
+def test_a_mesh_configuration_that_was_not_listed_makes_the_delivery_unknown_where_it_decides():
+    unlisted = [{"resource": "configmaps", "detail": "forbidden"}]
+    assert delivery(pod(), 8080, None, planes(istiod("1.22.0"), unlisted=unlisted).today(pod())).kind == "unknown"
+    assert (
+        delivery(pod(), 8080, None, planes(istiod("1.22.0", localhost=True), unlisted=unlisted).today(pod())).kind
+        == "localhost"
+    )
+    assert delivery(pod(), 8080, None, planes(istiod("1.21.0"), unlisted=unlisted).today(pod())).kind == "pod_ip"
+
+
+@pytest.mark.parametrize(
+    "spec, settings, chosen, port, why",
+    [
+        ({"host_network": True}, {}, None, 8080, "the pod shares its node's network, which the mesh leaves alone"),
+        ({"proxy": None}, {}, None, 8080, "the pod has no sidecar, so the kernel delivers to the pod IP"),
+        (
+            truth.NONE,
+            {},
+            None,
+            8080,
+            "interception mode NONE gives it no inbound listener, so the kernel delivers to the pod IP",
+        ),
+        (
+            truth.EXCLUDED,
+            {},
+            None,
+            8080,
+            "inbound interception leaves the port out, so the kernel delivers to the pod IP",
+        ),
+        ({}, {}, None, 8080, "istiod 1.9 delivers to 127.0.0.1"),
+        (
+            {},
+            {"version": "1.10.3", "opt_out": True},
+            None,
+            8080,
+            "istiod 1.10 delivers to 127.0.0.1 (PILOT_ENABLE_INBOUND_PASSTHROUGH=false)",
+        ),
+        (
+            {},
+            {"version": "1.22.0", "localhost": True},
+            None,
+            8080,
+            "istiod 1.22 delivers to 127.0.0.1 (meshConfig.inboundTrafficPolicy.mode: LOCALHOST)",
+        ),
+        ({}, {"version": "1.24.0"}, None, 8080, "istiod 1.24 delivers to the pod IP"),
+        ({}, {"version": "?"}, None, 8080, "an istiod of unknown version serves the pod"),
+        ({}, {}, {8080: "127.0.0.1:9000"}, 8080, "Sidecar shop/listeners delivers it to 127.0.0.1:9000"),
+        ({}, {}, {8080: None}, 8080, "Sidecar shop/listeners delivers it to the pod IP"),
+        (
+            {},
+            {},
+            {8080: "10.9.9.9:1"},
+            8080,
+            "Sidecar shop/listeners delivers it to the pod IP, because 10.9.9.9:1 is no endpoint that istiod knows",
+        ),
+        (
+            {},
+            {},
+            {8080: None},
+            9090,
+            "Sidecar shop/listeners does not list the port, so it is passed through to the pod IP",
+        ),
+    ],
+)
+def test_the_delivery_says_why(spec, settings, chosen, port, why):
+    found = delivery(
+        pod(**spec), port, chosen and sidecar(ingress=chosen), serving(pod(revision=None), istiod(**settings))
+    )
+    assert found.why == why
+
+
+def test_an_endpoint_without_a_host_is_not_known_where_the_version_of_istiod_is_not():
+    of_no_version = serving(pod(), istiod("?"))
+    for plane, why in (
+        (planes().today(pod()), "no istiod was found that serves the pod"),
+        (of_no_version, "an istiod of unknown version serves the pod"),
+    ):
+        found = delivery(pod(), 8080, sidecar(ingress={8080: ":9000"}), plane)
+        assert found[:3] == ("unknown", "127.0.0.1", 9000)
+        assert (
+            found.why
+            == f"Sidecar shop/listeners delivers it to :9000, which means localhost up to istiod 1.9 and the pod IP after, and {why}"
+        )
+
+
+def test_the_delivery_says_why_it_is_not_known():
+    assert delivery(pod(), 8080, None, planes().today(pod())).why == "no istiod was found that serves the pod"
+    hidden = planes(istiod("1.24.0"), unlisted=[{"resource": "configmaps"}]).today(pod())
+    assert delivery(pod(), 8080, None, hidden).why == "the mesh configuration could not be read"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pods
+
+
+@pytest.mark.parametrize(
+    "spec, wanted",
+    [
+        ({}, True),
+        ({"native": True}, True),
+        ({"proxy": None}, False),
+        ({"role": "router"}, False),
+        ({"role": "waypoint"}, False),
+        ({"host_network": True}, False),
+        ({"role": "?"}, True),
+        ({"role": "?", "annotations": {"inject.istio.io/templates": "gateway"}}, False),
+        ({"role": "?", "annotations": {"inject.istio.io/templates": "kube-gateway, custom"}}, False),
+        ({"role": "?", "annotations": {"inject.istio.io/templates": "waypoint"}}, False),
+        ({"role": "?", "annotations": {"inject.istio.io/templates": "sidecar,custom"}}, True),
+        ({"role": "sidecar", "annotations": {"inject.istio.io/templates": "gateway"}}, True),
+        ({"role": "sidecar", "annotations": {"inject.istio.io/templates": "grpc-agent"}}, False),
+        ({"labels": {"security.istio.io/tlsMode": "disabled"}}, True),
+        ({"proxy": None, "labels": {"security.istio.io/tlsMode": "istio", "sidecar.istio.io/inject": "true"}}, False),
+    ],
+)
+def test_a_pod_has_a_sidecar_if_its_containers_say_so(spec, wanted):
+    assert has_sidecar(pod(**spec)) is wanted
+
+
+def test_an_ordinary_init_container_named_as_the_proxy_is_no_sidecar():
+    assert not has_sidecar(pod(proxy=None, initContainers=[{"name": "istio-proxy", "args": ["proxy", "sidecar"]}]))
+
+
+@pytest.mark.parametrize(
+    "spec, wanted",
+    [
+        ({"proxy": None, "annotations": {"ambient.istio.io/redirection": "enabled"}}, True),
+        ({"proxy": None, "annotations": {"ambient.istio.io/redirection": "pending"}}, False),
+        ({"proxy": None, "labels": {"istio.io/dataplane-mode": "ambient"}}, False),
+        ({"annotations": {"ambient.istio.io/redirection": "enabled"}}, False),
+    ],
+)
+def test_ambient_is_what_ztunnel_really_captures(spec, wanted):
+    assert is_ambient(pod(**spec)) is wanted
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-m", "NONE", "-b", "80,90", "-d", "15090"],
+        [
+            "istio-iptables",
+            "-p",
+            "15001",
+            "-z",
+            "15006",
+            "-m",
+            "NONE",
+            "-i",
+            "*",
+            "-x",
+            "",
+            "-b",
+            "80,90",
+            "-d",
+            "15090",
+        ],
+        ["-m=NONE", "-b=80,90", "-d=15090"],
+        ["-mNONE", "-b80,90", "-d15090"],
+        [
+            "--istio-inbound-interception-mode",
+            "NONE",
+            "--istio-inbound-ports",
+            "80,90",
+            "--istio-local-exclude-ports",
+            "15090",
+        ],
+        ["--istio-inbound-interception-mode=NONE", "--istio-inbound-ports=80,90", "--istio-local-exclude-ports=15090"],
+        ["-m", "none", "-b", " 80,90 ", "-d", "15090"],
+        ["-m", "TPROXY", "-m", "NONE", "-b", "80,90", "-d", "15090"],
+    ],
+)
+def test_the_flags_of_istio_init_are_understood_in_every_spelling(args):
+    found = interception(pod(init=args, proxy="1.20.0"))
+    assert (found.mode, found.include, found.exclude) == ("NONE", "80,90", {15090})
+
+
+def test_the_value_of_another_flag_is_not_taken_for_a_flag():
+    assert interception(pod(init=["-b", "-d", "-d", "8080"], proxy="1.20.0")).include == "-d"
+    assert interception(pod(init=["-d"], proxy="1.20.0")).exclude == frozenset()
+
+
+@pytest.mark.parametrize("text", ["x,,8080,-1, 9 9", "8080,123456789012345678901234567890", "٨٠٨٠,8080"])
+def test_what_is_no_port_in_a_list_of_ports_is_passed_over(text):
+    found = interception(pod(proxy="1.20.0", annotations={"traffic.sidecar.istio.io/excludeInboundPorts": text}))
+    assert found.exclude == {8080}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Revisions and control planes
+
+
+@pytest.mark.parametrize(
+    "spec, wanted",
+    [
+        ({"revision": "canary"}, ("canary", True)),
+        ({"revision": "canary", "labels": {"istio.io/rev": "prod"}}, ("canary", True)),
+        (
+            {"revision": None, "annotations": {"istio.io/rev": "canary"}, "labels": {"istio.io/rev": "prod"}},
+            ("canary", True),
+        ),
+        ({"revision": None, "labels": {"istio.io/rev": "prod"}}, ("prod", False)),
+        ({"revision": None}, ("default", False)),
+        ({"revision": ""}, ("default", False)),
+        ({"revision": None, "annotations": {"istio.io/rev": ""}}, ("default", False)),
+        ({"revision": 7}, ("default", False)),
+        ({"annotations": {"sidecar.istio.io/status": "no JSON"}}, ("default", False)),
+        ({"annotations": {"sidecar.istio.io/status": "[1]"}}, ("default", False)),
+    ],
+)
+def test_the_revision_of_a_pod_is_what_its_injector_wrote(spec, wanted):
+    assert revision(pod(**spec)) == wanted
+
+
+@pytest.mark.parametrize(
+    "spec, istiods, wanted",
+    [
+        ({}, [istiod("1.9.9"), istiod("1.20.8", "canary")], (1, 9, 9)),
+        ({"revision": "canary"}, [istiod("1.9.9"), istiod("1.20.8", "canary")], (1, 20, 8)),
+        ({"revision": "gone"}, [istiod("1.9.9"), istiod("1.20.8", "canary")], None),
+        ({"revision": "gone"}, [istiod("1.9.9")], None),
+        ({"revision": None, "labels": {"istio.io/rev": "prod"}}, [istiod("1.9.9", "1-9-9")], (1, 9, 9)),
+        ({"revision": None, "labels": {"istio.io/rev": "prod"}}, [istiod("1.9.9"), istiod("1.20.8", "canary")], None),
+        ({"revision": None}, [istiod("1.9.9", "1-9-9")], (1, 9, 9)),
+        ({"revision": None}, [istiod("1.9.9", "1-9-9"), istiod("1.20.8", "1-20-8")], None),
+        ({}, [], None),
+        ({}, [istiod("weird")], None),
+    ],
+)
+def test_a_pod_is_served_by_the_control_plane_of_its_revision(spec, istiods, wanted):
+    assert serving(pod(**spec), *istiods).version == wanted
+    assert serving(pod(**spec), *reversed(istiods)).version == wanted
+
+
+@pytest.mark.parametrize(
+    "istiods, wanted",
+    [
+        ([istiod("1.9.9"), istiod("1.10.0")], "localhost"),
+        ([istiod("1.12.0", opt_out=True), istiod("1.12.0")], "localhost"),
+        ([istiod("weird"), istiod("1.10.0")], "unknown"),
+        ([istiod("weird"), istiod("1.9.9")], "localhost"),
+    ],
+)
+def test_in_the_middle_of_a_rollout_the_replica_that_hands_most_to_localhost_counts_today(istiods, wanted):
+    for order in (istiods, istiods[::-1]):
+        assert serving(pod(), *order).default_delivery() == wanted
+
+
+def test_in_the_middle_of_a_rollout_the_replica_that_hands_least_to_localhost_counts_for_the_upgrade():
+    istiods = [istiod("1.12.0", opt_out=True), istiod("1.12.0")]
+    for order in (istiods, istiods[::-1]):
+        assert planes(*order).after(pod(), (1, 15)).default_delivery() == "pod_ip"
+
+
+@pytest.mark.parametrize(
+    "canary, wanted",
+    [
+        (istiod("1.24.1", "canary", localhost=True), ("canary", "localhost")),
+        (istiod("1.24.1", "canary"), ("canary", "pod_ip")),
+        (istiod("1.23.1", "canary", localhost=True), ("default", "pod_ip")),
+    ],
+)
+def test_a_control_plane_that_runs_the_target_version_beside_todays_is_the_one_to_come(canary, wanted):
+    after = planes(istiod("1.9.9"), canary).after(pod(), (1, 24))
+    assert (after.name, after.default_delivery()) == wanted
+
+
+def test_a_control_plane_that_runs_the_target_version_already_stays():
+    both = planes(istiod("1.24.1", localhost=True), istiod("1.24.1", "canary"))
+    assert both.after(pod(), (1, 24)).name == "default"
+
+
+def test_a_revision_with_a_mesh_configuration_of_its_own_does_not_take_the_default_ones():
+    own = {**istiod("1.24.0", "canary"), "meshConfig": {}}
+    missing = {**istiod("1.24.0", "canary"), "meshConfig": None}
+    for plane, wanted in ((own, "pod_ip"), (missing, "localhost")):
+        istio = {"controlPlanes": [plane], "meshConfig": {"inboundTrafficPolicy": {"mode": "LOCALHOST"}}}
+        assert ControlPlanes(snapshot(istio=istio)).today(pod(revision="canary")).default_delivery() == wanted
+
+
+@pytest.mark.parametrize(
+    "policy", [None, [], "LOCALHOST", {"mode": None}, {"mode": "PASSTHROUGH"}, {"mode": ["LOCALHOST"]}]
+)
+def test_only_the_policy_localhost_is_localhost(policy):
+    plane = serving(pod(), {**istiod("1.24.0"), "meshConfig": {"inboundTrafficPolicy": policy}})
+    assert plane.default_delivery() == "pod_ip"
+
+
+@pytest.mark.parametrize("text", ["0", "f", "F", "false", "FALSE", "False"])
+def test_the_opt_out_is_whatever_go_reads_as_false(text):
+    assert go_false(text) and not go_true(text)
+
+
+@pytest.mark.parametrize("text", ["no", "off", "", None, "fAlse"])
+def test_the_opt_out_is_not_what_go_cannot_read(text):
+    assert not go_false(text) and not go_true(text)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sidecars
+
+
+OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "sidecars, wanted",
+    [
+        ([], None),
+        ([sidecar("root", "istio-system")], "root"),
+        ([sidecar("root", "istio-system", selector={"app": "web"})], None),
+        ([sidecar("root", "istio-system", selector={})], None),
+        ([sidecar("ns", created=NEW), sidecar("root", "istio-system", created=OLD)], "ns"),
+        ([sidecar("ns", created=OLD), sidecar("mine", selector={"app": "web"}, created=NEW)], "mine"),
+        (
+            [
+                sidecar("young", selector={"app": "web"}, created=NEW),
+                sidecar("old", selector={"app": "web"}, created=OLD),
+            ],
+            "old",
+        ),
+        ([sidecar("b", selector={"app": "web"}), sidecar("a", selector={"app": "web"})], "a"),
+        ([sidecar("young", created=NEW), sidecar("old", created=OLD)], "old"),
+        ([sidecar("other", selector={"app": "other"}), sidecar("ns")], "ns"),
+        ([sidecar("partly", selector={"app": "web", "tier": "x"})], None),
+        ([sidecar("all", selector={}, created=OLD), sidecar("mine", selector={"app": "web"}, created=NEW)], "all"),
+        ([sidecar("all", selector={}, created=NEW), sidecar("ns", created=OLD)], "all"),
+        ([sidecar("elsewhere", "billing", selector={"app": "web"}), sidecar("elsewhere", "billing")], None),
+        ([sidecar("canary", selector={"app": "web"}, revision="canary"), sidecar("ns")], "ns"),
+        ([sidecar("mine", selector={"app": "web"}, revision="default"), sidecar("ns")], "mine"),
+        ([sidecar("canary", "istio-system", revision="canary")], None),
+    ],
+)
+def test_one_sidecar_is_effective_by_istios_own_order(sidecars, wanted):
+    for order in (sidecars, sidecars[::-1]):
+        seen = snapshot(sidecars=order)
+        found = Sidecars(seen, ControlPlanes(seen)).effective(pod(), ControlPlanes(seen).today(pod()))
+        assert (found and found["metadata"]["name"]) == wanted
+
+
+@pytest.mark.parametrize("spec", [{"proxy": None}, {"role": "router"}, {"role": "waypoint"}, {"host_network": True}])
+def test_no_sidecar_is_effective_for_a_pod_without_a_sidecar(spec):
+    seen = snapshot(sidecars=[sidecar(), sidecar(namespace="istio-system")])
+    assert Sidecars(seen, ControlPlanes(seen)).effective(pod(**spec), ControlPlanes(seen).today(pod())) is None
+
+
+@pytest.mark.parametrize("named, wanted", [("roots", "roots"), (None, "istio-system"), (3, "istio-system")])
+def test_the_root_namespace_is_the_control_planes_own(named, wanted):
+    seen = snapshot(
+        istiods=[{**istiod(), "meshConfig": {"rootNamespace": named}}],
+        sidecars=[sidecar(namespace="roots"), sidecar(namespace="istio-system")],
+    )
+    found = Sidecars(seen, ControlPlanes(seen)).effective(pod(), ControlPlanes(seen).today(pod()))
+    assert found["metadata"]["namespace"] == wanted
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Notation
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [
+        ("1.20.8", (1, 20, 8)),
+        ("1.9", (1, 9)),
+        ("v1.9.9", (1, 9, 9)),
+        ("1.11.2-asm.17-distroless", (1, 11, 2)),
+        ("1.5-dev", (1, 5)),
+        ("release-1.3-latest-daily", (1, 3)),
+        ("1.24.0+meta", (1, 24, 0)),
+        ("1.6.14.2", (1, 6, 14)),
+        ("1.20.0_custom", (1, 20)),
+        ("latest", None),
+        ("535fc0716e0a1d2b3c4d5e6f708192a3b4c5d6e7", None),
+        ("1", None),
+        ("", None),
+        (None, None),
+        ("1.20.8\nx", None),
+        ("١.٢", None),
+        ("1." + "9" * 5000, None),
+    ],
+)
+def test_a_version_is_read_as_istio_reads_a_tag(text, wanted):
+    assert as_version(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "image, wanted",
+    [
+        ("istio/proxyv2:1.20.8", "1.20.8"),
+        ("reg.example:5000/istio/proxyv2:1.20.0", "1.20.0"),
+        ("reg.example:5000/istio/proxyv2", None),
+        ("istio/proxyv2:1.20.0@sha256:0123", "1.20.0"),
+        ("istio/proxyv2@sha256:0123", None),
+        ("[fd00::1]:5000/proxyv2:1.9.9-distroless", "1.9.9-distroless"),
+        ("proxyv2", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_tag_is_read_off_every_legal_image_reference(image, wanted):
+    assert image_tag(image) == wanted
+
+
+@pytest.mark.parametrize(
+    "text, wanted",
+    [('{"a": 1}', {"a": 1}), ("[]", {}), ("{", {}), ("", {}), (None, {}), ("[" * 200000, {}), (json.dumps("x"), {})],
+)
+def test_json_in_an_annotation_is_an_object_or_nothing(text, wanted):
+    assert as_object(text) == wanted

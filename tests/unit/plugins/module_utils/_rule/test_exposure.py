@@ -1,0 +1,271 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import can_be_asked
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import expose
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    endpoint_slice,
+    pod,
+    port,
+    service,
+    service_entry,
+    snapshot,
+)
+
+
+def exposed(*args, **kwargs):
+    """`{pod: [(port, Service)]}`"""
+    found = expose(snapshot(*args, **kwargs)).by_pod
+    return {name: [(e.port, e.service) for e in exposures] for (_namespace, name), exposures in found.items()}
+
+
+def passed_over(*args, **kwargs):
+    return [(s["service"], s["port"], s["reason"]) for s in expose(snapshot(*args, **kwargs)).skipped]
+
+
+def two(**second):
+    return [pod("a", ports={"http": 8080}), pod("b", **second)]
+
+
+@pytest.mark.parametrize(
+    "services, wanted",
+    [
+        ([service()], [(8080, "web")]),
+        ([service(ports=[port(80, None)])], [(80, "web")]),
+        ([service(ports=[port(80, 0)])], [(80, "web")]),
+        ([service(ports=[port(80, "http")])], [(8080, "web")]),
+        (
+            [service(ports=[port(80), port(81, 8080, "again"), port(82, 8082, "more")])],
+            [(8080, "web"), (8080, "web"), (8082, "web")],
+        ),
+        ([service(), service("other", ports=[port(9000, 8080)])], [(8080, "other"), (8080, "web")]),
+        ([service(clusterIP="None")], [(8080, "web")]),
+        ([service(type="NodePort")], [(8080, "web")]),
+        ([service(type="LoadBalancer")], [(8080, "web")]),
+        ([service(selector={"app": "web", "pod-template-hash": "7d4b9"})], [(8080, "web")]),
+    ],
+)
+def test_a_service_exposes_the_target_ports_of_the_pods_it_selects(services, wanted):
+    assert exposed([pod("a", ports={"http": 8080})], services) == {"a": wanted}
+
+
+def test_an_exposure_says_by_what():
+    named = service(
+        ports=[port(80, name="grpc", appProtocol="kubernetes.io/h2c")],
+        families=("IPv6", "IPv4"),
+        created="2026-02-02T00:00:00Z",
+    )
+    entry = service_entry(ports=[{"number": 81, "name": "tcp", "protocol": "MONGO"}])
+    entry["metadata"]["creationTimestamp"] = "2026-03-03T00:00:00Z"
+    found = expose(snapshot([pod("a")], [named], serviceEntries=[entry])).by_pod["shop", "a"]
+    assert [tuple(e) for e in found] == [
+        (
+            "shop",
+            "a",
+            81,
+            "web-entry",
+            81,
+            "tcp",
+            "MONGO",
+            "ServiceEntry",
+            (),
+            ("2026-03-03T00:00:00Z", "web.example", 0),
+            True,
+        ),
+        (
+            "shop",
+            "a",
+            8080,
+            "web",
+            80,
+            "grpc",
+            "kubernetes.io/h2c",
+            "Service",
+            ("IPv6", "IPv4"),
+            ("2026-02-02T00:00:00Z", "web.shop.svc.", 0),
+            True,
+        ),
+    ]
+    assert found[1].as_dict() == {"name": "web", "port": 80, "port_name": "grpc"}
+
+
+@pytest.mark.parametrize(
+    "a_service",
+    [
+        service(namespace="billing"),
+        service(selector={"app": "other"}),
+        service(selector={"app": "web", "tier": "x"}),
+        service(ports=[]),
+    ],
+)
+def test_a_service_that_does_not_select_the_pod_exposes_nothing_of_it(a_service):
+    assert exposed([pod()], [a_service]) == {}
+
+
+def test_a_named_target_port_is_each_pods_own():
+    assert exposed(two(ports={"http": 9090}), [service(ports=[port(80, "http")])]) == {
+        "a": [(8080, "web")],
+        "b": [(9090, "web")],
+    }
+
+
+def test_a_named_target_port_may_be_a_native_sidecars():
+    helper = {"name": "helper", "restartPolicy": "Always", "ports": [{"name": "http", "containerPort": 7070}]}
+    once = {"name": "once", "ports": [{"name": "http", "containerPort": 6060}]}
+    assert exposed([pod("a", initContainers=[once, helper])], [service(ports=[port(80, "http")])]) == {
+        "a": [(7070, "web")]
+    }
+
+
+def test_a_named_target_port_is_of_the_same_protocol():
+    a_pod = pod("a")
+    a_pod["spec"]["containers"][0]["ports"] = [
+        {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+        {"name": "dns", "containerPort": 5353},
+    ]
+    assert exposed([a_pod], [service(ports=[port(80, "dns")])]) == {"a": [(5353, "web")]}
+
+
+@pytest.mark.parametrize(
+    "pods, reason",
+    [
+        (
+            [pod("a")],
+            "The pod that it selects declares no TCP container port named 'http', so the Service sends nothing there.",
+        ),
+        (
+            two(),
+            "1 of the 2 pods that it selects declare no TCP container port named 'http', so the Service sends nothing there.",
+        ),
+    ],
+)
+def test_a_named_port_that_no_container_declares_is_said(pods, reason):
+    assert passed_over(pods, [service(ports=[port(80, "http")])]) == [("web", 80, reason)]
+
+
+@pytest.mark.parametrize(
+    "a_service, reason",
+    [
+        (service(ports=[port(protocol="UDP")]), "UDP is not checked: the rule is about TCP listeners."),
+        (service(ports=[port(protocol="sctp")]), "SCTP is not checked: the rule is about TCP listeners."),
+        (
+            service(type="ExternalName", externalName="db.example"),
+            "An ExternalName Service is an alias in DNS, here of db.example: no pod stands behind it.",
+        ),
+        (service(selector={"app": "gone"}), "Its selector matches no pod that runs or may run."),
+        (service(selector={}), "It has no selector, and none of its EndpointSlices leads to a pod."),
+    ],
+)
+def test_what_the_rule_is_not_about_is_said(a_service, reason):
+    assert passed_over([pod()], [a_service]) == [("web", 80, reason)]
+    assert exposed([pod()], [a_service]) == {}
+
+
+@pytest.mark.parametrize(
+    "spec, wanted",
+    [
+        ({"phase": "Running"}, True),
+        ({"phase": "Running", "ready": False}, True),
+        ({"phase": "Pending", "ips": ()}, True),
+        ({"phase": "Unknown"}, True),
+        ({"phase": "Succeeded"}, False),
+        ({"phase": "Failed"}, False),
+        ({"deleting": True}, False),
+    ],
+)
+def test_a_pod_is_asked_until_it_ends(spec, wanted):
+    assert can_be_asked(pod(**spec)) is wanted
+    assert bool(exposed([pod(**spec)])) is wanted
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# EndpointSlices and ServiceEntries
+
+
+@pytest.mark.parametrize(
+    "part, wanted",
+    [
+        (endpoint_slice(pods=["a"]), {"a": [(8080, "web")]}),
+        (endpoint_slice(addresses=["10.0.0.5"]), {"a": [(8080, "web")]}),
+        (endpoint_slice(pods=["a"], number=9090), {"a": [(9090, "web")]}),
+        (endpoint_slice(pods=["gone"]), {}),
+        (endpoint_slice(addresses=["192.0.2.9"]), {}),
+        (endpoint_slice(pods=["a"], name="other"), {}),
+        (endpoint_slice("other", pods=["a"]), {}),
+        (endpoint_slice(namespace="billing", pods=["a"]), {}),
+    ],
+)
+def test_a_service_without_selector_exposes_what_its_endpoint_slices_lead_to(part, wanted):
+    assert exposed([pod("a")], [service(selector={})], endpointSlices=[part]) == wanted
+    assert bool(passed_over([pod("a")], [service(selector={})], endpointSlices=[part])) is not bool(wanted)
+
+
+def test_an_endpoint_slice_names_no_pod_of_another_namespace():
+    part = endpoint_slice(pods=["a"])
+    part["endpoints"][0]["targetRef"]["namespace"] = "billing"
+    assert exposed([pod("a", "billing"), pod("a")], [service(selector={})], endpointSlices=[part]) == {}
+
+
+def test_the_address_of_a_node_is_no_pods():
+    part = endpoint_slice(addresses=["10.0.0.5"])
+    assert exposed([pod(host_network=True)], [service(selector={})], endpointSlices=[part]) == {}
+
+
+def test_the_endpoint_slices_of_a_service_with_a_selector_add_nothing():
+    assert exposed(
+        [pod("a"), pod("b", app="other")], endpointSlices=[endpoint_slice(pods=["a", "b"], number=9090)]
+    ) == {"a": [(8080, "web")]}
+
+
+@pytest.mark.parametrize("family", ["IPv4", "IPv6"])
+def test_an_endpoint_slice_is_of_one_family(family):
+    found = expose(
+        snapshot(
+            [pod("a")],
+            [service(selector={}, families=("IPv4", "IPv6"))],
+            endpointSlices=[endpoint_slice(pods=["a"], family=family)],
+        )
+    )
+    assert [e.families for e in found.by_pod["shop", "a"]] == [(family,)]
+
+
+def test_endpoint_slices_that_could_not_be_listed_are_said():
+    unlisted = [{"resource": "endpointslices", "detail": "forbidden"}]
+    wanted = "It has no selector, and EndpointSlices could not be listed, so its pods are not known."
+    assert passed_over([pod()], [service(selector={})], unlisted=unlisted) == [("web", 80, wanted)]
+
+
+@pytest.mark.parametrize(
+    "ports, wanted",
+    [
+        ([{"number": 80, "name": "tcp"}], [(80, "web-entry")]),
+        ([{"number": 80, "name": "tcp", "targetPort": 9090}], [(9090, "web-entry")]),
+        ([{"number": 80, "name": "http", "targetPort": 9090}], [(8080, "web-entry")]),
+        ([{"number": 80, "targetPort": 9090, "protocol": "HTTP"}], [(9090, "web-entry")]),
+    ],
+)
+def test_a_service_entry_with_a_workload_selector_exposes_pods(ports, wanted):
+    assert exposed([pod("a", ports={"http": 8080})], [], serviceEntries=[service_entry(ports=ports)]) == {"a": wanted}
+
+
+def test_what_a_service_entry_does_not_expose_is_said():
+    udp = service_entry(ports=[{"number": 53, "protocol": "UDP"}])
+    assert passed_over([pod()], [], serviceEntries=[udp]) == [
+        ("web-entry", 53, "UDP is not checked: the rule is about TCP listeners.")
+    ]
+    gone = service_entry(selector={"app": "gone"})
+    assert passed_over([pod()], [], serviceEntries=[gone]) == [
+        ("web-entry", 80, "Its workloadSelector matches no pod that runs or may run.")
+    ]
+
+
+def test_a_service_entry_without_a_workload_selector_is_about_no_pod():
+    entry = service_entry()
+    entry["spec"]["workloadSelector"] = None
+    found = expose(snapshot([pod()], [], serviceEntries=[entry]))
+    assert (found.by_pod, found.skipped) == ({}, [])

@@ -1,0 +1,267 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    DEFAULT_FAIL_ON,
+    Blocker,
+    blocking,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PROBERS_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import (
+    LEGACY_ENV,
+    failing_probes,
+)
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    istiod,
+    pod,
+    report,
+    sidecar,
+    snapshot,
+)
+
+HTTP = {"httpGet": {"path": "/", "port": 8080}}
+TCP = {"tcpSocket": {"port": 8080}}
+GRPC = {"grpc": {"port": 8080}}
+MOVED = {"httpGet": {"path": "/app-health/app/livez", "port": 15020}}
+
+
+def rewritten(handler, path="livez", **env):
+    """How an injector leaves a pod whose probe it rewrote."""
+    return {
+        "probes": {"livenessProbe": MOVED},
+        "env": {PROBERS_ENV: json.dumps({f"/app-health/app/{path}": handler}), **env},
+    }
+
+
+def plain(handler, name="livenessProbe"):
+    return {"probes": {name: handler}}
+
+
+ALREADY, WILL, PROXY, NOTHING = "fails already", "will fail once the pod is injected again", "through the proxy", None
+NEXT, OPT_OUT, LOCALHOST = istiod("1.24.0"), istiod("1.20.8", opt_out=True), istiod("1.24.0", localhost=True)
+
+
+def fails(spec, after, port=8080, impact="breaks_on_upgrade", answered=False):
+    plane = ControlPlanes(snapshot(istiods=[after])).today(pod(revision=None))
+    return failing_probes(pod(**spec), port, plane, impact, answered)
+
+
+def notes(spec, after, port=8080, cured=False):
+    return [probe.reason for probe in fails(spec, after, port, None if cured else "breaks_on_upgrade")]
+
+
+@pytest.mark.parametrize(
+    "spec, after, wanted",
+    [
+        # rewritten by an injector that had its agent ask localhost
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, WILL),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, istiod("1.9.9"), NOTHING),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, istiod("1.10.0"), WILL),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, OPT_OUT, NOTHING),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, LOCALHOST, NOTHING),
+        ({"proxy": "@sha256:01", **rewritten(HTTP)}, NEXT, WILL),
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}, NEXT, WILL),
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "1"})}, OPT_OUT, NOTHING),
+        # 1.21: istiod no longer reads the opt-out, but the injector does
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}, istiod("1.21.0", opt_out=True), NOTHING),
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}, istiod("1.22.0", opt_out=True), WILL),
+        # rewritten by one that has it ask the pod IP
+        ({"proxy": "1.20.8", **rewritten(HTTP)}, NEXT, ALREADY),
+        ({"proxy": "1.10.0", **rewritten(HTTP)}, OPT_OUT, ALREADY),
+        ({"proxy": "1.10", **rewritten(HTTP)}, OPT_OUT, ALREADY),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, istiod("1.10"), WILL),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, istiod("?"), NOTHING),
+        ({"proxy": "1.12.0", **rewritten(TCP)}, NEXT, ALREADY),
+        ({"proxy": "1.13.0", **rewritten(GRPC)}, NEXT, ALREADY),
+        ({"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "false"})}, NEXT, ALREADY),
+        # not rewritten, since its injector did not know that kind
+        ({"proxy": "1.9.9", **plain(TCP)}, NEXT, WILL),
+        ({"proxy": "1.9.9", **plain(TCP)}, istiod("1.11.0"), NOTHING),
+        ({"proxy": "1.9.9", **plain(TCP)}, istiod("1.12.0"), WILL),
+        ({"proxy": "1.9.9", **plain(TCP)}, istiod("1.12"), WILL),
+        ({"proxy": "@sha256:01", **plain(TCP)}, istiod("1.12"), WILL),
+        ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.13.0"), WILL),
+        ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.12.0"), NOTHING),
+        # not rewritten, since rewriting is off
+        ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, PROXY),
+        ({"proxy": "@sha256:01", **plain(HTTP)}, NEXT, PROXY),
+        ({"proxy": "1.13.0", **plain(GRPC)}, NEXT, PROXY),
+        ({"proxy": "1.12.0", **plain(TCP)}, NEXT, NOTHING),
+        ({"proxy": "1.12", **plain(TCP)}, NEXT, NOTHING),
+        (
+            {"proxy": "1.9.9", **plain(GRPC), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}},
+            NEXT,
+            PROXY,
+        ),
+        (
+            {"proxy": "1.9.9", **plain(TCP), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}},
+            NEXT,
+            NOTHING,
+        ),
+        # no probe of this port, or none at all
+        ({"proxy": "1.20.8", **rewritten({"httpGet": {"port": 9090}})}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", **plain({"httpGet": {"port": 8080, "host": "192.0.2.1"}})}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", **rewritten({"httpGet": {"port": 8080, "host": "192.0.2.1"}})}, NEXT, ALREADY),
+        ({"proxy": "1.20.8", **plain({"exec": {}})}, NEXT, NOTHING),
+        ({"proxy": "1.20.8"}, NEXT, NOTHING),
+        ({"proxy": None, **plain(HTTP)}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", "role": "router", **rewritten(HTTP)}, NEXT, NOTHING),
+        # what cannot be read
+        ({"proxy": "1.20.8", "env": {PROBERS_ENV: "no JSON"}}, NEXT, NOTHING),
+        (
+            {"proxy": "1.20.8", "env": {PROBERS_ENV: json.dumps({"/app-health/app/livez": {"httpGet": 8080}})}},
+            NEXT,
+            NOTHING,
+        ),
+        ({"proxy": "1.20.8", "env": {PROBERS_ENV: json.dumps({"/app-health/app/livez": [8080]})}}, NEXT, NOTHING),
+        ({"proxy": "1.20.8", **rewritten({"httpGet": {"port": "9" * 5000}})}, NEXT, NOTHING),
+    ],
+)
+def test_a_probe_of_a_localhost_port_is_told_what_becomes_of_it(spec, after, wanted):
+    said = notes(spec, after)
+    assert len(said) == (wanted is not NOTHING), said
+    assert wanted is NOTHING or wanted in said[0]
+
+
+@pytest.mark.parametrize(
+    "name, path", [("livenessProbe", "livez"), ("readinessProbe", "readyz"), ("startupProbe", "startupz")]
+)
+def test_each_kind_of_probe_is_looked_at(name, path):
+    wanted = f"The {name} of container app asks port 8080 and fails already, with or without a Sidecar, because the Istio agent sends it to the pod IP."
+    assert notes({"proxy": "1.20.8", **rewritten(HTTP, path)}, NEXT) == [wanted]
+
+
+@pytest.mark.parametrize("port", ["8080", "http"])
+def test_the_port_of_a_probe_may_be_a_number_in_text_or_a_name(port):
+    assert notes({"proxy": "1.20.8", "ports": {"http": 8080}, **rewritten({"httpGet": {"port": port}})}, NEXT)
+    assert not notes({"proxy": "1.20.8", "ports": {"http": 9090}, **rewritten({"httpGet": {"port": "http"}})}, NEXT)
+
+
+def test_a_probe_that_goes_through_the_proxy_is_cured_with_the_port():
+    assert notes({"proxy": "1.9.9", **plain(HTTP)}, NEXT) == [
+        "The livenessProbe of container app asks port 8080 through the proxy: it fails with the port, and a Sidecar that cures the port cures it."
+    ]
+    assert not notes({"proxy": "1.9.9", **plain(HTTP)}, NEXT, cured=True)
+    assert notes({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, cured=True)
+
+
+def test_the_probe_of_the_proxy_itself_is_its_own_affair():
+    a_pod = pod(proxy="1.20.8")
+    a_pod["spec"]["containers"][1]["readinessProbe"] = HTTP
+    plane = ControlPlanes(snapshot(istiods=[NEXT])).today(a_pod)
+    assert failing_probes(a_pod, 8080, plane, "unreachable", False) == []
+
+
+def test_a_finding_says_so_in_its_notes():
+    found = report([pod(**rewritten(HTTP))], target="1.24")["findings"][0]
+    assert any("livenessProbe" in note and "will fail" in note for note in found["notes"])
+
+
+def test_without_a_target_version_the_trap_of_1_21_is_not_relied_on():
+    spec = {"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}
+    found = report([pod(**spec)], istiods=[istiod("1.20.8", opt_out=True)])["findings"][0]
+    assert any("will fail" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    "spec, after, impact, helps",
+    [
+        ({"proxy": "1.20.8", **rewritten(HTTP)}, NEXT, "unreachable", False),
+        ({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, "breaks_on_upgrade", False),
+        ({"proxy": "@sha256:01", **rewritten(HTTP)}, NEXT, "unknown", False),
+        ({"proxy": "1.9.9", **plain(TCP)}, NEXT, "breaks_on_upgrade", False),
+        ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, "unknown", True),
+    ],
+)
+def test_a_probe_that_fails_says_since_when_and_whether_a_sidecar_helps(spec, after, impact, helps):
+    (probe,) = fails(spec, after, impact="unknown")
+    assert (probe.container, probe.port, probe.impact, probe.sidecar_helps) == ("app", 8080, impact, helps)
+
+
+def test_a_rewritten_probe_succeeds_where_a_listener_accepts_at_the_pod_ip():
+    assert not fails({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, answered=True)
+    assert not fails({"proxy": "1.20.8", **rewritten(HTTP)}, NEXT, answered=True)
+    assert fails({"proxy": "1.9.9", **plain(HTTP)}, NEXT, answered=True)
+
+
+READY = rewritten(HTTP, "readyz")
+KEPT = [sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})]
+MOVED_ON = [sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:9000"})]
+WAIVER = {"match": "port == `8080`", "reason": "known"}
+SUPPRESSED = {"galley.istio.io/analyze-suppress": "IST0143"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "more", "where"),
+    [
+        ({}, {}, "findings"),
+        ({}, {"sidecars": KEPT}, "remediated"),
+        ({}, {"waivers": [WAIVER]}, "waived"),
+        ({"annotations": SUPPRESSED}, {}, "waived"),
+        ({}, {"sidecars": MOVED_ON, "binds": ("127.0.0.1:8080", "0.0.0.0:9000")}, None),
+    ],
+    ids=["finding", "remediated", "waived", "suppressed", "fine"],
+)
+def test_a_probe_that_will_fail_keeps_the_gate_shut_whatever_is_said_of_the_port(spec, more, where):
+    found = report([pod(**READY, **spec)], target="1.24", **more)
+    for part in ("findings", "remediated", "waived", "not_listening"):
+        assert len(found[part]) == (part == where), part
+    (probe,) = found["failing_probes"]
+    assert probe == {
+        "id": "PROBE/shop/Deployment/web/app/readiness",
+        "namespace": "shop",
+        "workload": {"kind": "Deployment", "name": "web"},
+        "pods": ["web-7d4b9-a"],
+        "container": "app",
+        "probe": "readiness",
+        "port": 8080,
+        "listeners": ["127.0.0.1:8080"],
+        "impact": "breaks_on_upgrade",
+        "reason": "The readinessProbe of container app asks port 8080 and will fail once the pod is injected again, "
+        "with or without a Sidecar, because the Istio agent sends it to the pod IP.",
+        "sidecar_helps": False,
+    }
+    assert found["summary"]["failing_probes"] == 1
+    assert Blocker("failing_probes", 1) in blocking(found, DEFAULT_FAIL_ON)
+
+
+def test_a_probe_of_a_port_that_no_service_exposes_keeps_the_gate_shut_too():
+    """With the probe the pod is not ready, and no Service has it any more."""
+    spec = rewritten({"httpGet": {"port": 9090}}, "readyz")
+    found = report([pod(**spec)], target="1.24", binds=("0.0.0.0:8080", "127.0.0.1:9090"))
+    assert [found[part] for part in ("findings", "remediated", "waived", "not_listening")] == [[], [], [], []]
+    assert [(probe["port"], probe["listeners"]) for probe in found["failing_probes"]] == [(9090, ["127.0.0.1:9090"])]
+    assert blocking(found, DEFAULT_FAIL_ON) == [Blocker("failing_probes", 1)]
+    assert found["summary"]["ports"] == 1
+    through_the_proxy = plain({"httpGet": {"port": 9090}}, "readinessProbe")
+    assert report([pod(**through_the_proxy)], target="1.24", binds=("127.0.0.1:9090",))["failing_probes"] == []
+
+
+def test_a_probe_that_a_sidecar_helps_blocks_with_its_port_and_by_itself_where_that_is_waived():
+    a_pod = pod(**plain(HTTP, "readinessProbe"))
+    found = report([a_pod], target="1.24")
+    assert [probe["sidecar_helps"] for probe in found["failing_probes"]] == [True]
+    assert blocking(found, DEFAULT_FAIL_ON) == [Blocker("breaks_on_upgrade", 1)]
+    assert blocking(found, ["failing_probes"]) == [Blocker("failing_probes", 1)]
+    waived = report([a_pod], target="1.24", waivers=[WAIVER])
+    assert blocking(waived, DEFAULT_FAIL_ON) == [Blocker("failing_probes", 1)]
+    assert blocking(waived, ["breaks_on_upgrade"]) == []
+
+
+def test_of_pods_that_differ_the_probe_that_no_sidecar_helps_counts_for_all():
+    pods = [pod("a", **READY), pod("b", **plain(HTTP, "readinessProbe"))]
+    (probe,) = report(pods, target="1.24")["failing_probes"]
+    assert (probe["pods"], probe["sidecar_helps"]) == (["a", "b"], False)
+
+
+def test_a_probe_of_a_port_that_listens_everywhere_is_none_of_these():
+    for binds in (("0.0.0.0:8080",), ("0.0.0.0:8080", "127.0.0.1:8080"), ()):
+        assert report([pod(**READY)], target="1.24", binds=binds)["failing_probes"] == []

@@ -1,0 +1,253 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import (
+    WaiverError,
+    apply,
+    compile_waivers,
+    suppresses,
+)
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    TODAY,
+    pod,
+    port,
+    report,
+    service,
+)
+
+FINDING = {
+    "id": "IST0143/shop/Deployment/web/8080",
+    "namespace": "shop",
+    "workload": {"kind": "Deployment", "name": "web"},
+    "pods": ["web-1"],
+    "port": 8080,
+    "listeners": ["127.0.0.1:8080"],
+    "services": [{"name": "web", "port": 80, "port_name": "http"}],
+    "impact": "breaks_on_upgrade",
+    "notes": [],
+}
+
+
+def judged(*entries, findings=(FINDING,), suppressed=None, today=TODAY):
+    return apply(
+        findings, compile_waivers([{"reason": "accepted", **entry} for entry in entries]), suppressed or {}, today
+    )
+
+
+@pytest.mark.parametrize(
+    "match, wanted",
+    [
+        ("namespace == 'shop'", True),
+        ("namespace == 'other'", False),
+        ("port == `8080` && workload.name == 'web'", True),
+        ("starts_with(id, 'IST0143/shop/')", True),
+        ("services[?name == 'web']", True),
+        ("services[?name == 'other']", False),
+        ("listeners[0]", True),
+        ("missing", False),
+        ("notes", False),
+        ("not_null(missing, id, port)", True),
+        ("length(notes)", True),  # JMESPath's truth: a number is true, even 0
+        ("`{}`", False),
+        ("`false`", False),
+        ("''", False),
+        ("impact != 'breaks_on_upgrade'", False),
+    ],
+)
+def test_a_waiver_waives_the_findings_for_which_its_expression_is_true(match, wanted):
+    found = judged({"match": match})
+    assert bool(found.waived) is wanted and bool(found.findings) is not wanted
+    assert bool(found.warnings) is not wanted
+
+
+def test_a_waived_finding_stays_visible_with_the_reason():
+    found = judged({"match": "port == `8080`", "reason": "debug port", "until": "2026-12-31"})
+    assert found.waived == [
+        {**FINDING, "waived_by": {"match": "port == `8080`", "reason": "debug port", "until": "2026-12-31"}}
+    ]
+
+
+def test_the_first_waiver_that_matches_gives_its_reason():
+    found = judged(
+        {"match": "port == `1`", "reason": "no"},
+        {"match": "port == `8080`", "reason": "yes"},
+        {"match": "namespace", "reason": "late"},
+    )
+    assert found.waived[0]["waived_by"]["reason"] == "yes"
+
+
+@pytest.mark.parametrize(
+    "until, counts",
+    [
+        ("2026-11-22", False),
+        ("2026-11-23", True),
+        ("2026-11-24", True),
+        (datetime.date(2026, 11, 23), True),
+        (None, True),
+        ("", True),
+    ],
+)
+def test_the_day_in_until_is_the_last_on_which_a_waiver_counts(until, counts):
+    assert bool(judged({"match": "port", "until": until}).waived) is counts
+
+
+def test_an_expired_waiver_says_so_twice():
+    found = judged({"match": "port", "reason": "legacy", "until": "2026-01-31"})
+    assert found.findings[0]["notes"] == ["waivers[0] (legacy) expired on 2026-01-31 and waives nothing."]
+    assert found.warnings == ["waivers[0] expired on 2026-01-31: port"]
+    assert FINDING["notes"] == []
+
+
+def test_an_expired_waiver_does_not_hide_a_valid_one():
+    found = judged({"match": "port", "until": "2026-01-31"}, {"match": "port", "reason": "valid"})
+    assert found.waived[0]["waived_by"]["reason"] == "valid"
+    assert found.warnings == ["waivers[0] expired on 2026-01-31: port"]
+
+
+def test_a_waiver_that_matches_nothing_is_reported():
+    assert judged({"match": "port == `1`"}).warnings == ["waivers[0] matches no finding: port == `1`"]
+    assert judged({"match": "port == `1`", "until": "2026-01-31"}, findings=[]).warnings == [
+        "waivers[0] matches no finding: port == `1`"
+    ]
+
+
+@pytest.mark.parametrize(
+    "entry, wanted",
+    [
+        ({"match": "port == `8080"}, "waivers[0].match: invalid JMESPath: "),
+        ({"match": "port = 8080"}, "waivers[0].match: invalid JMESPath: "),
+        ({"match": "a b"}, "Parse error at column 2"),
+        ({"match": ""}, "waivers[0].match: invalid JMESPath: "),
+        ({"match": None}, "waivers[0].match: invalid JMESPath: "),
+        (
+            {"match": "port && matches(id, 'x')"},
+            "waivers[0].match: unknown JMESPath function matches() at column 8: port && matches(id, 'x')",
+        ),
+        ({"match": "services[?nope(@)] | [0]"}, "unknown JMESPath function nope() at column 10"),
+        ({"match": "sort_by(services, &nope(@))"}, "unknown JMESPath function nope() at column 19"),
+        (
+            {"match": "port && length()"},
+            "waivers[0].match: length() takes 1 argument, not 0, at column 8: port && length()",
+        ),
+        ({"match": "starts_with(id)"}, "starts_with() takes 2 arguments, not 1, at column 0"),
+        ({"match": "length(pods, notes)"}, "length() takes 1 argument, not 2, at column 0"),
+        ({"match": "not_null()"}, "not_null() takes 1 argument, not 0,"),
+        ({"match": "pods[::0]"}, "waivers[0].match: a slice with a step of 0 at column 6: pods[::0]"),
+        (
+            {"match": "starts_with(port, '80')"},
+            "waivers[0].match: starts_with() wants string, found number 8080, at column 0: starts_with(port, '80')",
+        ),
+        ({"match": "contains(port, '8')"}, "contains() wants array or string, found number 8080, at column 0"),
+        ({"match": "join(',', port)"}, "join() wants array-string, found number 8080, at column 0"),
+        ({"match": "port > '80'"}, "waivers[0].match: > compares a number with text at column 5: port > '80'"),
+        ({"match": "port>=`1` && port < '9'"}, "< compares a number with text at column 18"),
+        (
+            {"match": "namespace == 'a' && starts_with(port, '8')"},
+            "starts_with() wants string, found number 8080, at column 20",
+        ),
+        (
+            {"match": "namespace == 'a' && (code == 'b' || starts_with(workload, 'w'))"},
+            "found object {'kind': 'Deployment', 'name': 'web'}, at column 36",
+        ),
+        ({"match": "services[?starts_with(port, '8')]"}, "starts_with() wants string, found number 80, at column 10"),
+        ({"match": "starts_with(prot, '8')"}, "starts_with() wants string, found nothing, at column 0"),
+        ({"match": "contains(notes[0], 'x')"}, "contains() wants array or string, found nothing, at column 0"),
+        ({"match": "contains(processes, 'x')"}, "contains() wants array or string, found nothing, at column 0"),
+        ({"match": "max_by(services, &port_names)"}, "max_by() wants number or string, found nothing, at column 0"),
+        (
+            {"match": "port", "reason": " ... "},
+            "waivers[0].reason: a waiver says why; write it in words in place of ...",
+        ),
+        ({"match": "port", "reason": "-"}, "waivers[0].reason: a waiver says why; write it in words in place of -"),
+        ({"match": "port", "reason": ""}, "waivers[0].reason: a waiver says why"),
+        ({"match": "port", "reason": "  "}, "waivers[0].reason: a waiver says why"),
+        ({"match": "port", "reason": None}, "waivers[0].reason: a waiver says why"),
+        ({"match": "port", "until": "soon"}, "waivers[0].until: wanted a day such as 2026-12-31, found 'soon'"),
+        ({"match": "port", "until": "2026-02-30"}, "waivers[0].until: wanted a day"),
+        ({"match": "port", "until": "20261231"}, "waivers[0].until: wanted a day"),
+        ({"match": "port", "until": "2026-W01-1"}, "waivers[0].until: wanted a day"),
+    ],
+)
+def test_a_waiver_that_cannot_be_used_is_refused_where_it_is_wrong(entry, wanted):
+    with pytest.raises(WaiverError) as error:
+        compile_waivers([{"reason": "accepted", **entry}])
+    assert wanted in str(error.value)
+
+
+def test_the_entry_that_is_wrong_is_named():
+    with pytest.raises(WaiverError, match=r"waivers\[1\]"):
+        compile_waivers([{"match": "port", "reason": "ok"}, {"match": "[", "reason": "ok"}])
+
+
+@pytest.mark.parametrize("match", ["namespace == 'late' && length(prot)", "pods[1] && starts_with(pods[2], 'x')"])
+def test_a_waiver_that_cannot_be_evaluated_over_a_finding_says_over_which(match):
+    with pytest.raises(WaiverError) as error:
+        judged({"match": match}, findings=[{**FINDING, "namespace": "late", "pods": ["web-1", "web-2"]}])
+    assert match in str(error.value) and FINDING["id"] in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "notes[1] && contains(notes[1], 'x')",
+        "processes && contains(processes[].process, 'java')",
+        "impact == 'no' && pods[3]",
+    ],
+)
+def test_a_waiver_may_ask_first_for_what_not_every_finding_has(match):
+    assert compile_waivers([{"match": match, "reason": "accepted"}])
+
+
+def test_no_waivers_are_no_waivers():
+    assert compile_waivers(None) == [] and compile_waivers([]) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Istio's annotation
+
+
+@pytest.mark.parametrize(
+    "annotation, wanted",
+    [
+        ("IST0143", True),
+        ("IST0108,IST0143", True),
+        ("*", True),
+        ("IST0108,*", True),
+        ("IST0108, IST0143", False),
+        ("IST01*", False),
+        ("ist0143", False),
+        ("IST01430", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_the_suppress_annotation_is_read_as_istio_reads_it(annotation, wanted):
+    assert suppresses(annotation, "IST0143") is wanted
+
+
+QUIET = {"annotations": {"galley.istio.io/analyze-suppress": "IST0143"}}
+
+
+def test_a_finding_whose_pods_are_all_annotated_is_waived():
+    found = report([pod("a", **QUIET), pod("b", **QUIET)])
+    assert not found["findings"]
+    assert found["waived"][0]["waived_by"] == {
+        "annotation": "galley.istio.io/analyze-suppress",
+        "reason": "the pod template says galley.istio.io/analyze-suppress: 'IST0143'",
+    }
+
+
+def test_a_finding_of_which_one_pod_is_not_annotated_counts():
+    assert report([pod("a", **QUIET), pod("b")])["findings"]
+
+
+def test_a_pod_without_the_finding_need_not_be_annotated():
+    pods = [pod("a", ports={"http": 8080}, **QUIET), pod("b", ports={"http": 9090})]
+    assert report(pods, [service(ports=[port(80, "http")])])["waived"][0]["pods"] == ["a"]
