@@ -294,10 +294,12 @@ def test_the_summary_of_many_clusters_is_of_the_hosts_of_the_inventory_above_it(
 def test_troubleshooting_knows_every_reason_for_not_reading_a_pod():
     """The words as the code writes them, wherever it does."""
     words = set()
-    utils = ROOT / "plugins/module_utils"
-    for path in [*utils.glob("_gather/*.py"), utils / "_evaluate.py", utils / "_ladder.py"]:
+    utils, tasks = ROOT / "plugins/module_utils", ROOT / "plugins/plugin_utils/_k8s_exec.py"
+    for path in [*utils.glob("_gather/*.py"), utils / "_rule/readings.py", tasks]:
         text = path.read_text("utf-8")
-        found = re.findall(r'_Failed\("([a-z_]+)"|"reason": "([a-z_]+)"|^\s+return "([a-z_]+)", ', text, re.MULTILINE)
+        found = re.findall(
+            r'_Failed\("([a-z_]+)"|"reason": "([a-z_]+)"|^\s+return "([a-z_]{3,})", ', text, re.MULTILINE
+        )
         words |= {word for either in found for word in either if word}
     assert {"forbidden", "timeout", "no_tool", "not_running", "suspect_table"} <= words
     rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", (ROOT / "docs/troubleshooting.md").read_text("utf-8"), re.MULTILINE)

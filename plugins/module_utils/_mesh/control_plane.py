@@ -7,7 +7,8 @@
 
 """The control planes: which one serves a pod, today and after the upgrade, and where it delivers by default.
 
-Citations are `path@tag` in istio/istio."""
+Citations are `path@tag` in istio/istio.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@
 
 """Where a connection to a pod's port ends up, and which address a Sidecar's defaultEndpoint means.
 
-Citations are `path@tag` in istio/istio."""
+Citations are `path@tag` in istio/istio.
+"""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@
 
 """What a pod says of the mesh: whether it has a sidecar, which revision injected it, what its proxy intercepts.
 
-Citations are `path@tag` in istio/istio."""
+Citations are `path@tag` in istio/istio.
+"""
 
 from __future__ import annotations
 

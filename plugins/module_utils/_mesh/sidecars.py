@@ -7,7 +7,8 @@
 
 """Sidecar resources: which one is in effect for a pod, and what it says of a port.
 
-Citations are `path@tag` in istio/istio."""
+Citations are `path@tag` in istio/istio.
+"""
 
 from __future__ import annotations
 

@@ -447,7 +447,7 @@ REPORT = {
     "failed": bool,
     "msg": str,
 }
-"""What a Report that is read back must hold, in the language of _shapes."""
+"""What a Report that is read back must hold, in the language of schema.py."""
 
 LISTS = tuple(name for name, shape in REPORT.items() if isinstance(getattr(shape, "shape", shape), list))
 

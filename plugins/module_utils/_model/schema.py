@@ -20,7 +20,7 @@ MAX_DEPTH = 64
 
 
 class Misshapen(ValueError):
-    """A part that has not its shape: what was wanted, and what there is. Where that is in the object, check_shape() of _snapshot says."""
+    """A part that has not its shape: what was wanted, and what there is. Where that is in the object, check_shape() says."""
 
     def __init__(self, wanted: str, value: t.Any) -> None:
         super().__init__(f"wanted {wanted}")
