@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible.utils.display import Display
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import VARIABLE
@@ -15,7 +17,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._quiet impo
 class ActionModule(QuietAction):
     """Shows the module's progress."""
 
-    def _execute_module(self, *args, **kwargs):
+    def _execute_module(self, *args: t.Any, **kwargs: t.Any) -> dict[str, t.Any]:
         """Shows how far the module is, where that runs on this machine and somebody waits for it."""
         if not self._is_local() or self._task.async_val:
             return super()._execute_module(*args, **kwargs)
@@ -28,6 +30,6 @@ class ActionModule(QuietAction):
             finally:
                 self._task.environment = before
 
-    def _is_local(self):
+    def _is_local(self) -> bool:
         """Whether the module runs on this machine."""
         return self._connection.transport in ("local", "ansible.builtin.local")

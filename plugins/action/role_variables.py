@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pathlib
+import typing as t
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
@@ -18,7 +19,7 @@ class ActionModule(ActionBase):
 
     _supports_async = False
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
         directory = pathlib.Path(task_vars["role_path"])
         found = _role_variables.of(directory.name, directory, self._templar, task_vars)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._quiet import QuietAction
@@ -14,7 +16,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.r
 class ActionModule(QuietAction):
     """Reads the reviewed files, which are on the controller."""
 
-    def _execute_module(self, *args, **kwargs):
+    def _execute_module(self, *args: t.Any, **kwargs: t.Any) -> dict[str, t.Any]:
         given = kwargs.get("module_args") or self._task.args
         if given.get("files_dir") and given.get("files") is None:
             try:

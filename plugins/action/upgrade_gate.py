@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import typing as t
 
 from ansible.errors import AnsibleError
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
@@ -22,12 +23,15 @@ MODULE = "meshops.istio_precheck.localhost_listener_info"
 OF_THE_ROLE = ("gather_with", "fail_on", "remediation_dir", "report_dir", "report_formats")
 """Options of the role that are none of the module's."""
 
+Values = dict[str, t.Any]
+"""Variables, options or a result, by name."""
+
 
 class ActionModule(ListenerInfo):
     """The role check_listeners in one task. What is wrong is part of the verdict, which the role gives last; this fails only where
     the role could not give it, since what it sets is set by somebody else."""
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: t.Any = None, task_vars: Values | None = None) -> Values:
         task_vars = task_vars or {}
         taken = _gate.taken(task_vars)
         if taken:
@@ -46,7 +50,9 @@ class ActionModule(ListenerInfo):
         made = _gate.outcome(returned, variables.values, place, problem, hints)
         line = {"passed": made.passed, "verdict": made.line, "summary": made.result["summary"]}
         stats = {"data": {ROLE: {place.host: line}}, "per_host": False, "aggregate": True}
-        known = {name: returned[name] for name in ("warnings", "deprecations", "ansible_facts") if name in returned}
+        known: Values = {
+            name: returned[name] for name in ("warnings", "deprecations", "ansible_facts") if name in returned
+        }
         return {
             **known,
             "changed": made.changed,
@@ -59,7 +65,7 @@ class ActionModule(ListenerInfo):
             "_ansible_verbose_override": True,  # all of it is said by the verdict
         }
 
-    def _check(self, values, snapshot, task_vars):
+    def _check(self, values: Values, snapshot: Values | None, task_vars: Values) -> Values:
         """What the module returns for the role's variables, and for the snapshot that tasks have gathered, if they have."""
         before = self._task.args
         try:
@@ -71,12 +77,12 @@ class ActionModule(ListenerInfo):
         finally:
             self._task.args = before
 
-    def _connection_options(self, task_vars):
+    def _connection_options(self, task_vars: Values) -> Values:
         """Those of vars/main/connection.yml, which the tasks of kubernetes.core get too."""
         given = self._templar.template(task_vars["__check_listeners_connection"])
         return {name: plain(value) for name, value in given.items() if value != task_vars.get("omit")}
 
-    def _options(self, values, snapshot):
+    def _options(self, values: Values, snapshot: Values | None) -> Values:
         own = {_role_variables.option(ROLE, name): value for name, value in values.items()}
         options = {name: value for name, value in own.items() if name not in (*OF_THE_ROLE, *AUTH_ARG_SPEC)}
         for name in ("snapshot_src", "snapshot_dest"):
@@ -84,5 +90,5 @@ class ActionModule(ListenerInfo):
                 options[name] = os.path.join(os.getcwd(), os.path.expanduser(options[name]))
         return {**options, "snapshot": snapshot} if snapshot is not None else options
 
-    def _execute_module(self, *args, **kwargs):
+    def _execute_module(self, *args: t.Any, **kwargs: t.Any) -> Values:
         return super()._execute_module(*args, **{**kwargs, "module_name": MODULE})

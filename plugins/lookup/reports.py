@@ -52,6 +52,7 @@ _raw:
 """
 
 import pathlib
+import typing as t
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
@@ -60,7 +61,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.do
 
 
 class LookupModule(LookupBase):
-    def run(self, terms, variables=None, **kwargs):
+    def run(self, terms: list[str], variables: dict[str, t.Any] | None = None, **kwargs: t.Any) -> list[t.Any]:
         self.set_options(var_options=variables, direct=kwargs)
         try:
             return [read(pathlib.Path(term).expanduser()) for term in terms]

@@ -483,12 +483,14 @@ import datetime
 import math
 import time
 import traceback
+import typing as t
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_exec import by_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.cluster import gather
@@ -502,8 +504,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.nod
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import ExecRights
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep, Run, Source
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import Discreet, stoppable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import (
     SelectionError,
@@ -515,7 +519,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waive
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
 
 
-def argument_spec():
+def argument_spec() -> dict[str, t.Any]:
     spec = copy.deepcopy(AUTH_ARG_SPEC)
     spec.update(
         namespaces={"type": "list", "elements": "str", "default": []},
@@ -554,7 +558,7 @@ LARGEST = {"concurrency": 1000, "concurrency_per_node": 1000, "exec_timeout": 36
 """Beyond these there is no use but to keep a machine busy: threads, and seconds."""
 
 
-def read_options(module):
+def read_options(module: AnsibleK8SModule) -> Options:
     """The options of the evaluation. Fails the module on a bad one: before the cluster is contacted."""
     params = module.params
     for name, largest in LARGEST.items():
@@ -591,9 +595,10 @@ def read_options(module):
         )
     except (OptionError, SelectionError, WaiverError) as error:
         module.fail_json(msg=str(error))
+    raise SystemExit(1)  # fail_json has ended the module already
 
 
-def load(module, keep):
+def load(module: AnsibleK8SModule, keep: Keep) -> Snapshot | None:
     """The recorded snapshot of the options, but its socket tables, which `keep` gets; None to ask the cluster."""
     source = module.params["snapshot_src"]
     try:
@@ -615,7 +620,7 @@ def load(module, keep):
     return {**snapshot, "socketTables": []}
 
 
-def ask(module, options, keep, tables):
+def ask(module: AnsibleK8SModule, options: Options, keep: Keep, tables: Tables) -> Snapshot:
     """The snapshot of the live cluster, but its socket tables, which `keep` gets one by one. Raises GatherError."""
     module.requires("kubernetes", "24.2.0", reason="to ask a cluster; snapshot_src needs none")
     module.requires("pyyaml")
@@ -636,7 +641,7 @@ def ask(module, options, keep, tables):
         )
 
 
-def source(module, api, run):
+def source(module: AnsibleK8SModule, api: Api, run: Run) -> Source:
     """What O(socket_source) says."""
     params = module.params
     rights = ExecRights(api)
@@ -650,7 +655,7 @@ def source(module, api, run):
     return node_source if params["socket_source"] == "node" else exec_then_node(exec_source, node_source)
 
 
-def record(snapshot, destination):
+def record(snapshot: Snapshot, destination: str) -> str | None:
     """Writes the snapshot. Returns why it could not be written, if so."""
     try:
         _snapshot.write(snapshot, destination)
@@ -676,7 +681,7 @@ class Listening(Discreet):
     """The parts of a result that decide, or that files are made of."""
 
 
-def main():
+def main() -> None:
     with stoppable("nothing is known of the cluster"):
         module = AnsibleK8SModule(
             module_class=Listening,
@@ -690,14 +695,14 @@ def main():
         check(module)
 
 
-def check(module):
+def check(module: AnsibleK8SModule) -> None:
     options = read_options(module)
     started = time.monotonic()
     tables = Tables()
     destination = None if module.check_mode else module.params["snapshot_dest"]
     spool = _snapshot.Spool(destination) if destination else None
 
-    def keep(table):
+    def keep(table: dict[str, t.Any]) -> None:
         tables.add(table)
         if spool:
             spool.append(table)
@@ -710,7 +715,7 @@ def check(module):
     for entry in spool.leave_out() if spool else ():  # what is judged is what is recorded
         tables.drop((entry["namespace"], entry["pod"]))
         snapshot["unread"].append(entry)
-    failure = record({**snapshot, "socketTables": spool}, destination) if spool else None
+    failure = record({**snapshot, "socketTables": spool}, destination) if spool and destination else None
     failure = (None if tables else locked_out(snapshot)) or unseen(snapshot, options.selection) or failure
     try:
         report = evaluate(snapshot, options, tables)
@@ -721,13 +726,14 @@ def check(module):
         "evaluate": round(time.monotonic() - gathered, 3),
     }
     metadata = snapshot.get("metadata") or {}
-    report["cluster"] = {
-        name: metadata.get(key) or ""
-        for name, key in (("server", "server"), ("server_version", "serverVersion"), ("taken_at", "takenAt"))
+    cluster = {
+        "server": metadata.get("server") or "",
+        "server_version": metadata.get("serverVersion") or "",
+        "taken_at": metadata.get("takenAt") or "",
     }
     if failure:
-        module.fail_json(msg=failure, **report)
-    module.exit_json(changed=False, **report)
+        module.fail_json(msg=failure, **report, cluster=cluster)
+    module.exit_json(changed=False, **report, cluster=cluster)
 
 
 if __name__ == "__main__":

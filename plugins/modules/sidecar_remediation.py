@@ -112,11 +112,17 @@ sidecars:
 """
 
 import copy
+import typing as t
 
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.apply import RemedyError, apply, take_back
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.apply import (
+    Done,
+    RemedyError,
+    apply,
+    take_back,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.manifests import (
     ManifestError,
     check_manifest,
@@ -127,7 +133,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.err
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import Discreet, stoppable
 
 
-def argument_spec():
+def argument_spec() -> dict[str, t.Any]:
     spec = copy.deepcopy(AUTH_ARG_SPEC)
     spec.update(
         state={"type": "str", "choices": ["applied", "undone"], "default": "applied"},
@@ -147,7 +153,7 @@ class Quiet(Discreet):
     LONG = ("files", "report")
 
 
-def wanted(params):
+def wanted(params: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     """The Sidecars to apply. Raises ManifestError."""
     if params["files"] is not None:
         return sidecar_manifests(params["files"])
@@ -157,7 +163,7 @@ def wanted(params):
     return planned
 
 
-def changes(module):
+def changes(module: AnsibleK8SModule) -> list[Done]:
     """Makes them, or has them tried. Raises GatherError, ManifestError and RemedyError."""
     params, undo = module.params, module.params["state"] == "undone"
     manifests = [] if undo else wanted(params)
@@ -167,7 +173,7 @@ def changes(module):
         return apply(api, manifests, params["report"], params["undo_file"], module.check_mode)
 
 
-def shown(done):
+def shown(done: Done) -> dict[str, str]:
     """One change for `--diff`; the YAML is ASCII, so that no terminal obeys anything in it."""
     import yaml
 
@@ -182,7 +188,7 @@ def shown(done):
     }
 
 
-def main():
+def main() -> None:
     with stoppable("see undo_file for what was there"):
         module = AnsibleK8SModule(
             module_class=Quiet,

@@ -94,7 +94,8 @@ def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
     meta = manifest.get("metadata") if is_sidecar else None
     if not isinstance(meta, dict):
         raise ManifestError(f"{where} holds something other than a Sidecar of networking.istio.io")
-    namespace, name = meta.get("namespace"), meta.get("name")
+    namespace: t.Any = meta.get("namespace")
+    name: t.Any = meta.get("name")
     if not is_namespace(namespace):
         raise ManifestError(f"{where}: {namespace!r} is no name of a namespace")
     if not is_name(name):

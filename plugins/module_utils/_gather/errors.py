@@ -59,7 +59,7 @@ def server_error(error: BaseException) -> str | None:
     return f"{type(error).__name__}: {error}" if isinstance(error, (OSError, ValueError)) else None
 
 
-def redirection(status: int, location: t.Any) -> str:
+def redirection(status: int | None, location: t.Any) -> str:
     """What is said of an answer that sends the client elsewhere. The rest of the address may be secret."""
     try:
         host = urlsplit(str(location or "")).hostname

@@ -185,7 +185,7 @@ class ExecClient:
             if stream.getstatus() != 101:
                 raise _Failed(
                     "connection",
-                    f"The server answered with {redirection(stream.getstatus(), stream.getheaders().get('location'))}.",
+                    f"The server answered with {redirection(stream.getstatus(), (stream.getheaders() or {}).get('location'))}.",
                 )
             metered.allow(
                 2 * MAX_OUTPUT, too_much_output()

@@ -216,7 +216,7 @@ def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dic
                 "detail": f"mesh: {error}",
             }
             objects.setdefault("unlisted", []).append(hidden)
-    planes = {}
+    planes: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
     for pod in objects.get("istiods") or ():
         if (pod.get("status") or {}).get("phase") not in (None, "Running"):
             continue
@@ -243,7 +243,9 @@ def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dic
             "env": env,
             "meshConfig": config,
         }
-    default = configs.get("istio") or next((p["meshConfig"] for _key, p in sorted(planes.items())), {})
+    default: dict[str, t.Any] = configs.get("istio") or next(
+        (p["meshConfig"] for _key, p in sorted(planes.items())), {}
+    )
     return {
         "rootNamespace": str(default.get("rootNamespace") or istio_namespace),
         "controlPlanes": [plane for _key, plane in sorted(planes.items())],

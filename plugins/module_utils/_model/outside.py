@@ -278,7 +278,7 @@ def _node(loader: t.Any, event: t.Any, anchors: dict[str, _Node], depth: int) ->
     line = event.start_mark.line + 1
     if isinstance(event, yaml.AliasEvent):
         if event.anchor not in anchors:
-            raise OutsideError(f"line {line}: the alias *{event.anchor[:60]} stands for nothing, or for itself")
+            raise OutsideError(f"line {line}: the alias *{str(event.anchor)[:60]} stands for nothing, or for itself")
         return anchors[event.anchor]
     if depth > DEPTH:
         raise OutsideError(f"line {line}: it holds more than {DEPTH} levels")

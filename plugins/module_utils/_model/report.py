@@ -474,7 +474,7 @@ class Blocker(t.NamedTuple):
     """What keeps the gate shut: a word of `fail_on`, or one that is not `known` to the tables, and how often it is said."""
 
     word: str
-    count: int
+    times: int
     known: bool = True
 
 

@@ -103,7 +103,7 @@ class Trimmer:
                     part = function(part)
                     if part is None:
                         continue
-                elif part.__class__ is not word:
+                elif word and part.__class__ is not word:
                     raise Misshapen(WORDS[word], part)
                 if part or required or (part != [] and (part != {} or may_be_empty)):
                     kept[key] = part

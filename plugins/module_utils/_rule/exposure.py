@@ -94,7 +94,7 @@ class _Collector:
         for pod_key, pod in self._pods.items():
             for pair in (pod["metadata"].get("labels") or {}).items():
                 if pair in asked_for:
-                    self._labelled[(pod_key[0], *pair)].add(pod_key)
+                    self._labelled[pod_key[0], pair[0], pair[1]].add(pod_key)
             if not pod["spec"].get("hostNetwork"):  # whose address is its node's, and so says nothing of the pod
                 for ip in pod_ips(pod):
                     self._addressed[pod_key[0], ip].add(pod_key)

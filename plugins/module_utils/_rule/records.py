@@ -19,7 +19,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     LEVEL,
     MESSAGE,
     FailingProbe,
-    Report,
     WorkloadName,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import Failing
@@ -149,7 +148,9 @@ def urgency(record: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
     )
 
 
-def summarize(report: Report, targets: t.Sequence[Target], groups: dict[Workload, Group]) -> dict[str, t.Any]:
+def summarize(
+    report: t.Mapping[str, t.Any], targets: t.Sequence[Target], groups: dict[Workload, Group]
+) -> dict[str, t.Any]:
     """Counts; `seconds` is added by who has a clock."""
     unread = {(u["namespace"], u["pod"]) for u in report["unchecked"] if u["reason"] != "suspect_table"}
     impacts = {impact: sum(1 for f in report["findings"] if f["impact"] == impact) for impact in IMPACTS}

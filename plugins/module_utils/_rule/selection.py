@@ -91,8 +91,7 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
                 )
         if own:
             istios = tuple(e for e in ports if e not in own) if len(own) < len(ports) else ()
-            shared, several = _shared_table(pod, selection), (pod_key,)
-            several = shares.get(shared, several)
+            several = shares.get(_shared_table(pod, selection), (pod_key,))
             if pod["spec"].get("hostNetwork"):
                 targets.append(
                     Target(pod, tuple(own), (pod_key,), istios, tuple(each for each in several if each != pod_key))

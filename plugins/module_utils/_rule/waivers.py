@@ -87,14 +87,14 @@ def _mistakes(node: t.Any, functions: t.Mapping[str, t.Any]) -> t.Iterator[tuple
         for child in node:
             yield from _mistakes(child, functions)
     elif isinstance(node, dict):
-        children = node.get("children") or ()
+        children: t.Sequence[t.Any] = node.get("children") or ()
         if node.get("type") == "function_expression":
             name, known = node["value"], functions.get(node["value"])
             parameters = known["signature"] if known else ()
             if known is None:
                 yield f"unknown JMESPath function {name}()", rf"\b{re.escape(name)}\s*\("
             elif len(children) < len(parameters) or (
-                len(children) > len(parameters) and not parameters[-1].get("variadic")
+                len(children) > len(parameters) and not (parameters and parameters[-1].get("variadic"))
             ):
                 yield (
                     f"{name}() takes {len(parameters)} argument{'s' if len(parameters) > 1 else ''}, not {len(children)},",

@@ -19,7 +19,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     WORD,
     WORDS,
     Blocker,
+    FailingProbe,
+    Finding,
+    Record,
     Report,
+    Unchecked,
     blocking,
     ignored,
     probes_of_their_own,
@@ -116,7 +120,7 @@ def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None
     """What the check comes to: one line, or more where `failure`, what went wrong, has more."""
     if failure and not was_made(report):
         return "\n".join(map(printable, f"The check could not be made: {failure}".split("\n")))
-    summary = report.get("summary") or {}
+    summary: t.Mapping[str, t.Any] = report.get("summary") or {}
     count = {name: summary.get(name, 0) for name in ("ports", "workloads", "pods_read", "pods")}
     looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count) + (
         f" on {without_user(server)}" if server else ""
@@ -137,7 +141,7 @@ def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None
 
 
 def _blocker(found: Blocker) -> str:
-    return f"{found.count} {found.word}" if found.known else f"{found.count} {found.word}, which nothing is known of"
+    return f"{found.times} {found.word}" if found.known else f"{found.times} {found.word}, which nothing is known of"
 
 
 def blockers(report: Report, fail_on: t.Sequence[str]) -> list[str]:
@@ -147,7 +151,7 @@ def blockers(report: Report, fail_on: t.Sequence[str]) -> list[str]:
 
 def gate_is_open(left: t.Sequence[Blocker]) -> str:
     """That there is something, and that the gate was told not to fail on it: no full stop."""
-    several = len(left) > 1 or left[0].count > 1
+    several = len(left) > 1 or left[0].times > 1
     found = ", ".join(map(in_words, left))
     return f"{found}, but check_listeners_fail_on ignores {'them' if several else 'it'}: the gate is open"
 
@@ -157,7 +161,7 @@ def in_words(found: Blocker) -> str:
     if not found.known:
         return _blocker(found)
     word = WORD[found.word]
-    return f"{found.count:,} {word.one if found.count == 1 else word.many}"
+    return f"{found.times:,} {word.one if found.times == 1 else word.many}"
 
 
 def clusters(
@@ -183,7 +187,7 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
         finding: r["manifest"]["metadata"] for r in report.get("remediations") or () for finding in r["findings"]
     }
     ids = collections.Counter(finding["id"] for finding in report.get("findings") or ())
-    workloads: dict[tuple[str, str, str], list[dict[str, t.Any]]] = {}
+    workloads: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in report.get("findings") or ():
         workloads.setdefault(
             (finding["namespace"], finding["workload"]["kind"], finding["workload"]["name"]), []
@@ -209,7 +213,7 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
             yield Block(lines, finding["impact"], this)
 
 
-def as_istioctl(finding: dict[str, t.Any]) -> list[str]:
+def as_istioctl(finding: Finding) -> list[str]:
     """The finding as `istioctl` logs it, a line for each pod: pkg/config/analysis/diag/message.go@1.20.8."""
     return [
         f"{finding['level']} [{finding['code']}] (Pod {finding['namespace']}/{pod}) {finding['message']}"
@@ -217,7 +221,7 @@ def as_istioctl(finding: dict[str, t.Any]) -> list[str]:
     ]
 
 
-def _cure(finding: dict[str, t.Any], sidecar: dict[str, t.Any] | None) -> str:
+def _cure(finding: Finding, sidecar: dict[str, t.Any] | None) -> str:
     bind = "bind to 0.0.0.0 or ::"
     if not sidecar:
         return f"{bind}, or take the port out of the Service"
@@ -226,7 +230,7 @@ def _cure(finding: dict[str, t.Any], sidecar: dict[str, t.Any] | None) -> str:
 
 def _unchecked(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]:
     """One block for each reason, that of the most pods first."""
-    by_reason: dict[str, list[dict[str, t.Any]]] = {}
+    by_reason: dict[str, list[Unchecked]] = {}
     for entry in report.get("unchecked") or ():
         by_reason.setdefault(entry["reason"], []).append(entry)
     for reason, entries in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
@@ -267,7 +271,7 @@ def _probes(report: Report, fail_on: t.Sequence[str], columns: int, verbose: boo
         yield Block([*lines, *_facts([("do", WORD["failing_probes"].advice)], columns, verbose)], "failing_probes")
 
 
-def _place(record: dict[str, t.Any]) -> str:
+def _place(record: Record | FailingProbe) -> str:
     return f"{record['namespace']}: {record['workload']['kind']} {record['workload']['name']}"
 
 
@@ -333,7 +337,7 @@ def _wrapped(indent: str, text: str, columns: int, hanging: int) -> list[str]:
     )
 
 
-def _held(finding: dict[str, t.Any], listener: str) -> str:
+def _held(finding: Finding, listener: str) -> str:
     """The listener, and whose it is as far as that is known."""
     processes = [p for p in finding.get("processes") or () if p["listener"] == listener]
     whose = [f"{p['process']} in container {p['container']}" if p.get("container") else p["process"] for p in processes]

@@ -163,7 +163,7 @@ def test_a_saved_report_of_the_first_form_can_still_be_read(name):
     assert ID in _formats.report_as(read, name, sample.about()) or name == "istio-json"
     if name in _formats.MERGED:
         assert ID in _formats.reports_as({"reports": [json.loads(FIRST)]}, name)
-    said = {blocker.word: blocker.count for blocker in blocking(json.loads(FIRST), DEFAULT_FAIL_ON)}
+    said = {blocker.word: blocker.times for blocker in blocking(json.loads(FIRST), DEFAULT_FAIL_ON)}
     assert said == {"breaks_on_upgrade": 2, "unknown": 1, "unreachable": 2, "unchecked": 2}
     assert verdict(json.loads(FIRST), list(DEFAULT_FAIL_ON))[-1]
 
