@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The versions that the collection is held to, as data: `make matrix` tests all of them, docs/support.md promises them."""
+"""The versions that the collection is held to, as data: `make matrix` tests all of them, docs/compatibility.md promises them."""
 
 from __future__ import annotations
 

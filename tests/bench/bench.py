@@ -40,7 +40,7 @@ LISTS = [
     "/apis/apps/v1/statefulsets",
     "/apis/apps/v1/daemonsets",
     "/apis/batch/v1/jobs",
-    "/apis/discovery.k8s.io/v1beta1/endpointslices",
+    "/apis/discovery.k8s.io/v1/endpointslices",
     "/apis/networking.istio.io/v1beta1/sidecars",
 ]
 """What the module lists."""

@@ -7,15 +7,41 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import pathlib
+import signal
+import subprocess
 import sys
 
-from testbed import control_plane, images, kubernetes, leftovers, node, packages, pki, processes
-from testbed.settings import STATE, TestbedError, locked, say, write
+from testbed import (
+    control_plane,
+    images,
+    kubernetes,
+    leftovers,
+    mesh,
+    modules,
+    node,
+    packages,
+    pki,
+    processes,
+    versions,
+)
+from testbed.settings import STATE, STATE_VARIABLES, TestbedError, locked, say, write
 
 KUBECONFIG = STATE / "kubeconfig"
 COMPONENTS = ("etcd", "apiserver", "controller-manager", "node")
+MESH = "-mesh"
+"""The end of the state folder of a cluster with a mesh."""
+
+
+def build() -> None:
+    """Make all programs that are not in the cache, in the order in which `make test` needs them."""
+    packages.require_machine()
+    kubernetes.binaries(versions.VERSIONS[versions.NEWEST])
+    mesh.programs()
+    modules.envoy()
+    for version in versions.VERSIONS.values():
+        kubernetes.binaries(version)
 
 
 def healthy() -> bool:
@@ -31,7 +57,7 @@ def healthy() -> bool:
 def up() -> None:
     """Start what does not run. What is half there, by a crash or an interruption, is completed."""
     packages.require_machine()
-    packages.restore_policy()
+    packages.recover()
     archives = images.archives()
     programs = kubernetes.binaries()
     with locked("cluster"):
@@ -42,7 +68,7 @@ def up() -> None:
             say("runs other programs than these, so it is started anew")
             for name in reversed(COMPONENTS):
                 stop(name)
-        if healthy() and loaded() == {name: path.name for name, path in archives.items()}:
+        if healthy() and node.has(archives):
             say("is up")
             return
         packages.install(packages.RUNTIME)
@@ -53,8 +79,8 @@ def up() -> None:
         for name in COMPONENTS[:3]:
             start(name, programs)
         node.start(programs)
-        load(archives)
-        processes.until_healthy("node", node.ready, 60, "ready")
+        node.load(archives)
+        processes.until_healthy("node", node.ready, 180, "ready")
         say(f"is up; its kubeconfig is {KUBECONFIG}")
 
 
@@ -69,19 +95,6 @@ def start(name: str, programs: pathlib.Path) -> None:
         node.start(programs)
 
 
-def loaded() -> dict[str, str]:
-    record = STATE / "images.json"
-    return json.loads(record.read_text("utf-8")) if record.exists() else {}
-
-
-def load(archives: dict[str, pathlib.Path]) -> None:
-    before = loaded()
-    for name, path in archives.items():
-        if before.get(name) != path.name:
-            node.ctr("images", "import", "--snapshotter", node.snapshotter(), path)
-    write(STATE / "images.json", json.dumps({name: path.name for name, path in archives.items()}))
-
-
 def stop(name: str) -> None:
     if name == "node":
         node.stop()
@@ -90,13 +103,24 @@ def stop(name: str) -> None:
 
 
 def down() -> None:
+    """Take it down, and the clusters beside it: with a mesh, and of the other versions."""
     packages.require_machine()
-    packages.restore_policy()
+    packages.recover()
     with locked("cluster"):
         for name in reversed(COMPONENTS):
             stop(name)
+        processes.stop_others()
         leftovers.remove()
     say("is down")
+    failed = [str(other) for other in leftovers.beside() if again("down", other)]
+    if failed:
+        raise TestbedError(f"not taken down: {', '.join(failed)}")
+
+
+def again(command: str, state: pathlib.Path) -> int:
+    """Run a command for another cluster, and return its exit code."""
+    variables = {**os.environ, **STATE_VARIABLES, "ISTIO_PRECHECK_STATE": str(state), "ISTIO_PRECHECK_KUBERNETES": ""}
+    return subprocess.run([sys.executable, __file__, command], env=variables, check=False).returncode
 
 
 def restart(name: str) -> None:
@@ -118,7 +142,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start it, or complete what is half there")
-    commands.add_parser("down", help="stop it and leave nothing behind but the cache")
+    commands.add_parser("mesh", help="start one with a real mesh beside it, to look at")
+    commands.add_parser("build", help="build what is not in the cache yet, for every version")
+    commands.add_parser("down", help="stop it and those beside it, and leave nothing behind but the cache")
     commands.add_parser("status", help="say what runs; exit code 0 only where all is well")
     commands.add_parser("kubeconfig", help="print the path of its administrator's kubeconfig")
     for command, text in (
@@ -131,6 +157,17 @@ def main() -> int:
     try:
         if arguments.command == "up":
             up()
+        elif arguments.command == "mesh" and not STATE.name.endswith(MESH):
+            return again("mesh", STATE.with_name(STATE.name + MESH))
+        elif arguments.command == "mesh":
+            up()
+            with locked("cluster"):
+                mesh.up()
+            mesh.apply(mesh.example())
+            say(f"try: {kubernetes.binaries() / 'kubectl'} --kubeconfig {KUBECONFIG} get pods --all-namespaces")
+        elif arguments.command == "build":
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half a build goes with its process
+            build()
         elif arguments.command == "down":
             down()
         elif arguments.command == "status":

@@ -213,7 +213,7 @@ def service(name: str, place: str) -> Object:
 def endpoint_slice(name: str, pods: t.Sequence[Pod]) -> Object:
     """As the controller would make it, were it here."""
     return {
-        "apiVersion": "discovery.k8s.io/v1beta1",
+        "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": meta(
             f"{name}-{digest('slice', int(name[-4:]), 5)}",
@@ -230,7 +230,7 @@ def endpoint_slice(name: str, pods: t.Sequence[Pod]) -> Object:
                 "addresses": [pod.ip],
                 "conditions": {"ready": True},
                 "targetRef": {"kind": "Pod", "namespace": pod.namespace, "name": pod.name},
-                "topology": {"kubernetes.io/hostname": pod.node},
+                "nodeName": pod.node,
             }
             for pod in pods
         ],
@@ -432,7 +432,6 @@ def running(pod: Pod, containers: t.Sequence[Object]) -> Object:
     return {
         "phase": "Running",
         "startTime": STARTED,
-        "qosClass": "Burstable",
         **addresses,
         "conditions": conditions,
         "containerStatuses": statuses,

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import sys
+import time
 
 import pytest
 
@@ -58,3 +60,26 @@ def skipping():
 @pytest.mark.parametrize(("strict", "outcome"), [(True, "failed"), (False, "skipped")])
 def test_a_skipped_stage_says_why_and_fails_where_it_must_not_be_skipped(strict, outcome):
     assert gate.play(gate.Stage("x", "", skipping), strict) == (outcome, "needs root")
+
+
+def test_what_is_built_beside_the_stages_ends_with_them(tmp_path, monkeypatch):
+    started = tmp_path / "started"
+    script = tmp_path / "cluster.py"
+    script.write_text(
+        f"import os, time\nopen({str(started)!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)\n", "utf-8"
+    )
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(gate, "VENV", tmp_path)
+    monkeypatch.setattr(gate, "CLUSTER", script)
+    monkeypatch.setattr(gate, "environment", lambda _venv: dict(os.environ))
+    with gate.building(True):
+        end = time.monotonic() + 30
+        while not (started.exists() and started.read_text("utf-8")) and time.monotonic() < end:
+            time.sleep(0.05)
+        pid = started.read_text("utf-8")
+    assert not pathlib.Path(f"/proc/{pid}").exists()
+    started.unlink()
+    with gate.building(False):
+        time.sleep(0.2)
+    assert not started.exists()

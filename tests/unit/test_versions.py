@@ -15,17 +15,30 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
 from matrix import NEWEST, OLDEST, PAIRS  # noqa: E402  pylint: disable=wrong-import-position
+from testbed.versions import VERSIONS  # noqa: E402  pylint: disable=wrong-import-position
 
 
 def text(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
 
 
-def test_the_support_policy_lists_exactly_the_pairs():
-    rows = re.findall(r"^\| (2\.\S+) \| (\S+) \| (\S+) \| (\S+) \|$", text("docs/support.md"), re.MULTILINE)
+def test_the_manual_lists_exactly_the_pairs():
+    rows = re.findall(r"^\| (2\.\S+) \| (\S+) \| (\S+) \| (\S+) \|$", text("docs/compatibility.md"), re.MULTILINE)
     assert rows == [(pair.core, pair.python, pair.client, pair.kubernetes_core) for pair in PAIRS]
+
+
+def test_the_manual_says_of_each_kubernetes_of_the_tests_that_it_is_a_real_one():
+    rows = re.findall(r"^\| (1\.\d+) \| on a real one, with every change", text("docs/compatibility.md"), re.MULTILINE)
+    assert rows == list(VERSIONS)
+
+
+@pytest.mark.parametrize("version", [each for each in VERSIONS.values() if each.module], ids=lambda each: each.name)
+def test_the_go_module_of_a_kubernetes_requires_the_release_of_its_row(version):
+    required = text(f"tests/cluster/modules/kubernetes-{version.name}/go.mod")
+    assert f"\tk8s.io/kubernetes v{version.module}\n" in required
 
 
 def minor(version: str) -> str:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import pathlib
 import socket
@@ -13,24 +15,30 @@ import ssl
 import urllib.error
 import urllib.request
 
-from . import pki, processes
+from . import pki, processes, versions
 from .settings import IPV4_GATEWAY, SERVICE_SUBNETS, SLOT, STATE, TestbedError, write
 
-PORT_NAMES = ("etcd", "etcd-peer", "apiserver", "controller-manager", "kubelet")
-FIRST_PORT = 21430 + 15 * SLOT
+PORT_NAMES = (
+    "etcd", "etcd-peer", "apiserver", "controller-manager", "kubelet",
+    "istiod-http", "istiod-grpc", "istiod-webhooks", "istiod-monitoring", "istiod-introspection",
+)  # fmt: skip
+FIRST_PORT = 21430 + 15 * (SLOT % 32)
 LAST_PORT = FIRST_PORT + 499  # below the range from which Linux gives out ephemeral ports
-GATES = "IPv6DualStack=true"
 
 
 def ports() -> dict[str, int]:
     """Loopback ports that were free when this cluster was made; it keeps them for life."""
     path = STATE / "ports.json"
-    if not path.exists():
-        free = [number for number in range(FIRST_PORT, LAST_PORT + 1) if is_free(number)]
-        if len(free) < len(PORT_NAMES):
+    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    missing = [name for name in PORT_NAMES if name not in known]
+    if missing:
+        candidates = (number for number in range(FIRST_PORT, LAST_PORT + 1) if number not in known.values())
+        free = itertools.islice(filter(is_free, candidates), len(missing))
+        known.update(zip(missing, free))
+        if len(known) < len(PORT_NAMES):
             raise TestbedError(f"no free loopback ports between {FIRST_PORT} and {LAST_PORT}")
-        write(path, json.dumps(dict(zip(PORT_NAMES, free))))
-    return json.loads(path.read_text("utf-8"))
+        write(path, json.dumps(known))
+    return known
 
 
 def is_free(port: int) -> bool:
@@ -44,36 +52,45 @@ def is_free(port: int) -> bool:
 
 
 def require_free(*names: str) -> None:
+    """Wait a little for what just ended: the last of its threads closes its sockets."""
     for name in names:
-        if not is_free(ports()[name]):
-            raise TestbedError(
-                f"port {ports()[name]} on 127.0.0.1, which {name} of this cluster listens on, is taken by another process"
-            )
+        port = ports()[name]
+        processes.until(
+            functools.partial(is_free, port),
+            10,
+            f"port {port} on 127.0.0.1, which {name} of this cluster listens on, is taken by another process",
+        )
 
 
 def server() -> str:
     return f"https://127.0.0.1:{ports()['apiserver']}"
 
 
-def request(path: str) -> str | None:
-    """What the API server answers to its administrator; None where it does not."""
+def request(path: str, address: str | None = None) -> str | None:
+    """What the API server, or what listens at `address`, answers to the administrator; None where it does not."""
     context = ssl.create_default_context(cafile=str(pki.PKI / "ca.crt"))
     context.load_cert_chain(pki.PKI / "admin.crt", pki.PKI / "admin.key")
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
-        with opener.open(server() + path, timeout=5) as answer:
+        with opener.open((address or server()) + path, timeout=5) as answer:
             return answer.read().decode()
     except (OSError, urllib.error.URLError):
         return None
 
 
-def etcd_healthy() -> bool:
+def plain(address: str) -> str | None:
+    """What is answered over plain HTTP; None where nothing is, or an error."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{ports()['etcd']}/health", timeout=5) as answer:
-            return json.load(answer)["health"] == "true"
+        with opener.open(address, timeout=5) as answer:
+            return answer.read().decode()
     except (OSError, ValueError):
-        return False
+        return None
+
+
+def etcd_healthy() -> bool:
+    answer = plain(f"http://127.0.0.1:{ports()['etcd']}/health")
+    return answer is not None and json.loads(answer)["health"] == "true"
 
 
 def apiserver_healthy() -> bool:
@@ -115,7 +132,6 @@ def start_apiserver(programs: pathlib.Path) -> None:
             f"--etcd-servers=http://127.0.0.1:{ports()['etcd']}",
             "--bind-address=127.0.0.1",
             f"--secure-port={ports()['apiserver']}",
-            "--insecure-port=0",
             f"--advertise-address={IPV4_GATEWAY}",
             "--endpoint-reconciler-type=none",
             "--authorization-mode=Node,RBAC",
@@ -133,10 +149,10 @@ def start_apiserver(programs: pathlib.Path) -> None:
             f"--service-account-signing-key-file={pki.PKI / 'service-account.key'}",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-cluster-ip-range={SERVICE_SUBNETS}",
-            f"--feature-gates={GATES}",
+            *versions.chosen().apiserver,
         ],
     )
-    processes.until_healthy("apiserver", apiserver_healthy, 90)
+    processes.until_healthy("apiserver", apiserver_healthy, 240)
 
 
 def start_controller_manager(programs: pathlib.Path) -> None:
@@ -150,18 +166,16 @@ def start_controller_manager(programs: pathlib.Path) -> None:
             f"--kubeconfig={kubeconfig}",
             "--bind-address=127.0.0.1",
             f"--secure-port={ports()['controller-manager']}",
-            "--port=0",
             f"--tls-cert-file={pki.PKI / 'server.crt'}",
             f"--tls-private-key-file={pki.PKI / 'server.key'}",
             "--leader-elect=false",
             f"--flex-volume-plugin-dir={STATE / 'volume-plugins'}",
-            # Tests may add Nodes that no kubelet reports for; their pods are not to be evicted.
-            "--controllers=*,-nodelifecycle",
+            f"--controllers={versions.chosen().controllers}",
             f"--service-account-private-key-file={pki.PKI / 'service-account.key'}",
             f"--root-ca-file={pki.PKI / 'ca.crt'}",
             "--kube-api-qps=200",
             "--kube-api-burst=400",
-            f"--feature-gates={GATES}",
+            *versions.chosen().controller_manager,
         ],
     )
-    processes.until_healthy("controller-manager", controller_manager_healthy, 60)
+    processes.until_healthy("controller-manager", controller_manager_healthy, 120)

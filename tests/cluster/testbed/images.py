@@ -21,11 +21,13 @@ import re
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 
 from . import packages
 from .settings import CACHE, CLUSTER_DIR, locked, program, run
 
 PROGRAMS = CLUSTER_DIR / "programs"
+SEARCHED = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 KEEP_SECONDS = 7 * 24 * 3600
 PYTHON = pathlib.Path("/usr/bin/python3")
 Files = dict[str, pathlib.Path | bytes]
@@ -44,7 +46,7 @@ class Image:
     links: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def key(self) -> str:
-        digest = hashlib.sha256(json.dumps([self.name, self.entrypoint, self.links]).encode())
+        digest = hashlib.sha256(json.dumps([self.name, self.entrypoint, self.links, SEARCHED]).encode())
         for path, content in sorted(self.files.items()):
             data = content if isinstance(content, bytes) else content.read_bytes()
             digest.update(f"{path} {len(data)}\n".encode())
@@ -54,7 +56,7 @@ class Image:
 
 def wanted(folder: pathlib.Path) -> list[Image]:
     """Every image of the workloads; a program whose arguments hold no address listens on nothing and sleeps."""
-    listen: Files = {"/bin/listen": go_program(folder)}
+    listen: Files = {"/bin/listen": go_program("listen", folder)}
     shell, applets = busybox()
     cat = {"/bin/cat": "busybox"}
     return [
@@ -78,6 +80,10 @@ def wanted(folder: pathlib.Path) -> list[Image]:
 def archives() -> dict[str, pathlib.Path]:
     """The archive of each image by name, from the cache or made now. The file's name holds the hash of what is in it."""
     packages.install(packages.IMAGES)
+    return made_of(wanted)
+
+
+def made_of(wanted: Callable[[pathlib.Path], list[Image]]) -> dict[str, pathlib.Path]:
     folder = CACHE / "images"
     folder.mkdir(parents=True, exist_ok=True)
     with locked("images"):
@@ -114,7 +120,7 @@ def archive(image: Image, folder: pathlib.Path) -> pathlib.Path:
                 "architecture": architecture,
                 "os": "linux",
                 "created": "2026-01-01T00:00:00Z",
-                "config": {"Entrypoint": image.entrypoint, "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]},
+                "config": {"Entrypoint": image.entrypoint, "Env": [f"PATH={SEARCHED}"]},
                 "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer.read_bytes()).hexdigest()]},
             }
         ).encode()
@@ -142,7 +148,7 @@ def add(tar: tarfile.TarFile, name: str, content: pathlib.Path | bytes = b"", **
 
 
 def folders(paths: list[str]) -> list[str]:
-    found = {"tmp", "etc"}
+    found = {"tmp", "etc", "run"}
     for path in paths:
         found.update(str(parent).lstrip("/") for parent in pathlib.PurePosixPath(path).parents if str(parent) != "/")
     return sorted(found)
@@ -167,10 +173,10 @@ def busybox() -> tuple[Files, dict[str, str]]:
     }
 
 
-def go_program(folder: pathlib.Path) -> pathlib.Path:
-    """The Go listener, static; compiled again only where its source is new."""
-    source = PROGRAMS / "listen.go"
-    path = folder / f"listen-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
+def go_program(name: str, folder: pathlib.Path) -> pathlib.Path:
+    """A program of ours, static; compiled again only where its source is new."""
+    source = PROGRAMS / f"{name}.go"
+    path = folder / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as work:
             environment = {
@@ -188,11 +194,11 @@ def go_program(folder: pathlib.Path) -> pathlib.Path:
                 "-ldflags",
                 "-s -w -buildid=",
                 "-o",
-                f"{work}/listen",
+                f"{work}/{name}",
                 source,
                 env=environment,
             )
-            pathlib.Path(work, "listen").replace(path)
+            pathlib.Path(work, name).replace(path)
     return path
 
 

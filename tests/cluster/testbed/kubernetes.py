@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kubernetes' programs, built once from Debian's source package and kept."""
+"""Kubernetes' programs, built once and kept: from its Go modules, or the oldest version from Debian's source package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import tempfile
 import time
 from typing import Any
 
-from . import packages
+from . import modules, packages, versions
 from .settings import CACHE, PATH, TestbedError, locked, run, say, write
 
 PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubelet", "kubectl")
@@ -24,14 +24,29 @@ REFLECT2 = pathlib.Path("/usr/share/gocode/src/github.com/modern-go/reflect2")
 RECIPE = "2"
 """Part of the built folder's name, so that a change of the way to build is not answered with what was built the old way."""
 GO = "/usr/lib/go-1.19"
-VERSION_PACKAGES = (
-    "k8s.io/kubernetes/vendor/k8s.io/component-base/version",
-    "k8s.io/kubernetes/vendor/k8s.io/client-go/pkg/version",
-)
+VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 
 
-def binaries() -> pathlib.Path:
-    """The folder with the programs; built first where no whole one is there."""
+def stamps(release: str, vendored: str = "") -> tuple[str, ...]:
+    """What the linker writes into the programs, so that they know their version."""
+    major, minor, _patch = release.split(".")
+    values = {"gitVersion": f"v{release}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    return tuple(
+        f"{vendored}{package}.{name}={value}" for package in VERSION_PACKAGES for name, value in values.items()
+    )
+
+
+def binaries(version: versions.Version | None = None) -> pathlib.Path:
+    """The folder with the programs of a version, else of this cluster's; built first where no whole one is there."""
+    version = version or versions.chosen()
+    if not version.module:
+        return from_debian()
+    return modules.built(
+        modules.Module(f"kubernetes-{version.name}", ".", "kubernetes", stamps=stamps(version.module), names=PROGRAMS)
+    )
+
+
+def from_debian() -> pathlib.Path:
     found = built()
     if found:
         return found
@@ -81,20 +96,13 @@ def build(work: pathlib.Path, lock: int) -> pathlib.Path:
     run("make", "generated_files", **options)
     output = work / "bin"
     output.mkdir()
-    values = {
-        "gitVersion": f"v{upstream[0]}",
-        "gitMajor": upstream[1],
-        "gitMinor": upstream[2],
-        "gitTreeState": "clean",
-    }
-    stamps = " ".join(f"-X {package}.{name}={value}" for package in VERSION_PACKAGES for name, value in values.items())
     run(
         f"{GO}/bin/go",
         "build",
         "-o",
         f"{output}/",
         "-ldflags",
-        f"-s -w {stamps}",
+        " ".join(["-s -w", *(f"-X {stamp}" for stamp in stamps(upstream[0], "k8s.io/kubernetes/vendor/"))]),
         *(f"./cmd/{name}" for name in PROGRAMS),
         **options,
     )

@@ -25,6 +25,11 @@ def claim_state() -> None:
     MARKER.touch()
 
 
+def beside() -> list[pathlib.Path]:
+    """The state folders of clusters that belong to this one: named after it, and something more."""
+    return sorted(path.parent for path in STATE.parent.glob(f"{STATE.name}-*/{MARKER.name}"))
+
+
 def remove() -> None:
     remove_bridge()
     remove_cgroups()

@@ -21,8 +21,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-from . import control_plane, leftovers, pki, processes
+from . import control_plane, leftovers, pki, processes, versions
 from .settings import (
     BRIDGE,
     CACHE,
@@ -42,6 +43,8 @@ from .settings import (
 
 SOCKET = STATE / "containerd.sock"
 PAUSE = "precheck.test/pause:1"
+RECOVERY = 20
+"""Seconds in which containerd may still say "server is not initialized yet" to a kubelet, which then ends."""
 PRIVATE = ("/run", "/var/log", "/var/lib")
 # What the kubelet insists on; it finds these in files of its own instead of changing the machine.
 KERNEL_SETTINGS = {
@@ -63,7 +66,7 @@ def start(programs: pathlib.Path) -> None:
         configure()
         unshare = ["unshare", "--mount", "--propagation=private", "--pid", "--fork", "--kill-child=SIGKILL"]
         processes.start("node", [*unshare, sys.executable, str(CLUSTER_DIR / "cluster.py"), "node-init", str(programs)])
-    processes.until_healthy("node", containerd_healthy, 60)
+    processes.until_healthy("node", containerd_healthy, 120)
 
 
 def stop() -> None:
@@ -84,7 +87,9 @@ def containerd_healthy() -> bool:
 
 def ready() -> bool:
     """Does the kubelet answer, and has it said since it was started that the node takes pods."""
-    if not processes.alive("node-init") or control_plane.request(f"/api/v1/nodes/{NODE_NAME}/proxy/healthz") != "ok":
+    # The kubelet itself is asked: newer API servers proxy to no loopback address.
+    kubelet_address = f"https://127.0.0.1:{control_plane.ports()['kubelet']}"
+    if not processes.alive("node-init") or control_plane.request("/healthz", kubelet_address) != "ok":
         return False
     started = datetime.datetime.fromtimestamp(int(processes.since("node-init")), datetime.timezone.utc).strftime(
         "%Y-%m-%dT%H:%M:%SZ"
@@ -99,6 +104,24 @@ def ready() -> bool:
 
 def ctr(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     return run("ctr", "--address", SOCKET, "--namespace", "k8s.io", "--connect-timeout", "2s", *arguments, check=check)
+
+
+def has(archives: dict[str, pathlib.Path], record: str = "images") -> bool:
+    return loaded(record) == {name: path.name for name, path in archives.items()}
+
+
+def loaded(record: str) -> dict[str, str]:
+    known = STATE / f"{record}.json"
+    return json.loads(known.read_text("utf-8")) if known.exists() else {}
+
+
+def load(archives: dict[str, pathlib.Path], record: str = "images") -> None:
+    """Import what containerd does not have yet. A record is of images that are always loaded together."""
+    before = loaded(record)
+    for name, path in archives.items():
+        if before.get(name) != path.name:
+            ctr("images", "import", "--snapshotter", snapshotter(), path)
+    write(STATE / f"{record}.json", json.dumps({name: path.name for name, path in archives.items()}))
 
 
 def make_bridge() -> None:
@@ -204,7 +227,7 @@ disabled_plugins = [{", ".join(f'"io.containerd.snapshotter.v1.{name}"' for name
                 "kubeAPIBurst": 400,
                 "nodeStatusUpdateFrequency": "2s",
                 "volumePluginDir": str(STATE / "volume-plugins"),
-                "featureGates": {"IPv6DualStack": True},
+                **{name: for_node(value) for name, value in versions.chosen().kubelet_config},
             },
             indent=1,
         ),
@@ -220,9 +243,13 @@ def kubelet(programs: pathlib.Path) -> list[str]:
         f"--cert-dir={STATE / 'kubelet' / 'pki'}",
         f"--hostname-override={NODE_NAME}",
         f"--node-ip={IPV4_GATEWAY}",
-        "--container-runtime=remote",
-        f"--container-runtime-endpoint=unix://{SOCKET}",
+        *map(for_node, versions.chosen().kubelet),
     ]
+
+
+def for_node(value: Any) -> Any:
+    """A setting of the table of versions, with this node's containerd in it."""
+    return value.format(socket=SOCKET) if isinstance(value, str) else value
 
 
 def init(programs: pathlib.Path) -> None:
@@ -235,11 +262,16 @@ def init(programs: pathlib.Path) -> None:
         if pathlib.Path("/proc/sys", name).exists():
             run("mount", "--bind", write(STATE / "kernel-settings" / name, f"{value}\n"), f"/proc/sys/{name}")
     SOCKET.unlink(missing_ok=True)
+    started = time.monotonic()
     names = {spawn("containerd", ["containerd", "--config", str(STATE / "containerd.toml")]): "containerd"}
     names[spawn("kubelet", kubelet(programs), after=SOCKET.exists)] = "kubelet"
     while True:
         pid, status = os.wait()
-        if pid in names:
+        if names.get(pid) == "kubelet" and time.monotonic() - started < RECOVERY:
+            say(f"the kubelet ended with status {status} while containerd was starting; starting it again")
+            time.sleep(1)
+            names[spawn("kubelet", kubelet(programs))] = "kubelet"
+        elif pid in names:
             say(f"{names[pid]} ended with status {status}; so does the node\n")
             os._exit(1)
 

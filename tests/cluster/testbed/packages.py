@@ -11,7 +11,7 @@ import pathlib
 import platform
 import shutil
 
-from .settings import CACHE, PATH, TestbedError, program, run, say
+from .settings import CACHE, PATH, TestbedError, locked, program, run, say
 
 RUNTIME = {
     "etcd": "etcd-server",
@@ -50,6 +50,13 @@ POLICY_TEXT = "#!/bin/sh\n# istio-precheck test cluster: start no service while 
 
 def install(wanted: dict[str, str]) -> None:
     """Install what is missing, and start none of the services that come with it."""
+    if all(map(present, wanted)):
+        return
+    with locked("apt"):
+        _install(wanted)
+
+
+def _install(wanted: dict[str, str]) -> None:
     missing = sorted({package for name, package in wanted.items() if not present(name)})
     if not missing:
         return
@@ -86,8 +93,13 @@ def forbid_services() -> None:
     POLICY.chmod(0o755)
 
 
+def recover() -> None:
+    """After a run that was killed while it installed something."""
+    with locked("apt"):
+        restore_policy()
+
+
 def restore_policy() -> None:
-    """Also after a run that was killed in between."""
     if POLICY.exists() and POLICY.read_text(encoding="utf-8") == POLICY_TEXT:
         POLICY.unlink()
     if POLICY_ASIDE.exists():

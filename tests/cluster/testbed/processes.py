@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from .settings import CACHE, PATH, STATE, TestbedError, program, say, tail, write
+from .settings import CACHE, PATH, STATE, STATE_VARIABLES, TestbedError, program, say, tail, write
 
 RECORDS = STATE / "processes"
 LOGS = STATE / "logs"
@@ -49,7 +49,9 @@ def alive(name: str) -> int | None:
     return known["pid"] if started and list(started) == known["started"] else None
 
 
-def start(name: str, command: list[str]) -> None:
+def start(
+    name: str, command: list[str], environment: dict[str, str] | None = None, cwd: pathlib.Path | str = "/"
+) -> None:
     """
     Start a process that outlives us.
 
@@ -76,11 +78,11 @@ def start(name: str, command: list[str]) -> None:
         for source, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
         record(name, os.getpid())
-        os.chdir("/")
+        os.chdir(cwd)
         os.execve(
             command[0],
             command,
-            {"PATH": PATH, "HOME": "/", "ISTIO_PRECHECK_STATE": str(STATE), "ISTIO_PRECHECK_CACHE": str(CACHE)},
+            {"PATH": PATH, "HOME": "/", "ISTIO_PRECHECK_CACHE": str(CACHE), **STATE_VARIABLES, **(environment or {})},
         )
     finally:
         os._exit(127)
@@ -97,6 +99,12 @@ def stop(name: str, patience: float = 15, how: int = signal.SIGTERM) -> None:
         else:
             raise TestbedError(f"{name} (pid {pid}) does not end")
     (RECORDS / f"{name}.json").unlink(missing_ok=True)
+
+
+def stop_others() -> None:
+    """What runs beside the components, such as a mesh."""
+    for known in RECORDS.glob("*.json"):
+        stop(known.stem, patience=5)
 
 
 def gone(name: str, seconds: float) -> bool:

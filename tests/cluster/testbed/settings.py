@@ -21,18 +21,23 @@ CACHE = pathlib.Path(
     os.environ.get("ISTIO_PRECHECK_CACHE")
     or pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "istio-precheck"
 ).resolve()
+KUBERNETES = os.environ.get("ISTIO_PRECHECK_KUBERNETES", "")
 USUAL_STATE = "/run/istio-precheck-cluster"
-STATE = pathlib.Path(os.environ.get("ISTIO_PRECHECK_STATE") or USUAL_STATE).resolve()
+BASE_STATE = str(pathlib.Path(os.environ.get("ISTIO_PRECHECK_STATE") or USUAL_STATE).resolve())
+# Each version of Kubernetes that is asked for by name is a cluster of its own, beside the one of the newest.
+STATE = pathlib.Path(f"{BASE_STATE}-{KUBERNETES}" if KUBERNETES else BASE_STATE)
+STATE_VARIABLES = {"ISTIO_PRECHECK_STATE": BASE_STATE, "ISTIO_PRECHECK_KUBERNETES": KUBERNETES}
+"""What makes another process of ours work on the same cluster."""
 KEY = hashlib.sha256(str(STATE).encode()).hexdigest()
 PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 
 NODE_NAME = "localhost"
 # Another state folder is another cluster, which may run at the same time: it has a network and ports of its own.
-SLOT = 0 if str(STATE) == USUAL_STATE else 1 + int(KEY[:4], 16) % 31
+SLOT = 0 if str(STATE) == USUAL_STATE else 1 + int(KEY[:8], 16) % 700
 BRIDGE = f"ist0143br{SLOT}"
-IPV4_NETWORK = f"10.213.{124 + 4 * SLOT if SLOT else 96}"
+IPV4_NETWORK = f"10.{202 + SLOT // 64}.{4 * (SLOT % 64)}" if SLOT else "10.213.96"
 IPV4_SUBNET, IPV4_GATEWAY = f"{IPV4_NETWORK}.0/22", f"{IPV4_NETWORK}.1"
-IPV6_SUBNET, IPV6_GATEWAY = f"fd43:143:213:{SLOT}::/64", f"fd43:143:213:{SLOT}::1"
+IPV6_SUBNET, IPV6_GATEWAY = f"fd43:143:213:{SLOT:x}::/64", f"fd43:143:213:{SLOT:x}::1"
 SERVICE_SUBNETS = "10.213.100.0/22,fd43:143:214::/112"
 SERVICE_GATEWAY = "10.213.100.1"
 
