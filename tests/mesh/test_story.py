@@ -1,0 +1,214 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A real istiod, agent and Envoy. Each row asks two that know nothing of each other: the gate, and a client in another pod of the mesh."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+REMEDIATE = "meshops.istio_precheck.remediate_listeners"
+NS = "story"
+FINDING = f"IST0143/{NS}/Deployment/shop/8080"
+
+ANSWERED, REFUSED, HELLO = "200", "503", "hello"
+UNHARMED = {"another port over HTTP": ANSWERED, "one over TCP": HELLO, "one of no Service": HELLO, "egress": ANSWERED}
+
+
+def application(*addresses: str, **more):
+    from testbed import mesh
+
+    ports = [{"containerPort": int(address.rpartition(":")[2])} for address in addresses]
+    return mesh.container("app", mesh.REACH, ["serve", *addresses], ports=ports, **more)
+
+
+@pytest.fixture(scope="module")
+def story(mesh):
+    """`shop` on 127.0.0.1:8080 and on other ports that are reached, a client, and a neighbour for its egress."""
+    from testbed import mesh as made
+
+    shop = application("http=127.0.0.1:8080", "http=0.0.0.0:8081", "tcp=0.0.0.0:9090", "tcp=0.0.0.0:9091")
+    mesh.deploy(
+        NS,
+        made.deployment("shop", NS, shop),
+        made.service("shop", NS, http=(80, 8080), http_admin=(8081, 8081), tcp=(9090, 9090)),
+        made.deployment("client", NS, made.container("app", made.REACH, ["sleep"])),
+        made.deployment("neighbour", NS, application("http=0.0.0.0:8080")),
+        made.service("neighbour", NS, http=(80, 8080)),
+    )
+    assert mesh.comes_to(ANSWERED, lambda: mesh.http(NS, "neighbour", 80)) == ANSWERED
+    yield mesh
+    mesh.cluster.delete_namespace(NS)
+
+
+def shop(mesh) -> str:
+    return mesh.http(NS, "shop", 80)
+
+
+def others(mesh) -> dict[str, str]:
+    return {
+        "another port over HTTP": mesh.http(NS, "shop", 8081),
+        "one over TCP": mesh.tcp(NS, "shop", 9090),
+        "one of no Service": mesh.undeclared(NS, "shop", 9091),
+        "egress": mesh.http(NS, "neighbour", 80, client="shop"),
+    }
+
+
+def shut(played) -> bool:
+    """The gate says that the upgrade must wait, because of the shop's port and of nothing else."""
+    return (played.code, played.passed, played.ids, played.result["unchecked"]) == (2, False, [FINDING], [])
+
+
+def remediated(played) -> bool:
+    """The gate is open, and knows that it is so because something delivers the port to localhost."""
+    known = [record["id"] for record in played.result["remediated"]]
+    return (played.code, played.passed, played.ids, known) == (0, True, [], [FINDING])
+
+
+def test_the_remedy_makes_the_port_answer_harms_no_other_and_its_undo_takes_it_back(story, tmp_path):
+    assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+    assert others(story) == UNHARMED
+    before = story.gate(NS, check_listeners_remediation_dir=str(tmp_path / "sidecars"))
+    assert shut(before), before.output
+
+    undo = {"remediate_listeners_undo_file": str(tmp_path / "undo.json")}
+    applied = story.gate(NS, playbook=REMEDIATE, remediate_listeners_dir=str(tmp_path / "sidecars"), **undo)
+    assert applied.code == 0, applied.output
+    assert story.comes_to(ANSWERED, lambda: shop(story)) == ANSWERED
+    assert others(story) == UNHARMED
+    after = story.gate(NS)
+    assert remediated(after), after.output
+
+    undone = story.gate(NS, playbook=REMEDIATE, remediate_listeners_undo=True, **undo)
+    assert undone.code == 0, undone.output
+    assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+    assert others(story) == UNHARMED
+    again = story.gate(NS)
+    assert shut(again), again.output
+
+
+def test_with_the_mesh_policy_LOCALHOST_the_port_answers(story):
+    story.configure(inboundTrafficPolicy={"mode": "LOCALHOST"})
+    try:
+        assert story.comes_to(ANSWERED, lambda: shop(story)) == ANSWERED
+        played = story.gate(NS)
+        assert remediated(played), played.output
+    finally:
+        story.configure()
+    assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+    played = story.gate(NS)
+    assert shut(played), played.output
+
+
+def test_the_opt_out_that_ended_with_1_20_changes_nothing(story):
+    opt_out = {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"}
+    story.restart_istiod(opt_out)
+    try:
+        seen = [
+            {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
+            for pod in story.cluster.get("pods", "--namespace", "istio-system")["items"]
+        ]
+        assert [each.items() >= opt_out.items() for each in seen] == [True]
+        assert story.stays(lambda: shop(story)) == {REFUSED}
+        played = story.gate(NS)
+        assert shut(played), played.output
+    finally:
+        story.restart_istiod()
+
+
+def sidecar(**labels):
+    return {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "Sidecar",
+        "metadata": {"name": "shop", "namespace": NS, "labels": labels},
+        "spec": {
+            "workloadSelector": {"labels": {"app": "shop"}},
+            "ingress": [
+                {"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "defaultEndpoint": "127.0.0.1:8080"}
+            ],
+        },
+    }
+
+
+def envoy_filter(**labels):
+    """The same by another way: the cluster of the port leads to localhost."""
+    address = {"socket_address": {"address": "127.0.0.1", "port_value": 8080}}
+    endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+    value = {"type": "STATIC", "load_assignment": {"cluster_name": "inbound|8080||", "endpoints": endpoints}}
+    return {
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": "shop", "namespace": NS, "labels": labels},
+        "spec": {
+            "workloadSelector": {"labels": {"app": "shop"}},
+            "configPatches": [
+                {
+                    "applyTo": "CLUSTER",
+                    "match": {"context": "SIDECAR_INBOUND", "cluster": {"portNumber": 8080}},
+                    "patch": {"operation": "MERGE", "value": value},
+                }
+            ],
+        },
+    }
+
+
+@pytest.mark.parametrize("resource", [sidecar, envoy_filter])
+def test_what_is_labelled_for_another_revision_changes_nothing(story, resource):
+    given = resource(**{"istio.io/rev": "another"})
+    story.cluster.apply([given])
+    try:
+        assert story.stays(lambda: shop(story)) == {REFUSED}
+        played = story.gate(NS)
+        assert shut(played), played.output
+    finally:
+        story.cluster.kubectl("delete", given["kind"].lower(), "shop", "--namespace", NS)
+
+
+def test_the_same_sidecar_without_the_label_is_in_effect(story):
+    story.cluster.apply([sidecar()])
+    try:
+        assert story.comes_to(ANSWERED, lambda: shop(story)) == ANSWERED
+        played = story.gate(NS)
+        assert remediated(played), played.output
+    finally:
+        story.cluster.kubectl("delete", "sidecar", "shop", "--namespace", NS)
+    assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+
+
+def test_a_rewritten_probe_of_a_port_on_localhost_fails_as_the_gate_says(mesh):
+    from testbed import mesh as made
+
+    place = "story-probes"
+    asked = {"httpGet": {"path": "/", "port": 8080, "scheme": "HTTP"}, "timeoutSeconds": 1}
+    rewritten = {"httpGet": {"path": "/app-health/app/readyz", "port": 15020}, "periodSeconds": 1}
+    workloads = [
+        made.deployment(
+            name,
+            place,
+            application(f"http={address}:8080", readinessProbe=rewritten),
+            {"/app-health/app/readyz": asked},
+        )
+        for name, address in (("hidden", "127.0.0.1"), ("open", "0.0.0.0"))
+    ]
+    services = [made.service(name, place, http=(80, 8080)) for name in ("hidden", "open")]
+    try:
+        mesh.deploy(place, *workloads, *services, ready=False)
+
+        def ready(name):
+            pods = mesh.cluster.get("pods", "--namespace", place, f"--selector=app={name}")["items"]
+            states = [state for pod in pods for state in pod["status"].get("containerStatuses", ())]
+            return json.dumps({state["name"]: state["ready"] for state in states}, sort_keys=True)
+
+        healthy, unhealthy = '{"app": true, "istio-proxy": true}', '{"app": false, "istio-proxy": true}'
+        assert mesh.comes_to(healthy, lambda: ready("open"), 90) == healthy
+        assert mesh.comes_to(unhealthy, lambda: ready("hidden"), 60) == unhealthy
+        assert mesh.stays(lambda: ready("hidden")) == {unhealthy}
+        played = mesh.gate(place)
+        assert played.ids == [f"IST0143/{place}/Deployment/hidden/8080"], played.output
+        said = [(probe["id"], probe["port"], probe["sidecar_helps"]) for probe in played.result["failing_probes"]]
+        assert said == [(f"PROBE/{place}/Deployment/hidden/app/readiness", 8080, False)]
+    finally:
+        mesh.cluster.delete_namespace(place)
