@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Report
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import for_people
@@ -55,11 +55,12 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     Raises SelectionError, OptionError or WaiverError for options that cannot be understood.
     """
     upgraded_to = target(options)
-    chosen = select(snapshot, options.selection)
+    pods = read_pods(snapshot["pods"])
+    chosen = select(snapshot, options.selection, pods)
     mesh = Mesh(snapshot, upgraded_to)
     controllers = Controllers(snapshot)
     tables = Tables(snapshot["socketTables"]) if tables is None else tables
-    readings = Readings(snapshot, tables)
+    readings = Readings(snapshot, tables, pods)
     unchecked: list[dict[str, t.Any]] = []
     by_neighbours: list[str] = []
     groups: dict[Workload, Group] = {}
@@ -72,7 +73,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
             unchecked.append(
                 {
                     "namespace": workload.namespace,
-                    "pod": entry.pod["metadata"]["name"],
+                    "pod": entry.pod.name,
                     "workload": workload.as_dict(),
                     **reading.trouble,
                 }
@@ -80,10 +81,10 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         witnesses = readings.witnesses(entry)
         if witnesses:
             by_neighbours.append(
-                BY_NEIGHBOURS.format("/".join(key(entry.pod)), " and ".join(sorted(map("/".join, witnesses))))
+                BY_NEIGHBOURS.format("/".join(entry.pod.key), " and ".join(sorted(map("/".join, witnesses))))
             )
         if reading.table:
-            group.seen.extend(judge_pod(entry, reading.table, reading.by, tables.holders(key(reading.by)), mesh))
+            group.seen.extend(judge_pod(entry, reading.table, reading.by, tables.holders(reading.by.key), mesh))
 
     probes = [probe for group in groups.values() for probe in probe_records(group)]
     records: dict[str, list[dict[str, t.Any]]] = {"finding": [], "remediated": [], "not_listening": []}
@@ -98,12 +99,12 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
                         suppressed[record["id"]] = annotation
     found = sorted(records["finding"], key=urgency)
     concerned = [group for group in groups.values() if any(seen.verdict.outcome == "finding" for seen in group.seen)]
-    whole = {group.workload: group.targets for group in _whole(concerned, snapshot, options, controllers)}
+    whole = {group.workload: group.targets for group in _whole(concerned, snapshot, pods, options, controllers)}
 
     def look(workload: Workload) -> list[Looked]:
         return [_look(entry, readings, mesh) for entry in whole[workload]]
 
-    remedies = Remedies(snapshot, controllers, mesh.all, options.sidecar_api_version, probes)
+    remedies = Remedies(snapshot, pods, controllers, mesh.all, options.sidecar_api_version, probes)
     findings, remediations = remedies.of(found, look)
     judged = apply(
         findings, options.waivers, suppressed, options.today
@@ -134,15 +135,17 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     return for_people(report)
 
 
-def _whole(groups: t.Sequence[Group], snapshot: Snapshot, options: Options, controllers: Controllers) -> list[Group]:
+def _whole(
+    groups: t.Sequence[Group], snapshot: Snapshot, pods: t.Sequence[Pod], options: Options, controllers: Controllers
+) -> list[Group]:
     """The groups with all pods that Services expose, also those that label_selectors left out: a Sidecar selects these, too."""
     if not (groups and options.selection.label_selectors):
         return list(groups)
-    whole = {group.workload: {key(entry.pod): entry for entry in group.targets} for group in groups}
-    for entry in select(snapshot, options.selection._replace(label_selectors=())).targets:
+    whole = {group.workload: {entry.pod.key: entry for entry in group.targets} for group in groups}
+    for entry in select(snapshot, options.selection._replace(label_selectors=()), pods).targets:
         targets = whole.get(controllers.workload(entry.pod))
         if targets is not None:
-            targets.setdefault(key(entry.pod), entry)
+            targets.setdefault(entry.pod.key, entry)
     return [
         group._replace(targets=[entry for _key, entry in sorted(whole[group.workload].items())]) for group in groups
     ]

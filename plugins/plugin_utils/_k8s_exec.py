@@ -44,7 +44,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.lis
     reduced,
     requests,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, is_running, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_users
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, asked, select
@@ -245,13 +245,13 @@ def with_sockets(selection: Selection, snapshot: Snapshot, answers: t.Sequence[A
 
 
 def _steps(selection: Selection, snapshot: Snapshot, answers: t.Sequence[Answer]) -> list[tuple[PodKey, Step]]:
-    pods = {key(pod): pod for pod in snapshot["pods"]}
+    pods = {pod.key: pod for pod in read_pods(snapshot["pods"])}
     outcomes: dict[PodKey, list[Outcome]] = defaultdict(list)
     for answer in answers:
         item = answer["item"]
         outcomes[item["namespace"], item["pod"]].append(Outcome(*(answer[field] for field in Outcome._fields)))
-    targets = select(snapshot, selection).targets
-    groups = {each.readers[0]: each.readers for each in targets if is_running(pods[each.readers[0]])}.values()
+    targets = select(snapshot, selection, list(pods.values())).targets
+    groups = {each.readers[0]: each.readers for each in targets if pods[each.readers[0]].is_running}.values()
     found: dict[PodKey, Step] = {}
 
     def read(pod_key: PodKey) -> bool | None:

@@ -134,6 +134,7 @@ def recorded(data: bytes) -> None:
         from ansible_collections.meshops.istio_precheck.plugins.module_utils import _evaluate
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import attempts as _attempts
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import kube as _kube
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import options as _options
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import selection as _selection
@@ -151,7 +152,7 @@ def recorded(data: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="precheck-fuzz-") as folder:
         path = f"{folder}/record.json{'.gz' if len(data) % 2 else ''}"
         spool, tables = _snapshot.Spool(path), _tables.Tables()
-        for pod in snapshot["pods"]:
+        for pod in _kube.read_pods(snapshot["pods"]):
             taken = _attempts.step(pod, [_attempts.Outcome(text, 0)] * 9)
             if taken.table:
                 spool.append(taken.table)
@@ -261,6 +262,7 @@ def probe(data: bytes) -> None:
     """What a probe prints is cut off, or says of each pod what a snapshot takes."""
     with _parts():
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import node_output as _node_output
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import kube as _kube
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
 
@@ -270,7 +272,7 @@ def probe(data: bytes) -> None:
         for status in pod["status"]["containerStatuses"]:
             status["containerID"] = f"containerd://{'a' * 64}"
     try:
-        steps = list(_node_output.Node(data.decode("utf-8", "replace"), WORD).tables(pods))
+        steps = list(_node_output.Node(data.decode("utf-8", "replace"), WORD).tables(_kube.read_pods(pods)))
     except _node_output.ProbeError as error:
         assert str(error)
         return

@@ -13,7 +13,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import proxy_container
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, key, running_containers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import as_text
 
 
@@ -30,13 +30,13 @@ PROCNET = ("cat", "/proc/net/tcp", "/proc/net/tcp6")
 NETSTAT = ("netstat", "-ltn")
 
 
-def attempts(pod: Thing) -> list[Attempt]:
+def attempts(pod: Pod) -> list[Attempt]:
     """What to try in a pod, in order, until one answers: its containers share one network namespace, so any will do.
 
     istio-proxy first, because every sidecar has it and most of its images hold ss.
     """
     proxy = proxy_container(pod)
-    names = [c["name"] for c in running_containers(pod)]
+    names = [c["name"] for c in pod.containers]
     others = [name for name in names if not proxy or name != proxy["name"]]
     first = [Attempt(proxy["name"], SS, "ss"), Attempt(proxy["name"], PROCNET, "procnet")] if proxy else []
     return (
@@ -93,13 +93,13 @@ TIMEOUT = "timeout"
 """A command did not end in time. Nothing more is asked of its container; another may do."""
 
 
-def step(pod: dict[str, t.Any], outcomes: t.Sequence[Outcome], hangs: int | None = None) -> Step:
+def step(pod: Pod, outcomes: t.Sequence[Outcome], hangs: int | None = None) -> Step:
     """What follows from the outcomes of the attempts so far, in their order: the first that answers wins.
 
     All attempts share the pod's time. Until one hangs, each may take half of what is left, as long as there is another container to ask;
     then the containers that are left share what is left evenly. `hangs`: how many containers may hang before the pod is given up.
     """
-    namespace, name = key(pod)
+    namespace, name = pod.key
     tries = attempts(pod)
     given = iter(outcomes)
     hung: dict[str, Outcome] = {}

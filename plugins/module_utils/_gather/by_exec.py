@@ -29,7 +29,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.sou
     Source,
     Take,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod
 
 
 def by_exec(
@@ -42,9 +42,9 @@ def by_exec(
     """
     no_right: dict[str, dict[str, t.Any]] = {}
 
-    def source(pods: t.Sequence[Thing], take: Take) -> None:
-        def read(pod: Thing) -> Step:
-            namespace, name = key(pod)
+    def source(pods: t.Sequence[Pod], take: Take) -> None:
+        def read(pod: Pod) -> Step:
+            namespace, name = pod.key
             if namespace in no_right:
                 return Step(unread={**no_right[namespace], "pod": name})
             result = read_pod(pod, run, seconds)
@@ -59,12 +59,12 @@ def by_exec(
             for pod in turns.each():
                 take(read(pod))
 
-        closed = rights.closed(sorted({key(pod)[0] for pod in pods} - set(no_right))) if rights else {}
-        witness = next((pod for pod in pods if key(pod)[0] in closed), None)
+        closed = rights.closed(sorted({pod.namespace for pod in pods} - set(no_right))) if rights else {}
+        witness = next((pod for pod in pods if pod.namespace in closed), None)
         if witness:
             pods = [pod for pod in pods if pod is not witness]
             take(read(witness))
-            said = no_right.get(key(witness)[0])
+            said = no_right.get(witness.namespace)
             for there, lacks in closed.items() if said else ():
                 entry = {"namespace": there, "reason": "forbidden", "detail": ""}
                 no_right.setdefault(there, explained(entry, lacks))
@@ -83,9 +83,9 @@ def by_exec(
     return source
 
 
-def read_pod(pod: dict[str, t.Any], run: Run, seconds: float) -> Step:
+def read_pod(pod: Pod, run: Run, seconds: float) -> Step:
     """The pod's socket table, or why there is none: all attempts in all of its containers take `seconds` together, shared as step() says."""
-    namespace, name = key(pod)
+    namespace, name = pod.key
     deadline = time.monotonic() + seconds
     outcomes: list[Outcome] = []
     while True:
@@ -107,17 +107,17 @@ class _Turns:
     busy: one slow node holds up no other.
     """
 
-    def __init__(self, pods: t.Sequence[Thing], per_node: int) -> None:
+    def __init__(self, pods: t.Sequence[Pod], per_node: int) -> None:
         self._per_node = per_node
-        self._left: dict[str, deque[Thing]] = defaultdict(deque)
+        self._left: dict[str, deque[Pod]] = defaultdict(deque)
         for pod in pods:
-            self._left[pod["spec"].get("nodeName") or ""].append(pod)
+            self._left[pod.node].append(pod)
         self._busy = dict.fromkeys(self._left, 0)
         self._free = deque(sorted(self._left))
         self._change = threading.Condition()
         self.most = sum(min(per_node, len(waiting)) for waiting in self._left.values())
 
-    def each(self) -> t.Iterator[Thing]:
+    def each(self) -> t.Iterator[Pod]:
         """The pods of one worker; asking for the next says that it is done with the last."""
         while True:
             with self._change:

@@ -9,8 +9,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import threading
 import typing as t
 from urllib.parse import quote
@@ -30,7 +28,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.lis
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import Progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep, Source
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, is_running, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import without_collecting
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot, key_of_table
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import Trimmer
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, asked, select
@@ -53,7 +52,7 @@ def gather(
     metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": api.version}
     objects: dict[str, list[t.Any]] = {"unlisted": []}
     trimmed = Trimmer()
-    with _without_collecting():
+    with without_collecting():
         for request in control_plane_requests(istio_namespace):
             _list(api, request, objects, trimmed)
         istio = control_planes(objects, istio_namespace)
@@ -68,19 +67,6 @@ def gather(
     read_sockets(snapshot, sources, selection, keep or snapshot["socketTables"].append, progress)
     snapshot["socketTables"].sort(key=key_of_table)
     return snapshot
-
-
-@contextlib.contextmanager
-def _without_collecting() -> t.Iterator[None]:
-    """JSON has no cycles, and looking for some in pages of it again and again costs as much as parsing them; what is kept of it never has any."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-        gc.freeze()
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _list(api: Api, request: Request, objects: dict[str, list[t.Any]], trimmed: Trimmer) -> None:
@@ -126,9 +112,9 @@ def read_sockets(
 
     Where one of several pods is enough, the next are asked once those before could not be read.
     """
-    pods = {key(pod): pod for pod in snapshot["pods"]}
-    targets = select(snapshot, selection).targets
-    groups = {each.readers[0]: each.readers for each in targets if is_running(pods[each.readers[0]])}.values()
+    pods = {pod.key: pod for pod in read_pods(snapshot["pods"])}
+    targets = select(snapshot, selection, list(pods.values())).targets
+    groups = {each.readers[0]: each.readers for each in targets if pods[each.readers[0]].is_running}.values()
     known: dict[PodKey, bool] = {}
     unread: dict[PodKey, dict[str, t.Any]] = {}
     read: set[PodKey] = set()

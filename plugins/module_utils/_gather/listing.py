@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import as_version, image_tag
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import controller_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, fields_of_yaml
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError, check_shape
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
@@ -27,7 +28,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shap
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import template_key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import template_hash
 
 ISTIO = tuple(f"networking.istio.io/{version}" for version in ("v1beta1", "v1", "v1alpha3"))
 """v1beta1 first: it is served by every Istio from 1.5 on."""
@@ -123,7 +124,12 @@ def reduced(
         item = {**item, "spec": {}}  # no schema of Istio's asks for one
     try:
         kept: dict[str, t.Any] = trimmed(item, listing.shape)
-        alike = _specification(item) if listing.key == PODS.key and template_key(item) is None else None
+        alike = (
+            _specification(item)
+            if listing.key == PODS.key
+            and template_hash(controller_of(item), (item.get("metadata") or {}).get("labels") or {}) is None
+            else None
+        )
     except (AttributeError, LookupError, TypeError, ValueError, RecursionError) as error:
         metadata = item.get("metadata") if isinstance(item, dict) else None
         name = f" {metadata.get('namespace')}/{metadata.get('name')}" if isinstance(metadata, dict) else ""

@@ -18,13 +18,7 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Step
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
-    PodKey,
-    Thing,
-    container_ids,
-    key,
-    pod_ips,
-)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
 
 PROCESSES = 256
@@ -274,10 +268,10 @@ class Node:
         self._holders = _holders(named["sockets"])
         self._cut = {tuple(line.split(" ", 1)) for line in named["cut"].splitlines()}
 
-    def tables(self, pods: t.Sequence[Thing]) -> t.Iterator[Step]:
+    def tables(self, pods: t.Sequence[Pod]) -> t.Iterator[Step]:
         """For each of the node's pods its entry in `socketTables`, or in `unread`."""
-        by_uid = {pod["metadata"].get("uid"): key(pod) for pod in pods}
-        by_container = {identity: key(pod) for pod in pods for identity in container_ids(pod)}
+        by_uid = {pod.uid: pod.key for pod in pods}
+        by_container = {identity: pod.key for pod in pods for identity in pod.container_ids()}
         processes: dict[PodKey, dict[str, str]] = defaultdict(dict)
         for pid, several in self._containers.items():
             for uid, container in several:
@@ -286,7 +280,7 @@ class Node:
                     processes[owner][pid] = container
                     break
         for pod in pods:
-            namespace, name = key(pod)
+            namespace, name = pod.key
             network, trouble = self._network(pod, processes[namespace, name])
             if trouble:
                 detail = f"{trouble}{self._cut_of(pod)}"
@@ -303,30 +297,30 @@ class Node:
                     }
                 )
 
-    def _cut_of(self, pod: Thing) -> str:
+    def _cut_of(self, pod: Pod) -> str:
         """What was too much in the pod's containers to be looked at, as a sentence."""
         limits = {"processes": PROCESSES, "networks": NETWORKS}
         return "".join(
             f" Container {name} has more {what} than are looked at: {limits[what]}, or {TABLE_BYTES} bytes of tables."
-            for container, name in sorted(container_ids(pod).items())
+            for container, name in sorted(pod.container_ids().items())
             for what in limits
             if (what, container) in self._cut
         )
 
-    def _network(self, pod: Thing, processes: t.Mapping[str, str]) -> tuple[str, str]:
+    def _network(self, pod: Pod, processes: t.Mapping[str, str]) -> tuple[str, str]:
         """(network namespace of the pod, why it is not known). `processes` has their containers.
 
         A process may have left for a namespace of its own, and a sandboxed runtime keeps sockets that this kernel does not see, so it must be the
         one that holds the pod's address, with a process of one of the containers that the API names.
         """
-        where = pod["spec"].get("nodeName")
-        containers = container_ids(pod)
+        where = pod.node
+        containers = pod.container_ids()
         networks = {self._network_of[pid] for pid in processes if pid in self._network_of}
         own = self._network_of.get("1")
-        if pod["spec"].get("hostNetwork"):
+        if pod.host_network:
             fitting = networks & {own}
         else:
-            addresses = {str(ipaddress.ip_address(ip)) for ip in pod_ips(pod)}
+            addresses = {str(ipaddress.ip_address(ip)) for ip in pod.ips}
             fitting = {
                 network
                 for network in networks - {own}

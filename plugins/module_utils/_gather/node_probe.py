@@ -41,7 +41,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.nod
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import lacking_or_none
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Run, Source, Take
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, Thing, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, Thing
 
 RUN_LABEL = "precheck.meshops.io/node-probe"
 """A label of every probe pod; its value is that of the run."""
@@ -97,16 +97,16 @@ def probe_settings(image: str, namespace: str, timeout: float, exec_timeout: flo
 def by_node(api: Api, run: Run, probe: Settings, concurrency: int, warn: t.Callable[[str], None]) -> Source:
     """Reads pods by one probe on each of their nodes. `warn` is told of probes that could not be removed."""
 
-    def source(pods: t.Sequence[Thing], take: Take) -> None:
-        nodes: dict[str, list[Thing]] = defaultdict(list)
+    def source(pods: t.Sequence[Pod], take: Take) -> None:
+        nodes: dict[str, list[Pod]] = defaultdict(list)
         for pod in pods:
-            nodes[pod["spec"]["nodeName"]].append(pod)  # the API names it for every pod that runs
+            nodes[pod.node].append(pod)  # the API names it for every pod that runs
         _Probes(api, run, probe, concurrency, warn, take).read(nodes)
 
     return source
 
 
-def without_probes(pods: t.Sequence[Thing], take: Take) -> None:
+def without_probes(pods: t.Sequence[Pod], take: Take) -> None:
     """The source of check mode."""
     for pod in pods:
         take(_unread(pod, "check_mode", "In check mode no probe is made."))
@@ -115,7 +115,7 @@ def without_probes(pods: t.Sequence[Thing], take: Take) -> None:
 def exec_then_node(first: Source, then: Source) -> Source:
     """Reads pods by `first`, and by `then` what that could not read; what neither could has the reasons of both."""
 
-    def source(pods: t.Sequence[Thing], take: Take) -> None:
+    def source(pods: t.Sequence[Pod], take: Take) -> None:
         failed: dict[PodKey, dict[str, t.Any]] = {}
 
         def take_first(result: Step) -> None:
@@ -136,7 +136,7 @@ def exec_then_node(first: Source, then: Source) -> Source:
             take(result)
 
         first(pods, take_first)
-        then([pod for pod in pods if key(pod) in failed], take_then)
+        then([pod for pod in pods if pod.key in failed], take_then)
 
     return source
 
@@ -193,8 +193,8 @@ def manifest(probe: Settings, name: str, node: str, run_id: str) -> dict[str, t.
     }
 
 
-def _unread(pod: Thing, reason: str, detail: str) -> Step:
-    namespace, name = key(pod)
+def _unread(pod: Pod, reason: str, detail: str) -> Step:
+    namespace, name = pod.key
     return Step(unread={"namespace": namespace, "pod": name, "reason": reason, "detail": detail})
 
 
@@ -205,7 +205,7 @@ def _unread(pod: Thing, reason: str, detail: str) -> Step:
 class _Probe(t.NamedTuple):
     name: str
     node: str
-    pods: list[Thing]
+    pods: list[Pod]
     deadline: float
 
 
@@ -233,7 +233,7 @@ class _Probes:
         """What RBAC said to one probe, and would to all."""
         self._clearing = False
 
-    def read(self, nodes: t.Mapping[str, list[Thing]]) -> None:
+    def read(self, nodes: t.Mapping[str, list[Pod]]) -> None:
         try:
             self._prepare()
         except ApiError as error:
@@ -259,7 +259,7 @@ class _Probes:
     def _name(self, number: int) -> str:
         return f"istio-precheck-{self._id}-{number}"
 
-    def _lead(self, pool: ThreadPoolExecutor, nodes: t.Mapping[str, list[Thing]], interrupted: t.Sequence[int]) -> None:
+    def _lead(self, pool: ThreadPoolExecutor, nodes: t.Mapping[str, list[Pod]], interrupted: t.Sequence[int]) -> None:
         ahead = deque(sorted(nodes.items()))
         asked: dict[Future[bool], _Probe] = {}
         starting: dict[str, _Probe] = {}
@@ -380,7 +380,7 @@ class _Probes:
         lacks = lacking_or_none(self._api, EXEC_VERBS, namespace, "exec")
         return str(explained({"namespace": namespace, "detail": ""}, lacks)["detail"])
 
-    def _give_up(self, pods: t.Sequence[Thing], reason: str, detail: str) -> None:
+    def _give_up(self, pods: t.Sequence[Pod], reason: str, detail: str) -> None:
         for pod in pods:
             self._take(_unread(pod, reason, detail[:500]))
 

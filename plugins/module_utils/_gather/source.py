@@ -12,13 +12,13 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Outcome, Step
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod
 
 Run = t.Callable[[str, str, str, t.Sequence[str], float, float], Outcome]
 """Runs (namespace, pod, container, command, the seconds that it may take with all tries, the share of them that one try may take)."""
 
 Take = t.Callable[[Step], None]
-Source = t.Callable[[t.Sequence[Thing], Take], None]
+Source = t.Callable[[t.Sequence[Pod], Take], None]
 """Reads pods: hands over, as it comes and from whatever thread, each one's socket table or why there is none."""
 
 EXEC_TIMEOUT = 10.0

@@ -21,7 +21,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
     go_false,
     go_true,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Template
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import MERGE_ENV, PASSTHROUGH_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
@@ -124,7 +124,7 @@ class ControlPlanes:
             key=lambda p: (p.name, p.version or (), sorted(p.env.items()), p.localhost_policy, self.root_namespace(p))
         )
 
-    def today(self, pod: Thing) -> ControlPlane:
+    def today(self, pod: Pod | Template) -> ControlPlane:
         """The control plane that serves the pod, an unknown one if none is found.
 
         A revision may run several replicas that differ, in the middle of a rollout: then the one that hands most to localhost counts,
@@ -133,7 +133,7 @@ class ControlPlanes:
         order = ("localhost", "unknown", "pod_ip")
         return min(self._serving(pod), key=lambda p: order.index(p.default_delivery()), default=UNKNOWN_CONTROL_PLANE)
 
-    def after(self, pod: Thing, target: Version | None) -> ControlPlane:
+    def after(self, pod: Pod | Template, target: Version | None) -> ControlPlane:
         """The control plane that will serve the pod: one that runs the target version beside today's, if the mesh has it, else today's, upgraded.
 
         Of several, the one that hands least to localhost.
@@ -160,7 +160,7 @@ class ControlPlanes:
         named = plane.mesh_config.get("rootNamespace")
         return named if isinstance(named, str) and named else self._root_namespace
 
-    def _serving(self, pod: Thing) -> list[ControlPlane]:
+    def _serving(self, pod: Pod | Template) -> list[ControlPlane]:
         """Those of the pod's revision. A name that is none may be a revision tag, which can only mean the one that there is."""
         wanted = revision(pod)
         serving = [p for p in self.all if p.name == wanted.name]

@@ -23,7 +23,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod i
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import ingress_entry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, is_ipv6, pod_ips
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DeliveryRecord
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PASSTHROUGH_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
@@ -87,13 +87,13 @@ def localhost_of(ips: t.Sequence[str]) -> str:
     return "::1" if ips and all(is_ipv6(ip) for ip in ips) else "127.0.0.1"
 
 
-def delivery(pod: Thing, port: int, sidecar: Thing | None, plane: ControlPlane, served: bool = True) -> Delivery:
+def delivery(pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, served: bool = True) -> Delivery:
     """Where `plane` has a connection to `port` of `pod` delivered, given the pod's effective Sidecar.
 
     `served` is whether istiod counts the port among those that Services give the pod.
     """
-    ips = pod_ips(pod)
-    if pod["spec"].get("hostNetwork"):
+    ips = pod.ips
+    if pod.host_network:
         return Delivery("kernel", None, port, Cause("host_network"))
     if is_ambient(pod):
         return Delivery("pod_ip", None, port, Cause("ambient"))

@@ -20,7 +20,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
     as_version,
     image_tag,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, running_containers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    Template,
+    Thing,
+    once_per_template,
+)
 
 ISTIO_PORTS = frozenset((15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090))
 """Ports of the proxy and its agent: istioReservedPorts, pilot/cmd/pilot-agent/status/server.go@1.20.8."""
@@ -30,45 +34,22 @@ NOT_INTERCEPTED = frozenset((15008, 15020, 15021, 15090))
 tunnel, which istio-iptables does: tools/istio-iptables/pkg/capture/run.go@1.20.8 (InboundTunnelPort)."""
 
 
-class OncePerTemplate:
-    """`function` of a pod (and of what else is given), remembered for pods with the very same labels, annotations and containers in one namespace.
-
-    Replicas of a gathered snapshot share these parts, see Trimmer. Only for functions that read no other part of a pod but hostNetwork, and for no
-    longer than the pods live unchanged.
-    """
-
-    def __init__(self, function: t.Callable[..., t.Any]) -> None:
-        self._function = function
-        self._known: dict[t.Any, t.Any] = {}
-
-    def __call__(self, pod: Thing, *more: t.Hashable) -> t.Any:
-        meta, spec = pod["metadata"], pod["spec"]
-        parts = (
-            id(meta.get("labels")),
-            id(meta.get("annotations")),
-            id(spec["containers"]),
-            id(spec.get("initContainers")),
-        )
-        which = (meta["namespace"], parts, spec.get("hostNetwork"), more)
-        if which not in self._known:
-            self._known[which] = self._function(pod, *more)
-        return self._known[which]
-
-
-def proxy_container(pod: Thing) -> Thing | None:
+@once_per_template
+def proxy_container(pod: Template) -> Thing | None:
     """The container `istio-proxy`, ordinary or native sidecar: FindSidecar, pkg/kube/inject/app_probe.go@1.20.8."""
-    return next((c for c in running_containers(pod) if c["name"] == "istio-proxy"), None)
+    return next((c for c in pod.containers if c["name"] == "istio-proxy"), None)
 
 
-def has_sidecar(pod: Thing) -> bool:
+@once_per_template
+def has_sidecar(pod: Template) -> bool:
     """Whether istiod sends the pod's proxy inbound listeners of a sidecar: not to a gateway, a waypoint or an agent of proxyless gRPC.
 
     The proxy's own arguments say so; the label tlsMode and the status annotation do not tell a gateway from a sidecar. The agent's
     say `sidecar` too (files/grpc-agent.yaml@1.20.8). A pod in its node's network is never injected (inject.go@1.20.8).
     """
     proxy = proxy_container(pod)
-    templates = {name.strip() for name in (_annotations(pod).get("inject.istio.io/templates") or "").split(",")}
-    if not proxy or pod["spec"].get("hostNetwork") or "grpc-agent" in templates:
+    templates = {name.strip() for name in (pod.annotations.get("inject.istio.io/templates") or "").split(",")}
+    if not proxy or pod.host_network or "grpc-agent" in templates:
         return False
     args = (proxy.get("args") or ())[:2]
     if "sidecar" in args:
@@ -76,9 +57,10 @@ def has_sidecar(pod: Thing) -> bool:
     return not {"router", "waypoint"}.intersection(args) and not templates & {"gateway", "waypoint", "kube-gateway"}
 
 
-def is_ambient(pod: Thing) -> bool:
+@once_per_template
+def is_ambient(pod: Template) -> bool:
     """Whether ztunnel captures the pod: pkg/config/constants/constants.go (AmbientRedirectionEnabled) at HEAD of 2026-08."""
-    return _annotations(pod).get("ambient.istio.io/redirection") == "enabled" and not has_sidecar(pod)
+    return pod.annotations.get("ambient.istio.io/redirection") == "enabled" and not has_sidecar(pod)
 
 
 class Revision(t.NamedTuple):
@@ -88,17 +70,18 @@ class Revision(t.NamedTuple):
     certain: bool
 
 
-def revision(pod: Thing) -> Revision:
+@once_per_template
+def revision(pod: Template) -> Revision:
     """The revision that injected the pod, `default` where nothing says.
 
     The status annotation names it from 1.11 (pkg/kube/inject/webhook.go@1.11.0), from 1.18 an annotation of its own does too; the
     label is the injector's up to 1.10 and the user's after.
     """
-    annotations = _annotations(pod)
+    annotations = pod.annotations
     named = as_object(annotations.get("sidecar.istio.io/status")).get("revision") or annotations.get("istio.io/rev")
     if isinstance(named, str) and named:
         return Revision(named, True)
-    return Revision((pod["metadata"].get("labels") or {}).get("istio.io/rev") or "default", False)
+    return Revision(pod.labels.get("istio.io/rev") or "default", False)
 
 
 class Interception(t.NamedTuple):
@@ -117,12 +100,13 @@ class Interception(t.NamedTuple):
         return port in _ports(self.include)
 
 
-def interception(pod: Thing) -> Interception:
+@once_per_template
+def interception(pod: Template) -> Interception:
     """From istio-init's arguments where it ran (what really was set), else from the annotations that istio-cni reads."""
-    annotations = _annotations(pod)
+    annotations = pod.annotations
     proxy = proxy_container(pod) or {}
     env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
-    init: Thing = next((c for c in pod["spec"].get("initContainers") or () if c["name"] == "istio-init"), {})
+    init: Thing = next((c for c in pod.init_containers if c["name"] == "istio-init"), {})
     flags = _flags(init.get("args") or ())
     mode = (
         flags.get("-m")
@@ -153,10 +137,6 @@ def interception(pod: Thing) -> Interception:
     if version and version < (1, 13):
         ports.add(22)  # always left out up to 1.12: run.go@1.12.0; no more from commit f1f7487b9cb
     return Interception(mode.upper(), include.strip(), frozenset(ports))
-
-
-def _annotations(pod: Thing) -> dict[str, str]:
-    return pod["metadata"].get("annotations") or {}
 
 
 def _config_mode(config: str | None) -> str | None:

@@ -20,7 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
     ControlPlanes,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar, revision
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, matches
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Template, Thing, matches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 
@@ -33,7 +33,7 @@ class Sidecars:
         for sidecar in sorted(snapshot["sidecars"], key=age):
             self._in[sidecar["metadata"]["namespace"]].append(sidecar)
 
-    def effective(self, pod: Thing, plane: ControlPlane) -> Thing | None:
+    def effective(self, pod: Pod | Template, plane: ControlPlane) -> Thing | None:
         """The one Sidecar that `plane` applies to the pod, None for a pod without sidecar; they are never merged.
 
         Oldest that selects the pod in its namespace, else the oldest without a selector there, else the oldest without one in the root
@@ -49,12 +49,10 @@ class Sidecars:
                 for s in self._in.get(namespace) or ()
                 if (s["metadata"].get("labels") or {}).get("istio.io/rev", name) == name
             ]
-            for namespace in (pod["metadata"]["namespace"], self._planes.root_namespace(plane))
+            for namespace in (pod.namespace, self._planes.root_namespace(plane))
         )
         for sidecar in local:
-            if has_selector(sidecar) and matches(
-                sidecar["spec"]["workloadSelector"].get("labels") or {}, pod["metadata"].get("labels")
-            ):
+            if has_selector(sidecar) and matches(sidecar["spec"]["workloadSelector"].get("labels") or {}, pod.labels):
                 return sidecar
         return next((s for s in local + root if not has_selector(s)), None)
 

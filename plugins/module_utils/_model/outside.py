@@ -12,7 +12,9 @@ What it returns is made of dict with text for keys, list, str, int, float, bool 
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
 import gzip
 import json
 import math
@@ -80,6 +82,19 @@ def read_file(path: str | os.PathLike[str], most: int = 0) -> bytes:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # JSON
+
+
+@contextlib.contextmanager
+def without_collecting() -> t.Iterator[None]:
+    """JSON has no cycles, and looking for some in pages of it again and again costs as much as parsing them; what is kept of it never has any."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def from_json(text: bytes | str, shaped: bool = False) -> t.Any:

@@ -13,6 +13,7 @@ import hashlib
 import marshal
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PLAIN_MARSHAL
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
     Address,
     Alike,
@@ -33,9 +34,6 @@ def trim(value: t.Any, shape: t.Any) -> t.Any:
     """
     return _PLAIN(value, shape)
 
-
-PLAIN_MARSHAL = 2
-"""The last version of the format without references, in which equal values have equal bytes; several times as fast as repr() or JSON."""
 
 WORDS: dict[type, str] = {str: "text", bool: "true or false"}
 

@@ -23,7 +23,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod i
     is_ambient,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, is_ipv6, pod_ips
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
@@ -47,7 +47,7 @@ POD_IP_SINCE: Version = (1, 9)
 class Seen(t.NamedTuple):
     """One port of one pod that a Service exposes. `today` and `after` are its delivery as things stand."""
 
-    pod: Thing
+    pod: Pod
     exposures: tuple[Exposure, ...]
     listeners: tuple[Listener, ...] | None
     """On any port of the pod; None if the pod could not be read."""
@@ -59,7 +59,7 @@ class Seen(t.NamedTuple):
 
     @property
     def name(self) -> str:
-        return str(self.pod["metadata"]["name"])
+        return self.pod.name
 
 
 class Port(t.NamedTuple):
@@ -189,7 +189,7 @@ def why_not(port: Port, versions: t.Sequence[Version | None]) -> str:
     local = sorted(
         {listener.address for seen in listening for listener in port.on(seen) if is_loopback(listener.address)}
     )
-    ips = [ip for seen in listening for ip in pod_ips(seen.pod)]
+    ips = [ip for seen in listening for ip in seen.pod.ips]
     on = " and ".join(local)
     if not listening:
         return "No listener was seen that a Sidecar could name."
@@ -212,7 +212,7 @@ def _out_of_reach(port: Port, seen: Seen) -> str | None:
     pod = seen.pod
     if is_ambient(pod):
         return f"Pod {seen.name} is in ambient mode: ztunnel connects to the pod IP and reads no Sidecar (Istio's message IST0167)."
-    if pod["spec"].get("hostNetwork"):
+    if pod.host_network:
         return f"Pod {seen.name} shares its node's network, which the mesh leaves alone: a Sidecar has no effect on it."
     if not has_sidecar(pod):
         return f"Pod {seen.name} has no sidecar: a Sidecar resource has no effect on it."

@@ -49,7 +49,7 @@ class Neighbour(t.NamedTuple):
 
     workload: Workload
     name: str
-    labels: Labels
+    labels: t.Mapping[str, str]
 
 
 class Case(t.NamedTuple):

@@ -14,7 +14,7 @@ from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, can_be_asked, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, key, pod_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailingProbe
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import Port, Seen, advice
@@ -38,7 +38,7 @@ Records = list[dict[str, t.Any]]
 class Looked(t.NamedTuple):
     """A pod that Services expose: its ports, those of them that are Istio's own, and the Sidecars in effect before and after the upgrade."""
 
-    pod: Thing
+    pod: Pod
     ports: t.Mapping[int, Seen]
     istios: t.Mapping[int, Seen]
     sidecars: tuple[Thing | None, Thing | None]
@@ -50,6 +50,7 @@ class Remedies:
     def __init__(
         self,
         snapshot: Snapshot,
+        pods: t.Sequence[Pod],
         controllers: Controllers,
         planes: t.Sequence[ControlPlane],
         asked_for: str | None,
@@ -67,22 +68,13 @@ class Remedies:
         for sidecar in snapshot["sidecars"]:
             self._sidecars[sidecar["metadata"]["namespace"]].append(sidecar)
         self._neighbours: dict[str, list[Neighbour]] = defaultdict(list)
-        for pod in snapshot["pods"]:
-            if has_sidecar(pod) and can_be_asked(pod):
-                namespace, name = key(pod)
-                self._neighbours[namespace].append(
-                    Neighbour(controllers.workload(pod), name, pod["metadata"].get("labels") or {})
-                )
+        for pod in pods:
+            if has_sidecar(pod) and pod.can_be_asked:
+                self._neighbours[pod.namespace].append(Neighbour(controllers.workload(pod), pod.name, pod.labels))
         self._dormant: dict[str, list[tuple[Workload, Labels]]] = defaultdict(list)
         for controller in snapshot.get("controllers") or ():
             namespace, name = key(controller)
-            owned = {
-                "metadata": {
-                    "namespace": namespace,
-                    "name": "",
-                    "ownerReferences": [{"kind": controller["kind"], "name": name, "controller": True}],
-                }
-            }
+            owned = pod_of(namespace, (controller["kind"], name))
             labels = controllers.match_labels(owned)
             if labels and controllers.workload(owned) not in {n.workload for n in self._neighbours[namespace]}:
                 self._dormant[namespace].append((controllers.workload(owned), labels))

@@ -17,12 +17,11 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    Pod,
     PodKey,
     Thing,
-    can_be_asked,
     key,
-    pod_ips,
-    running_containers,
+    read_pods,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
@@ -56,12 +55,12 @@ class Exposures(t.NamedTuple):
     skipped: list[dict[str, t.Any]]
 
 
-def expose(snapshot: Snapshot) -> Exposures:
+def expose(snapshot: Snapshot, pods: t.Iterable[Pod] | None = None) -> Exposures:
     """Every TCP target port that a Service exposes, by pod; and what was passed over, each with a reason.
 
-    Takes a checked snapshot. `skipped` holds `{namespace, service, port, reason}`, `port` being the Service's.
+    Takes a checked snapshot, and its pods if they were read already. `skipped` holds `{namespace, service, port, reason}`, `port` being the Service's.
     """
-    collector = _Collector(snapshot)
+    collector = _Collector(snapshot, read_pods(snapshot["pods"]) if pods is None else pods)
     for service in sorted(snapshot["services"], key=lambda service: not service["spec"].get("selector")):
         collector.add_service(service)
     for entry in snapshot.get("serviceEntries") or ():
@@ -83,8 +82,8 @@ class _Offer(t.NamedTuple):
 
 
 class _Collector:
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._pods: dict[PodKey, Thing] = {key(pod): pod for pod in snapshot["pods"] if can_be_asked(pod)}
+    def __init__(self, snapshot: Snapshot, pods: t.Iterable[Pod]) -> None:
+        self._pods: dict[PodKey, Pod] = {pod.key: pod for pod in pods if pod.can_be_asked}
         self._found: set[Exposure] = set()
         self._skipped: list[dict[str, t.Any]] = []
         self._selected: set[PodKey] = set()
@@ -92,11 +91,11 @@ class _Collector:
         self._addressed: dict[tuple[str, str], set[PodKey]] = defaultdict(set)
         asked_for = {pair for selector in _selectors(snapshot) for pair in selector.items()}
         for pod_key, pod in self._pods.items():
-            for pair in (pod["metadata"].get("labels") or {}).items():
+            for pair in pod.labels.items():
                 if pair in asked_for:
                     self._labelled[pod_key[0], pair[0], pair[1]].add(pod_key)
-            if not pod["spec"].get("hostNetwork"):  # whose address is its node's, and so says nothing of the pod
-                for ip in pod_ips(pod):
+            if not pod.host_network:  # whose address is its node's, and so says nothing of the pod
+                for ip in pod.ips:
                     self._addressed[pod_key[0], ip].add(pod_key)
         self._slices: dict[tuple[str, str], list[Thing]] = defaultdict(list)
         for part in snapshot.get("endpointSlices") or ():
@@ -255,8 +254,8 @@ def _selectors(snapshot: Snapshot) -> t.Iterator[t.Mapping[str, str]]:
         yield (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
 
 
-def _named_port(pod: Thing, name: str) -> int | None:
-    for container in running_containers(pod):
+def _named_port(pod: Pod, name: str) -> int | None:
+    for container in pod.containers:
         for port in container.get("ports") or ():
             if port.get("name") == name and (port.get("protocol") or "TCP") == "TCP":
                 return int(port["containerPort"])

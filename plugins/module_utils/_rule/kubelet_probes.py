@@ -24,7 +24,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
     go_true,
     image_tag,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, running_containers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    Pod,
+    Template,
+    Thing,
+    once_per_template,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PROBERS_ENV
 
 REWRITTEN_SINCE = {"httpGet": (1, 0), "tcpSocket": (1, 12), "grpc": (1, 13)}
@@ -73,7 +78,7 @@ SAID = {
 """Who has the probe fail: the agent that the pod has, the one that it gets, or the proxy."""
 
 
-def failing_probes(pod: Thing, port: int, after: ControlPlane, impact: str | None, answered: bool) -> list[Failing]:
+def failing_probes(pod: Pod, port: int, after: ControlPlane, impact: str | None, answered: bool) -> list[Failing]:
     """The probes of `port` that fail now, or will once `after` serves and injects the pod.
 
     `impact` is that of the finding on the port, None where its connections arrive after the upgrade: then so do probes that are not rewritten.
@@ -86,9 +91,7 @@ def failing_probes(pod: Thing, port: int, after: ControlPlane, impact: str | Non
     env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
     fails_already = agent is not None and agent >= (1, 10) and not go_true(env.get(LEGACY_ENV))
     next_agent = None if after.probes_localhost else after.version
-    refused = go_false(
-        ((pod["metadata"].get("annotations") or {}).get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip()
-    )
+    refused = go_false((pod.annotations.get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip())
     found = []
     for probe in _probes(pod, as_object(env.get(PROBERS_ENV))):
         if probe.port != port:
@@ -110,7 +113,8 @@ def failing_probes(pod: Thing, port: int, after: ControlPlane, impact: str | Non
     return found
 
 
-def probed_ports(pod: Thing) -> set[int]:
+@once_per_template
+def probed_ports(pod: Template) -> set[int]:
     """The ports that the probes of a pod with a sidecar ask."""
     proxy = proxy_container(pod)
     if not proxy or not has_sidecar(pod):
@@ -120,9 +124,9 @@ def probed_ports(pod: Thing) -> set[int]:
     return {port for port in ports if isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536}
 
 
-def _probes(pod: Thing, kept: dict[str, t.Any]) -> t.Iterator[Probe]:
+def _probes(pod: Pod | Template, kept: dict[str, t.Any]) -> t.Iterator[Probe]:
     """The probes of the pod's own containers, from what the injector kept of the rewritten ones, else from the pod."""
-    for container in running_containers(pod):
+    for container in pod.containers:
         if container["name"] == "istio-proxy":
             continue
         for name, path in PROBES.items():

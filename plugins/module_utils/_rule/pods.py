@@ -17,15 +17,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
     ControlPlanes,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery, delivery
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import OncePerTemplate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars, ingress_entry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    PerTemplate,
+    Pod,
     Thing,
-    container_ids,
     family_of,
-    pod_ips,
-    waiting,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
@@ -74,39 +72,41 @@ class Mesh:
         self._target = upgraded_to
         self._planes = ControlPlanes(snapshot)
         self._sidecars = Sidecars(snapshot, self._planes)
-        self.planes: t.Callable[[Thing], tuple[ControlPlane, ControlPlane]] = OncePerTemplate(self._planes_of)
-        self.sidecars: t.Callable[[Thing], tuple[Thing | None, Thing | None]] = OncePerTemplate(self._sidecars_of)
-        self._deliveries = OncePerTemplate(self._deliveries_of)
-        self._probes = OncePerTemplate(self._probes_of)
+        self.planes: t.Callable[[Pod], tuple[ControlPlane, ControlPlane]] = PerTemplate(self._planes_of)
+        self.sidecars: t.Callable[[Pod], tuple[Thing | None, Thing | None]] = PerTemplate(self._sidecars_of)
+        self._named = PerTemplate(self._named_by_a_sidecar)
+        self._deliveries = PerTemplate(self._deliveries_of)
+        self._probes = PerTemplate(self._probes_of)
         self._verdicts: dict[t.Any, Verdict] = {}
 
     @property
     def all(self) -> list[ControlPlane]:
         return self._planes.all
 
-    def _planes_of(self, pod: Thing) -> tuple[ControlPlane, ControlPlane]:
+    def _planes_of(self, pod: Pod) -> tuple[ControlPlane, ControlPlane]:
         return self._planes.today(pod), self._planes.after(pod, self._target)
 
-    def _sidecars_of(self, pod: Thing) -> tuple[Thing | None, Thing | None]:
+    def _sidecars_of(self, pod: Pod) -> tuple[Thing | None, Thing | None]:
         today, after = self.planes(pod)
         return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
 
-    def deliveries(self, pod: Thing, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
+    def deliveries(self, pod: Pod, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
         served = any(e.served for e in exposures if e.port == port)
-        ips = pod_ips(pod)
-        named = any(
-            ingress_entry(sidecar, port) for sidecar in self.sidecars(pod)
-        )  # without, a delivery depends on the families alone
-        return self._deliveries(pod, port, served, tuple(ips if named else map(family_of, ips)))
+        ips = pod.ips if self._named(pod, port) else tuple(map(family_of, pod.ips))
+        return self._deliveries(pod, port, served, ips)
 
-    def _deliveries_of(self, pod: Thing, port: int, served: bool, _ips: tuple[str, ...]) -> tuple[Delivery, Delivery]:
+    def _named_by_a_sidecar(self, pod: Pod, port: int) -> bool:
+        """Without, a delivery depends on the families alone."""
+        return any(ingress_entry(sidecar, port) for sidecar in self.sidecars(pod))
+
+    def _deliveries_of(self, pod: Pod, port: int, served: bool, _ips: tuple[str, ...]) -> tuple[Delivery, Delivery]:
         (today, after), (sidecar_today, sidecar_after) = self.planes(pod), self.sidecars(pod)
         return delivery(pod, port, sidecar_today, today, served), delivery(pod, port, sidecar_after, after, served)
 
-    def probes(self, pod: Thing, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
+    def probes(self, pod: Pod, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
         return self._probes(pod, port, impact, answered)
 
-    def _probes_of(self, pod: Thing, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
+    def _probes_of(self, pod: Pod, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
         return tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered))
 
     def judge(
@@ -145,14 +145,14 @@ NOT_EXPOSED = Verdict("ok", None, "No Service exposes it.", ())
 
 
 def judge_pod(
-    entry: Target, table: SocketTable, by: Thing, holders: t.Sequence[Holder], mesh: Mesh
+    entry: Target, table: SocketTable, by: Pod, holders: t.Sequence[Holder], mesh: Mesh
 ) -> t.Iterator[JudgedPort]:
     """Each port of a pod that is exposed, or that a probe asks, by the table of `by`.
 
     Where that is another pod, the port is asked at that one's addresses, to which its listeners may be bound.
     """
     pod = as_read(entry.pod, by)
-    idle = tuple(waiting(pod))
+    idle = tuple(pod.waiting())
     exposed = {exposure.port for exposure in entry.exposures}
     for port in sorted(exposed | probed_ports(pod)):
         today, after = mesh.deliveries(pod, port, entry.exposures)
@@ -161,10 +161,10 @@ def judge_pod(
             if port in exposed
             else NOT_EXPOSED
         )
-        judged_by = None if by is entry.pod else by["metadata"]["name"]
+        judged_by = None if by is entry.pod else by.name
         probes = _probes_of(pod, port, table.listeners, verdict, mesh)
         yield JudgedPort(
-            pod["metadata"]["name"],
+            pod.name,
             port,
             verdict,
             today,
@@ -177,18 +177,18 @@ def judge_pod(
 
 
 def _probes_of(
-    pod: Thing, port: int, listeners: t.Sequence[Listener], verdict: Verdict, mesh: Mesh
+    pod: Pod, port: int, listeners: t.Sequence[Listener], verdict: Verdict, mesh: Mesh
 ) -> tuple[Failing, ...]:
     """The probes that fail because the port listens on localhost only, whatever becomes of its other connections."""
     if verdict.outcome not in ("finding", "remediated") and not is_local(listeners, port):
         return ()
-    return mesh.probes(pod, port, verdict.impact, any(answers(listeners, port, ip) for ip in pod_ips(pod)[:1]))
+    return mesh.probes(pod, port, verdict.impact, any(answers(listeners, port, ip) for ip in pod.ips[:1]))
 
 
-def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Thing) -> frozenset[tuple[str, str, str]]:
+def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Pod) -> frozenset[tuple[str, str, str]]:
     if not holders or verdict.outcome not in ("finding", "remediated"):
         return frozenset()
-    names = {container: name for pod in pods for container, name in container_ids(pod).items()}
+    names = {container: name for pod in pods for container, name in pod.container_ids().items()}
     return frozenset(
         (h.listener.text, names.get(h.container, ""), h.process)
         for h in holders
@@ -196,27 +196,19 @@ def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Thing) -> f
     )
 
 
-def as_read(pod: Thing, by: Thing) -> Thing:
+def as_read(pod: Pod, by: Pod) -> Pod:
     """The pod, at the addresses of the one whose table speaks for it."""
-    status = by.get("status") or {}
-    return (
-        pod
-        if by is pod
-        else {
-            **pod,
-            "status": {**(pod.get("status") or {}), "podIP": status.get("podIP"), "podIPs": status.get("podIPs")},
-        }
-    )
+    return pod if by is pod else pod._replace(ips=by.ips)
 
 
-def asked_for(pod: dict[str, t.Any], port: int, exposures: t.Sequence[Exposure]) -> list[str]:
+def asked_for(pod: Pod, port: int, exposures: t.Sequence[Exposure]) -> list[str]:
     """The pod's addresses of the families that the port's Services have.
 
     The primary one for a Service from before ipFamilies, and for a ServiceEntry, to which istiod gives no other: NewEndpointBuilder,
     pilot/pkg/serviceregistry/kube/controller/endpoint_builder.go@1.20.8.
     """
-    ips = pod_ips(pod)
+    ips = pod.ips
     families = {
         family for e in exposures if e.port == port for family in e.families or [family_of(ip) for ip in ips[:1]]
     }
-    return [ip for ip in ips if family_of(ip) in families] or ips[:1]
+    return [ip for ip in ips if family_of(ip) in families] or list(ips[:1])

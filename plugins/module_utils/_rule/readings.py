@@ -12,14 +12,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
-    PodKey,
-    Thing,
-    is_ipv6,
-    is_running,
-    key,
-    pod_ips,
-)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import SocketTable
@@ -30,15 +23,15 @@ class Reading(t.NamedTuple):
     """The table that speaks for a pod, the pod it was read in, and what is wrong with it: `{reason, detail}`."""
 
     table: SocketTable | None
-    by: Thing
+    by: Pod
     trouble: dict[str, str] | None
 
 
 class Readings:
     """What the socket tables say of each pod."""
 
-    def __init__(self, snapshot: Snapshot, tables: Tables) -> None:
-        self._snapshot = snapshot
+    def __init__(self, snapshot: Snapshot, tables: Tables, pods: t.Sequence[Pod]) -> None:
+        self._all = pods
         self._unread = {
             (u["namespace"], u["pod"]): u
             for u in sorted(snapshot["unread"], key=lambda u: (u["reason"], u.get("detail") or ""), reverse=True)
@@ -46,16 +39,16 @@ class Readings:
         self._tables = tables
 
     @functools.cached_property
-    def _pods(self) -> dict[PodKey, Thing]:
+    def _pods(self) -> dict[PodKey, Pod]:
         """Made only where a pod is read for others."""
-        return {key(pod): pod for pod in self._snapshot["pods"]}
+        return {pod.key: pod for pod in self._all}
 
     def _speaker(self, entry: Target) -> PodKey:
         """Whose table speaks for the pod: its own goes before a neighbour's, and what a node showed before what any program in a pod said."""
         readers = [pod_key for pod_key in entry.readers if self._tables.get(pod_key)]
         neighbours = [pod_key for pod_key in entry.neighbours if self._tables.get(pod_key)]
         shown = [pod_key for pod_key in (*readers, *neighbours) if self._tables.from_node(pod_key)]
-        return next(iter((shown if entry.neighbours else []) + readers + neighbours), key(entry.pod))
+        return next(iter((shown if entry.neighbours else []) + readers + neighbours), entry.pod.key)
 
     def witnesses(self, entry: Target) -> list[PodKey]:
         """The pods that speak for a hostNetwork pod without having been asked by it: no program of its own, and no probe, showed its sockets."""
@@ -80,26 +73,25 @@ class Readings:
         return f"Of its node's sockets pods {names} show different ones." if len(said) > 1 else ""
 
     def of(self, entry: Target) -> Reading:
-        own = key(entry.pod)
+        own = entry.pod.key
         by = self._speaker(entry)
         pod = entry.pod if by == own else self._pods[by]
         table = self._tables.get(by)
         if table is None:
             return Reading(None, pod, self._why_unread(entry))
-        if not pod_ips(pod):
+        if not pod.ips:
             return Reading(None, pod, {"reason": "no_address", "detail": "The pod has no IP address."})
         doubt = self._contradiction(entry)
-        suspect = [s for s in table.suspect if s != NO_IPV6_HALF or any(is_ipv6(ip) for ip in pod_ips(pod))]
+        suspect = [s for s in table.suspect if s != NO_IPV6_HALF or any(is_ipv6(ip) for ip in pod.ips)]
         suspect += [doubt] if doubt else []
         return Reading(table, pod, {"reason": "suspect_table", "detail": " ".join(suspect)} if suspect else None)
 
     def _why_unread(self, entry: Target) -> dict[str, str]:
-        unread = self._unread.get(key(entry.pod)) or self._unread.get(entry.readers[0])
+        unread = self._unread.get(entry.pod.key) or self._unread.get(entry.readers[0])
         if unread:
             return {"reason": unread["reason"], "detail": unread.get("detail") or ""}
-        if not is_running(entry.pod):
-            phase = (entry.pod.get("status") or {}).get("phase") or "not known"
-            return {"reason": "not_running", "detail": f"The pod's phase is {phase}."}
+        if not entry.pod.is_running:
+            return {"reason": "not_running", "detail": f"The pod's phase is {entry.pod.phase or 'not known'}."}
         return {"reason": "not_read", "detail": "The snapshot holds no socket table of the pod."}
 
 

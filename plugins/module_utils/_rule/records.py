@@ -128,11 +128,7 @@ def _notes(group: Group, seen_in: t.Sequence[JudgedPort], port: int) -> list[str
 
 def suppressed_by(group: Group, pods: t.Sequence[str]) -> str | None:
     """The annotation, if every pod of the finding has one that names the code."""
-    texts = [
-        (entry.pod["metadata"].get("annotations") or {}).get(SUPPRESS_ANNOTATION)
-        for entry in group.targets
-        if entry.pod["metadata"]["name"] in pods
-    ]
+    texts = [entry.pod.annotations.get(SUPPRESS_ANNOTATION) for entry in group.targets if entry.pod.name in pods]
     return texts[0] if all(suppresses(text, CODE) for text in texts) else None
 
 

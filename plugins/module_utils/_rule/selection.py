@@ -12,18 +12,8 @@ from __future__ import annotations
 import typing as t
 from collections import defaultdict
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
-    ISTIO_PORTS,
-    OncePerTemplate,
-    has_sidecar,
-)
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
-    PodKey,
-    Thing,
-    is_ready,
-    is_running,
-    key,
-)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import ISTIO_PORTS, has_sidecar
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, key, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure, expose
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import label_matcher
@@ -43,7 +33,7 @@ class Selection(t.NamedTuple):
 class Target(t.NamedTuple):
     """A pod that is checked: its exposed TCP ports, and whose socket tables may speak for it."""
 
-    pod: Thing
+    pod: Pod
     exposures: tuple[Exposure, ...]
     readers: tuple[PodKey, ...]
     """The pods to ask, in this order, until one shows its table (see asked()): mostly the pod itself, alone."""
@@ -58,31 +48,31 @@ class Targets(t.NamedTuple):
     skipped: list[dict[str, t.Any]]
 
 
-def select(snapshot: Snapshot, selection: Selection) -> Targets:
+def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | None = None) -> Targets:
     """The pods to check, sorted by namespace and name, and what was passed over and why.
 
-    Raises SelectionError for a label selector that is none.
+    `pods` are those of the snapshot, if they were read already. Raises SelectionError for a label selector that is none.
     """
     wanted = label_matcher(selection.label_selectors)
-    exposures = expose(snapshot)
-    in_mesh = OncePerTemplate(has_sidecar)
-    chosen: dict[PodKey, tuple[Thing, list[Exposure]]] = {}
-    for pod in snapshot["pods"]:
-        ports = exposures.by_pod.get(key(pod))
-        if not ports or not in_namespaces(key(pod)[0], selection) or not wanted(pod["metadata"].get("labels") or {}):
+    pods = read_pods(snapshot["pods"]) if pods is None else pods
+    exposures = expose(snapshot, pods)
+    chosen: dict[PodKey, tuple[Pod, list[Exposure]]] = {}
+    for pod in pods:
+        ports = exposures.by_pod.get(pod.key)
+        if not ports or not in_namespaces(pod.namespace, selection) or not wanted(pod.labels):
             continue
-        if selection.scope == "all" or in_mesh(pod):
-            chosen[key(pod)] = (pod, ports)
+        if selection.scope == "all" or has_sidecar(pod):
+            chosen[pod.key] = (pod, ports)
     skipped = [entry for entry in exposures.skipped if in_namespaces(entry["namespace"], selection)]
     alike: dict[t.Any, list[PodKey]] = defaultdict(list)
-    for pod_key, (pod, _ports) in sorted(chosen.items(), key=lambda item: (not is_ready(item[1][0]), item[0])):
+    for pod_key, (pod, _ports) in sorted(chosen.items(), key=lambda item: (not item[1][0].is_ready, item[0])):
         shared = _shared_table(pod, selection)
         if shared:
             alike[shared].append(pod_key)
     shares = {shared: tuple(pod_keys) for shared, pod_keys in alike.items()}
     targets = []
     for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
-        own = [e for e in ports if not (e.port in ISTIO_PORTS and in_mesh(pod))]
+        own = [e for e in ports if not (e.port in ISTIO_PORTS and has_sidecar(pod))]
         for e in ports if len(own) < len(ports) else ():
             if e not in own:
                 reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
@@ -92,7 +82,7 @@ def select(snapshot: Snapshot, selection: Selection) -> Targets:
         if own:
             istios = tuple(e for e in ports if e not in own) if len(own) < len(ports) else ()
             several = shares.get(_shared_table(pod, selection), (pod_key,))
-            if pod["spec"].get("hostNetwork"):
+            if pod.host_network:
                 targets.append(
                     Target(pod, tuple(own), (pod_key,), istios, tuple(each for each in several if each != pod_key))
                 )
@@ -151,12 +141,12 @@ API_SERVER = ("default", "kubernetes")
 """A Service that every cluster has, without a selector; it leads to no pod that a sidecar may be in."""
 
 
-def _shared_table(pod: Thing, selection: Selection) -> t.Any:
+def _shared_table(pod: Pod, selection: Selection) -> t.Any:
     """What the pods that share a socket table have in common: hostNetwork pods their node; with `replicas: one`, so we assume, others their template."""
-    if not is_running(pod):
+    if not pod.is_running:
         return None
-    if pod["spec"].get("hostNetwork") and pod["spec"].get("nodeName"):
-        return "node", pod["spec"]["nodeName"]
+    if pod.host_network and pod.node:
+        return "node", pod.node
     return template_key(pod) if selection.replicas == "one" else None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, controller_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 REVISION_LABELS = frozenset(
@@ -61,47 +62,42 @@ class Controllers:
             for c in snapshot.get("controllers") or ()
         }
 
-    def workload(self, pod: dict[str, t.Any]) -> Workload:
+    def workload(self, pod: Pod) -> Workload:
         """The workload a user would name: the topmost controller, or the pod itself if it has none. One object for all pods of one."""
         found = self._workload(pod)
         return self._found.setdefault(found, found)
 
-    def _workload(self, pod: dict[str, t.Any]) -> Workload:
+    def _workload(self, pod: Pod) -> Workload:
         """Where the controller between (a ReplicaSet, a Job) is not in the snapshot, its owner is read off its name as istiod does:
         GetDeployMetaFromPod, pkg/kube/controllers/common.go and pkg/kube/inject@1.20.8.
         """
-        namespace = pod["metadata"]["namespace"]
-        labels = pod["metadata"].get("labels") or {}
-        owner = _controller_of(pod)
+        namespace, labels, owner = pod.namespace, pod.labels, pod.owner
         if owner is None:
-            return Workload(namespace, "Pod", pod["metadata"]["name"])
+            return Workload(namespace, "Pod", pod.name)
         kind, name = owner
         if kind == "Node":  # a static pod, one of many that its node owns
-            return Workload(namespace, "Pod", pod["metadata"]["name"])
+            return Workload(namespace, "Pod", pod.name)
         known = self._known.get(Workload(namespace, kind, name))
         if known is not None:
-            return Workload(namespace, *(_controller_of(known) or owner))
+            return Workload(namespace, *(controller_of(known) or owner))
         if kind == "ReplicaSet":
             for label, parent in (("pod-template-hash", "Deployment"), ("rollouts-pod-template-hash", "Rollout")):
                 if labels.get(label) and name.endswith("-" + labels[label]):
                     return Workload(namespace, parent, name[: -len(labels[label]) - 1])
         if kind == "ReplicationController":
-            config = (pod["metadata"].get("annotations") or {}).get(
-                "openshift.io/deployment-config.name"
-            ) or labels.get("deploymentconfig")
+            config = pod.annotations.get("openshift.io/deployment-config.name") or labels.get("deploymentconfig")
             if config:
                 return Workload(namespace, "DeploymentConfig", config)
         if kind == "Job" and re.search(r"-\d{8,10}$", name):
             return Workload(namespace, "CronJob", name.rpartition("-")[0])
         return Workload(namespace, kind, name)
 
-    def match_labels(self, pod: dict[str, t.Any]) -> dict[str, str] | None:
+    def match_labels(self, pod: Pod) -> dict[str, str] | None:
         """The matchLabels of the pod's controller that last; None where it is not known or has no others.
 
         A Sidecar's workloadSelector knows equality only, so a selector with matchExpressions cannot be said in it.
         """
-        owner = _controller_of(pod)
-        controller = self._known.get(Workload(pod["metadata"]["namespace"], *owner)) if owner else None
+        controller = self._known.get(Workload(pod.namespace, *pod.owner)) if pod.owner else None
         if not controller:
             return None
         selector = (controller.get("spec") or {}).get("selector") or {}
@@ -122,19 +118,14 @@ def lasting(labels: t.Mapping[str, str], kind: str) -> dict[str, str]:
     }
 
 
-def _controller_of(thing: dict[str, t.Any]) -> tuple[str, str] | None:
-    owners = (thing.get("metadata") or {}).get("ownerReferences") or ()
-    for owner in owners:
-        if owner.get("controller"):
-            return owner["kind"], owner["name"]
-    return None
-
-
-def template_key(pod: dict[str, t.Any]) -> tuple[str, ...] | None:
+def template_key(pod: Pod) -> tuple[str, ...] | None:
     """What pods of one template share: their controller, and its template hash or else the whole spec. None for a pod that has neither."""
-    owner = _controller_of(pod)
-    labels = pod["metadata"].get("labels") or {}
-    for label in TEMPLATE_LABELS:
-        if owner and labels.get(label):
-            return (pod["metadata"]["namespace"], *owner, labels[label])
-    return (pod["metadata"]["namespace"], *owner, "", pod["specLike"]) if owner and pod.get("specLike") else None
+    named = template_hash(pod.owner, pod.labels)
+    if pod.owner and named:
+        return (pod.namespace, *pod.owner, named)
+    return (pod.namespace, *pod.owner, "", pod.spec_like) if pod.owner and pod.spec_like else None
+
+
+def template_hash(owner: tuple[str, str] | None, labels: t.Mapping[str, str]) -> str | None:
+    """The label by which a controller names the template of a pod that it owns."""
+    return next((labels[label] for label in TEMPLATE_LABELS if labels.get(label)), None) if owner else None

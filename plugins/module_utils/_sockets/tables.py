@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import typing as t
 
@@ -36,6 +37,7 @@ class Tables:
     def __init__(self, entries: t.Iterable[t.Mapping[str, t.Any]] = ()) -> None:
         self._by_pod: dict[PodKey, SocketTable] = {}
         self._tables: dict[SocketTable, SocketTable] = {}
+        self._parsed: dict[bytes, SocketTable] = {}
         self._listeners: dict[Listener, Listener] = {}
         self._holders: dict[PodKey, tuple[Holder, ...]] = {}
         self._from_nodes: set[PodKey] = set()
@@ -54,9 +56,17 @@ class Tables:
         ):  # parsing comes before the lock: no table holds another up
             table, inodes = parse_procnet(entry["stdout"])
         else:
-            table = parse(entry["format"], entry["stdout"])
+            table = self._parse(entry["format"], entry["stdout"])
         with self._lock:
             self._put(entry, table, inodes)
+
+    def _parse(self, form: str, stdout: str) -> SocketTable:
+        """Replicas often print the very same text, which is parsed once."""
+        content = hashlib.blake2b(f"{form} {stdout}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        table = self._parsed.get(content)
+        if table is None:
+            table = self._parsed[content] = parse(form, stdout)
+        return table
 
     def _put(self, entry: t.Mapping[str, t.Any], table: SocketTable, inodes: t.Mapping[int, Listener]) -> None:
         pod_key = (entry["namespace"], entry["pod"])

@@ -14,6 +14,7 @@ import datetime
 import json
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
@@ -109,6 +110,15 @@ def pod(
         },
         "status": status,
     }
+
+
+def read_pod(*args, **kwargs):
+    """pod(), as the rules read it."""
+    return as_read(pod(*args, **kwargs))
+
+
+def as_read(a_pod):
+    return read_pods([a_pod])[0]
 
 
 def port(number=80, target=8080, name="http", protocol="TCP", **more):

@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pathlib
 import random
+import typing as t
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import kube as _kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
@@ -882,8 +886,32 @@ def test_replicas_that_share_their_parts_in_memory_are_judged_like_any_other_pod
         "pods": [trimmed(p, _shapes.POD) for p in parts["pods"]],
     }
     alone = json.loads(json.dumps(shared))
-    assert json.dumps(evaluate(shared, options)) == json.dumps(evaluate(alone, options))
+    together = json.dumps(evaluate(shared, options))
+    assert together == json.dumps(evaluate(alone, options))
     assert shared == alone
+    with mock.patch.object(_kube.PodReader, "_template", lambda _self, metadata, spec: _kube.Template(metadata, spec)):
+        assert together == json.dumps(evaluate(alone, options)), "what is found out once holds for each"
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(), st.booleans())
+def test_the_fast_check_of_a_snapshot_finds_what_the_slow_one_does(seed, odd):
+    anything = Anything(seed)
+    document = anything.of(_shapes.SNAPSHOT) if odd else anything.like(_shapes.SNAPSHOT, ORDINARY)
+    for _time in range(anything.random.randrange(3)):
+        part: t.Any = document
+        while isinstance(part, (dict, list)) and part:
+            key = anything.random.choice(list(part) if isinstance(part, dict) else range(len(part)))
+            if not isinstance(part[key], (dict, list)) or not part[key] or anything.random.random() < 0.2:
+                part[key] = anything.random.choice([None, 3, -1, True, 1.5, "x", [], {}, [{}], {"a": [1]}, math.nan])
+                break
+            part = part[key]
+    try:
+        _schema.check_shape(document, _shapes.SNAPSHOT, "")
+        fits = True
+    except _schema.SnapshotError:
+        fits = False
+    assert _schema.Checker()(document, _shapes.SNAPSHOT) is fits
 
 
 ADDRESSES = [("10.0.0.5",), ("10.0.0.6",), ("fd00::5",), ("fd00::6", "10.0.0.6"), ("10.0.0.5", "fd00::5")]

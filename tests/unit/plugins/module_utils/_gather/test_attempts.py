@@ -20,7 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.att
 )
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
-POD = cluster.pod()
+POD = cluster.read_pod()
 SS = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
 PROC = "  sl  local_address rem_address   st\n"
 NETSTAT = "Proto Recv-Q Send-Q Local Address Foreign Address State\n"
@@ -72,10 +72,12 @@ def test_a_reason_that_is_not_the_containers_ends_the_attempts(reason):
 
 
 HANGS = Outcome("", None, "timeout", "No answer in time.")
-MANY = {
-    "metadata": {"name": "many", "namespace": "shop"},
-    "spec": {"containers": [{"name": f"c{n}"} for n in range(14)]},
-}
+MANY = cluster.as_read(
+    {
+        "metadata": {"name": "many", "namespace": "shop"},
+        "spec": {"containers": [{"name": f"c{n}"} for n in range(14)]},
+    }
+)
 
 
 def test_where_a_command_hangs_the_next_container_is_asked_and_nothing_more_of_this_one():
@@ -96,7 +98,7 @@ def test_all_containers_of_a_pod_share_its_time():
         shares.append(share)
         left -= share
     assert shares == pytest.approx([5.0, *[5.0 / 13] * 13])
-    assert step(cluster.pod(proxy=None), []).share == 1.0
+    assert step(cluster.read_pod(proxy=None), []).share == 1.0
 
 
 def test_output_that_is_no_table_is_not_taken_for_one():

@@ -339,8 +339,8 @@ def test_a_table_that_takes_long_to_parse_holds_up_no_other_pod():
         thread.start()
         assert parsing.wait(10)
         for pod in pods:
-            if pod["metadata"]["name"] != "slow":
-                take(Step(table={**READ_TABLE, "pod": pod["metadata"]["name"]}))
+            if pod.name != "slow":
+                take(Step(table={**READ_TABLE, "pod": pod.name}))
         others.set()
         thread.join()
 
@@ -433,7 +433,7 @@ def test_no_node_is_asked_for_more_pods_at_once_than_its_share_and_none_waits_fo
         return Outcome(TABLE, 0)
 
     found = []
-    by_exec(behave, 8, 2)(everything, found.append)
+    by_exec(behave, 8, 2)(list(map(cluster.as_read, everything)), found.append)
     assert sorted(step.table["pod"] for step in found) == sorted(pod["metadata"]["name"] for pod in everything)
     assert max(most.values()) <= 2
 
@@ -446,7 +446,7 @@ def test_a_worker_that_breaks_ends_the_others_after_their_pod():
         raise MemoryError
 
     with pytest.raises(MemoryError):
-        by_exec(behave, 4, 2)([cluster.pod(name=f"web-{n}", node=f"node-{n % 2}") for n in range(40)], print)
+        by_exec(behave, 4, 2)([cluster.read_pod(name=f"web-{n}", node=f"node-{n % 2}") for n in range(40)], print)
     assert len(asked) <= 4
 
 
@@ -454,13 +454,13 @@ def test_a_source_is_asked_for_what_those_before_it_could_not_read():
     asked = []
 
     def one(pods, take):
-        asked.append([pod["metadata"]["name"] for pod in pods])
+        asked.append([pod.name for pod in pods])
         take(Step(table={**READ_TABLE, "pod": "web-2"}))
         take(Step(unread={"namespace": "shop", "pod": "web-1", "reason": "no_tool", "detail": "first"}))
         take(Step(unread={"namespace": "shop", "pod": "web-3", "reason": "no_tool", "detail": "first"}))
 
     def two(pods, take):
-        asked.append([pod["metadata"]["name"] for pod in pods])
+        asked.append([pod.name for pod in pods])
         take(Step(unread={"namespace": "shop", "pod": "web-3", "reason": "gone", "detail": "second"}))
         take(Step(table={**READ_TABLE, "pod": "web-4"}))
 

@@ -235,7 +235,7 @@ def pod(uid=UID, ids=((APP, "app"), (PROXY, "istio-proxy")), name="web-7d4b9-a",
 
 
 def step(text, *pods):
-    found = list(Node(text, WORD).tables(pods or [pod()]))
+    found = list(Node(text, WORD).tables(list(map(cluster.as_read, pods or [pod()]))))
     return found[0] if len(found) == 1 else found
 
 
@@ -577,7 +577,7 @@ def test_descriptors_that_real_processes_duplicate_do_not_fill_the_answer(shell)
 
 
 def report(look, processes, *pods, **more):
-    tables = [found.table for found in Node(look(processes), WORD).tables(pods)]
+    tables = [found.table for found in Node(look(processes), WORD).tables(list(map(cluster.as_read, pods)))]
     return evaluate(check(cluster.snapshot(list(pods), tables=tables)), Options(cluster.TODAY, **more))
 
 

@@ -142,7 +142,9 @@ class Probed:
         """(names of pods that were read, unread pods' reason and detail by name)."""
         steps = []
         probe = _node_probe.probe_settings("busybox", "probes", timeout, 10)
-        (source or _node_probe.by_node(self, self.run, probe, concurrency, self.warned.append))(self.pods, steps.append)
+        (source or _node_probe.by_node(self, self.run, probe, concurrency, self.warned.append))(
+            list(map(cluster.as_read, self.pods)), steps.append
+        )
         counted = Counter((step.table or step.unread)["pod"] for step in steps)
         assert counted == Counter(pod["metadata"]["name"] for pod in self.pods), "each pod is answered for once"
         return [s.table["pod"] for s in steps if s.table], {
@@ -471,7 +473,7 @@ def source_of(table=(), unread=None):
     """A source that reads the pods in `table` and has these reasons for others; it keeps what it was asked for."""
 
     def source(pods, take):
-        source.asked = [pod["metadata"]["name"] for pod in pods]
+        source.asked = [pod.name for pod in pods]
         for name in source.asked:
             known = {"namespace": "shop", "pod": name}
             take(

@@ -27,10 +27,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     istiod,
-    pod,
     sidecar,
     snapshot,
 )
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import read_pod as pod
 
 
 def planes(*istiods, **more):

@@ -18,7 +18,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.deliv
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import ISTIO_PORTS, revision
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars, has_selector
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import as_version
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import is_ipv6, key, matches, pod_ips
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import is_ipv6, matches, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import expose
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
@@ -54,14 +54,14 @@ def reached(snapshot, target, crossing=True):
     sidecars, exposures = Sidecars(snapshot, planes), expose(snapshot).by_pod
     listeners = {each["pod"]: parse(each["format"], each["stdout"]).listeners for each in snapshot["socketTables"]}
     found = set()
-    for each in snapshot["pods"]:
-        name = each["metadata"]["name"]
-        for number in {e.port for e in exposures.get(key(each)) or ()} if name in listeners else ():
+    for each in read_pods(snapshot["pods"]):
+        name = each.name
+        for number in {e.port for e in exposures.get(each.key) or ()} if name in listeners else ():
             for when, plane in enumerate((planes.today(each), planes.after(each, as_version(target)))):
                 how = delivery(each, number, sidecars.effective(each, plane), plane)
                 found |= {
                     (name, number, ip, when)
-                    for ip in pod_ips(each)
+                    for ip in each.ips
                     if (crossing or not crosses(ip, how))
                     and judge(listeners[name], number, [ip], how, how).outcome in ("ok", "remediated")
                 }
@@ -88,7 +88,7 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
 
     # what arrives today and not after the upgrade is a finding; not so strictly where the proxy takes one family and dials the other
     if selection == Selection(scope="all"):
-        plain = {key(each)[1] for each in before["pods"] if len(pod_ips(each)) == 1}
+        plain = {each.name for each in read_pods(before["pods"]) if len(each.ips) == 1}
         arriving = reached(before, target)
         breaking = {
             (name, number)
@@ -109,12 +109,14 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
         assert len(cured) == len(ids) > 0
         workload = (cured[0]["namespace"], *cured[0]["workload"].values())
         pods = [
-            each for each in before["pods"] if tuple(controllers.workload(each)) == workload and key(each) in exposures
+            each
+            for each in read_pods(before["pods"])
+            if tuple(controllers.workload(each)) == workload and each.key in exposures
         ]
         numbers = [listener["port"]["number"] for listener in manifest["spec"]["ingress"]]
         for each in pods:
             # (a) every TCP target port of the workload is listed, once
-            wanted = {e.port for e in exposures[key(each)]} - ISTIO_PORTS
+            wanted = {e.port for e in exposures[each.key]} - ISTIO_PORTS
             assert wanted <= set(numbers)
             assert len(numbers) == len(set(numbers))
             # (b) nothing of what was in effect is lost
@@ -137,7 +139,7 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
             chosen = [
                 s for s in after["sidecars"]
                 if has_selector(s) and (s["metadata"].get("labels") or {}).get("istio.io/rev") in (None, planes.today(each).name or revision(each).name)
-                and s["metadata"]["namespace"] == "shop" and matches(s["spec"]["workloadSelector"].get("labels") or {}, each["metadata"]["labels"])
+                and s["metadata"]["namespace"] == "shop" and matches(s["spec"]["workloadSelector"].get("labels") or {}, each.labels)
             ]  # fmt: skip
             shadowed = [
                 s for s in chosen if s in before["sidecars"] and s["metadata"]["name"] != manifest["metadata"]["name"]
@@ -152,10 +154,10 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
         selector = manifest["spec"]["workloadSelector"].get("labels") or {}
         others = [
             p
-            for p in before["pods"]
-            if matches(selector, p["metadata"]["labels"]) and tuple(controllers.workload(p)) != workload
+            for p in read_pods(before["pods"])
+            if matches(selector, p.labels) and tuple(controllers.workload(p)) != workload
         ]
-        assert not [p for p in others if any(c["name"] == "istio-proxy" for c in p["spec"]["containers"])]
+        assert not [p for p in others if any(c["name"] == "istio-proxy" for c in p.containers)]
 
     # (d) what it claims to cure is cured, and nothing else got worse
     again = evaluate(after, options)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import can_be_asked
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import expose
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     endpoint_slice,
     pod,
     port,
+    read_pod,
     service,
     service_entry,
     snapshot,
@@ -179,7 +179,7 @@ def test_what_the_rule_is_not_about_is_said(a_service, reason):
     ],
 )
 def test_a_pod_is_asked_until_it_ends(spec, wanted):
-    assert can_be_asked(pod(**spec)) is wanted
+    assert read_pod(**spec).can_be_asked is wanted
     assert bool(exposed([pod(**spec)])) is wanted
 
 

@@ -20,8 +20,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubel
     failing_probes,
 )
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    as_read,
     istiod,
     pod,
+    read_pod,
     report,
     sidecar,
     snapshot,
@@ -50,8 +52,8 @@ NEXT, OPT_OUT, LOCALHOST = istiod("1.24.0"), istiod("1.20.8", opt_out=True), ist
 
 
 def fails(spec, after, port=8080, impact="breaks_on_upgrade", answered=False):
-    plane = ControlPlanes(snapshot(istiods=[after])).today(pod(revision=None))
-    return failing_probes(pod(**spec), port, plane, impact, answered)
+    plane = ControlPlanes(snapshot(istiods=[after])).today(read_pod(revision=None))
+    return failing_probes(read_pod(**spec), port, plane, impact, answered)
 
 
 def notes(spec, after, port=8080, cured=False):
@@ -156,8 +158,8 @@ def test_a_probe_that_goes_through_the_proxy_is_cured_with_the_port():
 def test_the_probe_of_the_proxy_itself_is_its_own_affair():
     a_pod = pod(proxy="1.20.8")
     a_pod["spec"]["containers"][1]["readinessProbe"] = HTTP
-    plane = ControlPlanes(snapshot(istiods=[NEXT])).today(a_pod)
-    assert failing_probes(a_pod, 8080, plane, "unreachable", False) == []
+    plane = ControlPlanes(snapshot(istiods=[NEXT])).today(as_read(a_pod))
+    assert failing_probes(as_read(a_pod), 8080, plane, "unreachable", False) == []
 
 
 def test_a_finding_says_so_in_its_notes():

@@ -20,6 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selec
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     pod,
     port,
+    read_pod,
     service,
     snapshot,
 )
@@ -28,7 +29,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
 def chosen(pods, services=None, **selection):
     """`{pod: pod it is read in}`"""
     found = select(snapshot(pods, services), Selection(**selection)).targets
-    return {t.pod["metadata"]["name"]: t.readers[0][1] for t in found}
+    return {t.pod.name: t.readers[0][1] for t in found}
 
 
 @pytest.mark.parametrize(
@@ -261,7 +262,7 @@ def test_a_text_that_is_no_label_selector_is_refused_by_name(selector):
 
 
 def test_a_pod_is_asked_from_the_proxy_first_and_with_netstat_last():
-    said = [(a.container, a.command[0]) for a in attempts(pod())]
+    said = [(a.container, a.command[0]) for a in attempts(read_pod())]
     assert said == [
         ("istio-proxy", "ss"),
         ("istio-proxy", "cat"),
@@ -272,8 +273,8 @@ def test_a_pod_is_asked_from_the_proxy_first_and_with_netstat_last():
 
 
 def test_a_native_sidecar_is_asked_like_any_other_and_a_pod_without_one_by_its_own_containers():
-    assert attempts(pod(native=True))[0].container == "istio-proxy"
-    assert {a.container for a in attempts(pod(proxy=None))} == {"app"}
+    assert attempts(read_pod(native=True))[0].container == "istio-proxy"
+    assert {a.container for a in attempts(read_pod(proxy=None))} == {"app"}
 
 
 @pytest.mark.parametrize(

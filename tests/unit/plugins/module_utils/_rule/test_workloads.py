@@ -8,7 +8,13 @@ import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import matches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers, template_key
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import meta, pod, snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+    as_read,
+    meta,
+    pod,
+    read_pod,
+    snapshot,
+)
 
 
 def controller(kind, name, owner=None, selector=None):
@@ -21,7 +27,7 @@ def controller(kind, name, owner=None, selector=None):
 
 
 def workload(a_pod, *controllers):
-    found = Controllers(snapshot([a_pod], controllers=list(controllers))).workload(a_pod)
+    found = Controllers(snapshot([a_pod], controllers=list(controllers))).workload(as_read(a_pod))
     return found.kind, found.name
 
 
@@ -104,15 +110,15 @@ def test_the_labels_of_a_controller_are_those_that_last(kind, selector, wanted):
     a_pod = pod(owner=(kind, "web-7d4b9"))
     assert (
         Controllers(snapshot([a_pod], controllers=[controller(kind, "web-7d4b9", selector=selector)])).match_labels(
-            a_pod
+            as_read(a_pod)
         )
         == wanted
     )
 
 
 def test_the_labels_of_a_controller_that_is_not_known_are_not_guessed():
-    assert Controllers(snapshot()).match_labels(pod()) is None
-    assert Controllers(snapshot()).match_labels(pod(owner=None)) is None
+    assert Controllers(snapshot()).match_labels(read_pod()) is None
+    assert Controllers(snapshot()).match_labels(read_pod(owner=None)) is None
 
 
 SET_1, SET_2 = (
@@ -132,7 +138,7 @@ SET_1, SET_2 = (
     ],
 )
 def test_pods_share_a_template_if_their_controller_and_its_hash_are_the_same(one, other, same):
-    assert (template_key(pod(**one)) == template_key(pod(**other))) is same
+    assert (template_key(read_pod(**one)) == template_key(read_pod(**other))) is same
 
 
 BATCH, OTHER = (
@@ -145,16 +151,16 @@ BATCH, OTHER = (
 )
 def test_pods_without_a_hash_share_a_template_if_their_controller_and_their_spec_are_the_same(one, other, same):
     keys = [
-        template_key({**pod(owner=each["owner"], labels=each["labels"]), "specLike": each["like"]})
+        template_key(as_read({**pod(owner=each["owner"], labels=each["labels"]), "specLike": each["like"]}))
         for each in (one, other)
     ]
     assert None not in keys and (keys[0] == keys[1]) is same
 
 
 def test_a_pod_without_controller_or_hash_has_no_template():
-    assert template_key({**pod(owner=None), "specLike": "web-7d4b9-a"}) is None
-    assert template_key(pod(owner=None)) is None
-    assert template_key(pod(labels={"pod-template-hash": ""})) is None
+    assert template_key(as_read({**pod(owner=None), "specLike": "web-7d4b9-a"})) is None
+    assert template_key(read_pod(owner=None)) is None
+    assert template_key(read_pod(labels={"pod-template-hash": ""})) is None
 
 
 @pytest.mark.parametrize(
