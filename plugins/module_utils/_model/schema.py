@@ -223,16 +223,7 @@ def check_shape(value: t.Any, shape: t.Any, path: str) -> None:
             if key not in shape.fields:
                 raise SnapshotError(f"{path + '.' if path else ''}{key}: this field does not belong here")
     elif isinstance(shape, dict):
-        _expect(isinstance(value, dict), "a mapping", value, path)
-        known = 0
-        for key, inner in shape.items():
-            if value.get(key) is not None:
-                known += 1
-                check_shape(value[key], inner, f"{path}.{key}" if path else key)
-            elif isinstance(inner, Required):
-                raise SnapshotError(f"{path + '.' if path else ''}{key}: missing")
-        if known < len(value):  # what a later version added
-            _check_free({key: value[key] for key in value.keys() - shape.keys()}, path)
+        _check_fields(value, shape, path)
     elif isinstance(shape, Mapping):
         _expect(isinstance(value, dict), "a mapping", value, path)
         for key, item in value.items():
@@ -242,13 +233,31 @@ def check_shape(value: t.Any, shape: t.Any, path: str) -> None:
         _expect(isinstance(value, list), "a list", value, path)
         for number, item in enumerate(value):
             check_shape(item, shape[0], f"{path}[{number}]")
-    elif isinstance(shape, Number):
+    elif isinstance(shape, tuple):
+        check_shape(value, shape[1] if isinstance(value, str) else shape[0], path)
+    else:
+        _check_leaf(value, shape, path)
+
+
+def _check_fields(value: t.Any, shape: dict[str, t.Any], path: str) -> None:
+    _expect(isinstance(value, dict), "a mapping", value, path)
+    known = 0
+    for key, inner in shape.items():
+        if value.get(key) is not None:
+            known += 1
+            check_shape(value[key], inner, f"{path}.{key}" if path else key)
+        elif isinstance(inner, Required):
+            raise SnapshotError(f"{path + '.' if path else ''}{key}: missing")
+    if known < len(value):  # what a later version added
+        _check_free({key: value[key] for key in value.keys() - shape.keys()}, path)
+
+
+def _check_leaf(value: t.Any, shape: t.Any, path: str) -> None:
+    if isinstance(shape, Number):
         fits = isinstance(value, int) and not isinstance(value, bool) and shape.low <= value <= shape.high
         _expect(fits, f"a whole number from {shape.low} to {shape.high}", value, path)
     elif isinstance(shape, Address):
         _expect(is_address(value), "an IP address", value, path)
-    elif isinstance(shape, tuple):
-        check_shape(value, shape[1] if isinstance(value, str) else shape[0], path)
     else:
         names = {str: "text", bool: "true or false", dict: "a mapping"}
         _expect(isinstance(value, shape), names[shape], value, path)

@@ -61,60 +61,73 @@ def _judge_address(
     several: bool,
     idle: t.Sequence[str],
 ) -> Verdict:
-    family = f" over {'IPv6' if is_ipv6(ip) else 'IPv4'}" if several else ""
+    """The verdict for one address, by three questions.
+
+    | arrives after | listens on localhost | arrives today | verdict |
+    |---|---|---|---|
+    | yes | not the one that is reached | | ok |
+    | yes | yes | | remediated |
+    | no | no | yes | finding: it breaks, or may |
+    | no | no | no | not_listening |
+    | no | yes | no | finding: unreachable |
+    | no | yes | yes | finding: it breaks, or may |
+    """
+    over = f" over {'IPv6' if is_ipv6(ip) else 'IPv4'}" if several else ""
     asked = [listener for listener in listeners if listener.port == port]
-    dialled = [listener for listener in listeners if listener.port == after.port]
-    if _arrives(listeners, port, ip, after):
-        shown = asked if after.kind == "unix" else dialled
-        on = _names(shown)
-        if not _is_local(shown) or accepts(listeners, port, ip):
-            return Verdict("ok", None, f"{_upper(after.why)}{family}, where {on or 'it'} accepts.", _texts(shown))
-        if _arrives(listeners, port, ip, today):
-            return Verdict("remediated", None, f"It listens on {on} only, and {after.why}{family}.", _texts(shown))
-        return Verdict(
-            "remediated",
-            None,
-            f"It listens on {on} only: today {today.why}, which does not reach it, but after the upgrade {after.why}.",
-            _texts(shown),
-        )
-    on, texts = _names(asked), _texts(asked)
     reached = _arrives(listeners, port, ip, today)
+    if _arrives(listeners, port, ip, after):
+        dialled = [listener for listener in listeners if listener.port == after.port]
+        shown = asked if after.kind == "unix" else dialled
+        if not _is_local(shown) or accepts(listeners, port, ip):
+            return Verdict(
+                "ok", None, f"{_upper(after.why)}{over}, where {_names(shown) or 'it'} accepts.", _texts(shown)
+            )
+        return _remediated(shown, reached, today, after, over)
     found = (
         [listener for listener in listeners if listener.port == today.port] if reached and today.kind != "unix" else []
     )
-    if reached and today.port != port:
-        texts = _texts([*found, *asked])
-    if not _is_local(asked):
-        if reached and not (_crosses(ip, today) and not _is_local(found)):
-            return _lost(_names(found), _texts(found), today, f"{after.why}{family}")
-        if not asked:
-            where = "the port" if after.port == port else f"port {after.port}, where {after.why}"
-            return _silent(f"Nothing listens on {where}", idle)
-        return Verdict(
-            "not_listening", None, f"It listens on {on}, but {after.why}{family}, where nothing accepts.", texts
-        )
-    if not reached:
-        if today.cause == after.cause:
-            return Verdict(
-                "finding",
-                "unreachable",
-                f"It listens on {on} only, and {after.why}{family}: other pods cannot reach it today either.",
-                texts,
-            )
-        neither = f"today {today.why}, after the upgrade {after.why}{family}, and neither reaches it"
-        return Verdict("finding", "unreachable", f"It listens on {on} only: {neither}.", texts)
-    if today.kind == "unknown":
-        unknown = (
-            f"after the upgrade {after.why}{family}, and how it is delivered today is not known, because {today.why}"
-        )
-        return Verdict("finding", "unknown", f"It listens on {on} only: {unknown}.", texts)
-    elsewhere = f", where {_names(found)} accepts" if found and today.port != port else ""
-    return Verdict(
-        "finding",
-        "breaks_on_upgrade",
-        f"It listens on {on} only: today {today.why}{elsewhere}, after the upgrade {after.why}{family}.",
-        texts,
-    )
+    texts = _texts([*found, *asked] if reached and today.port != port else asked)
+    if _is_local(asked):
+        return _on_localhost(_names(asked), texts, found if today.port != port else [], reached, today, after, over)
+    if reached and not (_crosses(ip, today) and not _is_local(found)):
+        return _lost(_names(found), _texts(found), today, f"{after.why}{over}")
+    if not asked:
+        where = "the port" if after.port == port else f"port {after.port}, where {after.why}"
+        return _silent(f"Nothing listens on {where}", idle)
+    listens = f"It listens on {_names(asked)}, but {after.why}{over}, where nothing accepts."
+    return Verdict("not_listening", None, listens, texts)
+
+
+def _remediated(shown: t.Sequence[Listener], reached: bool, today: Delivery, after: Delivery, over: str) -> Verdict:
+    """A localhost port to which the delivery of after the upgrade still leads."""
+    on = _names(shown)
+    if reached:
+        return Verdict("remediated", None, f"It listens on {on} only, and {after.why}{over}.", _texts(shown))
+    said = f"It listens on {on} only: today {today.why}, which does not reach it, but after the upgrade {after.why}."
+    return Verdict("remediated", None, said, _texts(shown))
+
+
+def _on_localhost(
+    on: str,
+    texts: tuple[str, ...],
+    elsewhere: t.Sequence[Listener],
+    reached: bool,
+    today: Delivery,
+    after: Delivery,
+    over: str,
+) -> Verdict:
+    """The finding on a port that listens on localhost only. `elsewhere`: what today's delivery reaches on another port."""
+    now, then = f"today {today.why}", f"after the upgrade {after.why}{over}"
+    if not reached and today.cause == after.cause:
+        impact, said = "unreachable", f", and {after.why}{over}: other pods cannot reach it today either."
+    elif not reached:
+        impact, said = "unreachable", f": {now}, {then}, and neither reaches it."
+    elif today.kind == "unknown":
+        impact, said = "unknown", f": {then}, and how it is delivered today is not known, because {today.why}."
+    else:
+        where = f", where {_names(elsewhere)} accepts" if elsewhere else ""
+        impact, said = "breaks_on_upgrade", f": {now}{where}, {then}."
+    return Verdict("finding", impact, f"It listens on {on} only{said}", texts)
 
 
 def _silent(said: str, idle: t.Sequence[str]) -> Verdict:
