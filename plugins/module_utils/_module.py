@@ -25,7 +25,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secr
 )
 
 
-class Discreet(AnsibleModule):
+class SecretKeepingModule(AnsibleModule):
     """Shows no password that stands in a URL: ansible-core shows the options that a module was given, and not those in `LONG`."""
 
     DATA: tuple[str, ...] = ()

@@ -508,7 +508,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.sou
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import Discreet, stoppable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import SecretKeepingModule, stoppable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import (
     SelectionError,
     label_matcher,
@@ -664,7 +664,7 @@ def record(snapshot: Snapshot, destination: str) -> str | None:
     return None
 
 
-class Listening(Discreet):
+class Listening(SecretKeepingModule):
     DATA = (
         *(
             "findings",

@@ -130,7 +130,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.mani
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.connect import connect
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import Discreet, stoppable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import SecretKeepingModule, stoppable
 
 
 def argument_spec() -> dict[str, t.Any]:
@@ -149,7 +149,7 @@ def argument_spec() -> dict[str, t.Any]:
     return spec
 
 
-class Quiet(Discreet):
+class Quiet(SecretKeepingModule):
     LONG = ("files", "report")
 
 

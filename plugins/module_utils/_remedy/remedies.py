@@ -139,26 +139,26 @@ class Remedies:
                 unique.append(candidate)
         return unique
 
-    def _remediation(self, made: Plan, findings: t.Mapping[int, Thing]) -> Thing:
-        cured = [findings[port] for port in sorted(made.cures)]
+    def _remediation(self, workload_plan: Plan, findings: t.Mapping[int, Thing]) -> Thing:
+        cured = [findings[port] for port in sorted(workload_plan.cures)]
         probes = [f"Not cured by it: {reason}" for finding in cured for reason in self._beyond_help(finding)]
         record = {
-            "action": made.action,
-            "manifest": made.manifest,
+            "action": workload_plan.action,
+            "manifest": workload_plan.manifest,
             "findings": [finding["id"] for finding in cured],
-            "notes": made.notes + probes,
+            "notes": workload_plan.notes + probes,
         }
-        return {**record, "made_from": made.made_from} if made.made_from else record
+        return {**record, "made_from": workload_plan.made_from} if workload_plan.made_from else record
 
-    def _with_remedy(self, finding: Thing, made: Plan) -> Thing:
+    def _with_remedy(self, finding: Thing, workload_plan: Plan) -> Thing:
         bind = advice(finding["port"], finding["listeners"])
-        if finding["port"] in made.cures:
+        if finding["port"] in workload_plan.cures:
             notes = [*finding["notes"], *([bind] if self._beyond_help(finding) else [])]
-            return {**finding, "remedy": f"{made.action}_sidecar", "notes": notes}
+            return {**finding, "remedy": f"{workload_plan.action}_sidecar", "notes": notes}
         return {
             **finding,
             "remedy": "change_bind",
-            "notes": [*finding["notes"], made.refused[finding["port"]], bind],
+            "notes": [*finding["notes"], workload_plan.refused[finding["port"]], bind],
         }
 
     def _beyond_help(self, finding: Thing) -> list[str]:
