@@ -42,3 +42,58 @@ PAIRS = (
 )
 OLDEST = PAIRS[0]
 NEWEST = max((pair for pair in PAIRS if pair.core.replace(".", "").isdigit()), key=PAIRS.index)
+
+
+def _tests(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/playbooks/test_{file}.py::test_{name}" for name in names)
+
+
+# Plays whose outcome our own code alone decides, of the collection's data and files; the unit tests hold that code on every pair.
+# `make older` leaves them to the newest pair, `make matrix` plays them with each. Beginnings of what pytest calls a test.
+PLAYED_ONCE = (
+    "tests/playbooks/test_manual.py",
+    *_tests(
+        "check_listeners",
+        "the_play_fails_on_what_it_was_told_to_and_reports_the_rest",
+        "a_waived_finding_does_not_stop_the_play",
+        "an_expired_waiver_stops_the_play_and_says_so",
+        "a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on[a record that is missing]",
+        "a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on[a record that is none]",
+        "a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on[no cluster]",
+        "a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on[a probe, and no module that makes one]",
+        "a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on[a version that is none]",
+        "a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on[somebody else, and tasks that stay themselves]",
+        "a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on[a namespace that the record does not hold]",
+        "no_sidecar_is_written_where_nothing_is_to_be_cured",
+        "sidecars_that_cannot_be_written_do_not_hide_the_verdict",
+        "each_cluster_has_a_directory_of_sidecars_of_its_own",
+        "no_name_of_a_host_and_no_link_leads_a_sidecar_out_of_its_directory",
+        "hundreds_of_sidecars_are_written_by_one_task",
+    ),
+    *_tests(
+        "remediate_listeners",
+        "a_file_that_is_not_true_any_more_is_refused_before_anything_is_written",
+        "a_waived_file_is_refused_with_that_reason",
+        "a_record_of_another_cluster_is_neither_written_over_nor_undone",
+        "a_file_that_is_no_record_is_named_and_kept",
+        "a_reviewed_file_that_is_too_large_is_not_read",
+        "a_reviewed_file_with_more_than_a_sidecar_is_refused_before_anything_is_sent",
+        "an_undo_file_that_is_no_file_is_refused_and_not_waited_for",
+        "an_undo_sends_nothing_of_a_record_that_names_anything_but_its_sidecars",
+        "one_that_someone_makes_after_the_trial_is_neither_overwritten_nor_recorded_nor_removed",
+        "one_that_someone_changes_after_the_trial_is_left_as_it_is",
+    ),
+    *_tests(
+        "reports",
+        "a_cluster_that_passes_has_a_report_too_and_by_default_for_people_and_for_merging",
+        "a_check_that_could_not_be_made_has_a_report_that_says_so",
+        "reports_that_cannot_be_written_fail_the_play_and_do_not_hide_the_verdict",
+        "sidecars_that_could_not_be_written_are_a_problem_in_the_report",
+        "an_unknown_format_names_its_variable",
+        "two_reports_of_one_cluster_are_one_cluster",
+        "a_file_that_is_no_report_is_named_on_the_page_and_fails_the_play",
+        "merging_says_which_variable_is_wrong",
+    ),
+    *_tests("role_variables", "the_formats_of_the_merged_page_mean_the_same_however_they_are_written"),
+    *_tests("upgrade_gate", "a_namespace_is_moved_to_the_new_revision_only_if_it_loses_no_port"),
+)

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests" / "cluster"))
 
-from matrix import NEWEST, OLDEST, PAIRS  # noqa: E402  pylint: disable=wrong-import-position
+from matrix import NEWEST, OLDEST, PAIRS, PLAYED_ONCE  # noqa: E402  pylint: disable=wrong-import-position
 from testbed.versions import VERSIONS  # noqa: E402  pylint: disable=wrong-import-position
 
 
@@ -88,3 +88,9 @@ def test_actions_are_pinned_by_commit_and_say_their_version():
 @pytest.mark.parametrize("path", sorted((ROOT / "changelogs" / "fragments").glob("*.yml")), ids=lambda path: path.name)
 def test_a_fragment_says_something_in_each_of_its_sections(path):
     assert all(yaml.safe_load(path.read_text("utf-8")).values())
+
+
+@pytest.mark.parametrize("test", PLAYED_ONCE)
+def test_what_is_left_to_the_newest_pair_is_there(test):
+    file, *name = test.partition("[")[0].split("::")
+    assert all(f"def {each}(" in text(file) for each in name) and text(file)
