@@ -23,6 +23,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods 
     Mesh,
     as_read,
     asked_for,
+    by_port,
     judge_pod,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.readings import Readings
@@ -159,9 +160,8 @@ def _look(entry: Target, readings: Readings, mesh: Mesh) -> Looked:
 
     def seen(exposed: t.Sequence[Exposure]) -> dict[int, Seen]:
         found: dict[int, Seen] = {}
-        for port in sorted({exposure.port for exposure in exposed}):
-            exposures = tuple(exposure for exposure in exposed if exposure.port == port)
-            asked = tuple(asked_for(pod, port, exposures))
+        for port, exposures in sorted(by_port(exposed).items()):
+            asked = tuple(asked_for(pod, exposures))
             found[port] = Seen(
                 pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, exposures)
             )

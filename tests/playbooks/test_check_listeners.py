@@ -458,6 +458,31 @@ def test_a_limit_that_matches_no_host_does_not_pass(play, record):
     assert "no hosts to target" in played.output
 
 
+def test_a_limit_that_leaves_no_cluster_does_not_pass(play, record):
+    hosts = {"east": {"check_listeners_snapshot_src": record("east")}, "web1": {}}
+    played = play("--limit", "web1", inventory=hosts, check_listeners_hosts="east")
+    assert played.code != 0
+    assert "--limit leaves none of check_listeners_hosts" in played.output
+    assert set(play("--limit", "ea*,web1", inventory=hosts, check_listeners_hosts="east").facts) == {"east"}
+
+
+def test_options_that_leave_nothing_to_check_do_not_pass(play, record):
+    played = play(check_listeners_snapshot_src=record(), check_listeners_exclude_namespaces="shop")
+    assert (played.code, played.passed) == (2, False)
+    assert "exclude_namespaces: nothing is left to check" in played.verdict()
+
+
+def test_no_value_for_a_snapshot_leaves_the_cluster_to_be_asked_by_tasks(play):
+    for given in (None, ""):
+        played = play(
+            "-vv",
+            check_listeners_gather_with="k8s_exec",
+            check_listeners_snapshot=given,
+            check_listeners_snapshot_src=given,
+        )
+        assert "Reach the cluster" in played.output and played.code == 2
+
+
 def test_each_host_of_the_inventory_is_a_cluster_and_a_bad_one_hides_no_other(play, record):
     played = play(
         inventory={

@@ -101,6 +101,13 @@ def clusters(record):
     return {**bad, **{name: {"check_listeners_snapshot_src": record(name, **FINE)} for name in ("east", "north")}}
 
 
+@pytest.mark.parametrize("strategy", ["free", "host_pinned"])
+def test_no_strategy_of_the_configuration_leads_around_the_gate(gated, record, monkeypatch, strategy):
+    monkeypatch.setenv("ANSIBLE_STRATEGY", strategy)
+    played = gated(inventory=clusters(record), hosts="all")
+    assert (played.code, reached(played)) == (2, [])
+
+
 @pytest.mark.parametrize("hosts", ["all", "localhost"])
 def test_one_cluster_that_fails_stops_the_upgrade_of_all_wherever_it_is_played(gated, record, hosts):
     played = gated(inventory=clusters(record), hosts=hosts)

@@ -20,6 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.err
     ApiError,
     TooMuch,
     server_error,
+    status_reason,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
     BYTES,
@@ -91,7 +92,7 @@ class Api:
                 after = retry_after(getattr(error, "headers", None) or {})
                 wait = wait if after is None else after
                 if status not in RETRIED or time.monotonic() + wait >= deadline:
-                    raise ApiError(asked, known, status) from error
+                    raise ApiError(asked, known, status, status_reason(error)) from error
             begun = None
             time.sleep(wait)
             wait = max(wait, FIRST_WAIT) * 2
@@ -118,7 +119,7 @@ class Api:
             known = server_error(error)
             if known is None:
                 raise
-            raise ApiError(asked, known, getattr(error, "status", 0) or 0) from error
+            raise ApiError(asked, known, getattr(error, "status", 0) or 0, status_reason(error)) from error
         return _parsed(asked, found)
 
     def _begin(self, path: str, params: dict[str, t.Any], method: str = "get") -> Ahead[bytes]:

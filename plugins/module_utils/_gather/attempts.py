@@ -139,7 +139,12 @@ def step(pod: Pod, outcomes: t.Sequence[Outcome], hangs: int | None = None) -> S
 
 
 def refused(status: int, message: str) -> tuple[str, str]:
-    """(reason, detail) for an exec that the API server or the kubelet answered with an HTTP error."""
+    """(reason, detail) for an exec that the API server or the kubelet answered with an HTTP error.
+
+    Two answers can be told from other faults by their text alone, since both come with a status of 500 and no field that says more: the kubelet's
+    for a container that it has not (GetExec, pkg/kubelet/kubelet_pods.go@v1.30.0), and the API server's where it does not reach the kubelet
+    (k8s.io/apimachinery/pkg/util/proxy/upgradeaware.go@v0.30.0). Not recognized they are a server's error, which leaves the pod unread, too.
+    """
     detail = message[:300]
     if status in (401, 403):
         return "forbidden", re.sub(

@@ -27,11 +27,12 @@ class GatherError(Exception):
 class ApiError(GatherError):
     """The API server could not be asked, or said no.
 
-    `status` is the HTTP status, 0 where there was no answer; `detail` is the reason alone, without what was asked for.
+    `status` is the HTTP status, 0 where there was no answer; `detail` says why, without what was asked for; `reason` is the word of the
+    server's Status for it, such as `AlreadyExists`, empty where it gave none.
     """
 
-    def __init__(self, asked: str, detail: str, status: int = 0) -> None:
-        self.detail, self.status = printable(without_users(detail)), status
+    def __init__(self, asked: str, detail: str, status: int = 0, reason: str = "") -> None:
+        self.detail, self.status, self.reason = printable(without_users(detail)), status, reason
         super().__init__(f"{asked}: {self.detail}")
 
 
@@ -75,6 +76,15 @@ def status_message(body: t.Any, otherwise: str | None) -> str:
     except (TypeError, ValueError, KeyError, RecursionError):
         message = None
     return message if message and isinstance(message, str) else str(otherwise or "no reason given")
+
+
+def status_reason(error: BaseException) -> str:
+    """The word in the Kubernetes Status that a request was refused with: metav1.StatusReason. Empty where there is none."""
+    try:
+        reason = json.loads(getattr(error, "body", None) or "{}")["reason"]
+    except (TypeError, ValueError, KeyError, RecursionError):
+        return ""
+    return reason if isinstance(reason, str) else ""
 
 
 def _root(error: BaseException) -> str:

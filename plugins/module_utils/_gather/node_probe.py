@@ -293,9 +293,8 @@ class _Probes:
         try:
             self._api.ask("post", self._path, body=manifest(self._settings, probe.name, probe.node, self._id))
         except ApiError as error:
-            if (
-                "already exists" not in error.detail
-            ):  # nobody else has the name, so that says that an earlier try got through
+            # Nobody else has the name, so that it is taken says that an earlier try got through.
+            if (error.status, error.reason) != (409, "AlreadyExists"):
                 reason, detail = self._refused(error)
                 if reason == "probe_forbidden":
                     self._forbidden = detail

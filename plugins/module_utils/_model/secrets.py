@@ -15,8 +15,8 @@ import typing as t
 URL_OPTIONS = ("host", "proxy")
 """Connection options that may hold a user and a password, which ansible-core does not know for secrets."""
 
-USER_IN_URL = re.compile(r"(?<=://)[^\s\"'<>]*@")
-"""What stands before the last `@` of a URL inside a text; a password may hold whatever its owner did not encode."""
+WORD = re.compile(r"[^\s\"'<>]+")
+"""What may be a URL inside a text; a password in it may hold whatever its owner did not encode."""
 
 URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)?(?:(.*)@)?(.*)", re.DOTALL)
 """Scheme, user and password, the rest."""
@@ -32,7 +32,13 @@ def without_users(text: str, known: t.Iterable[str] = ()) -> str:
     """A text, such as a library's error, with no user and no password in any URL that it quotes, and none of the `known` passwords."""
     for password in known:
         text = text.replace(password, "********")
-    return USER_IN_URL.sub("", text)
+    return WORD.sub(lambda found: _without(found[0]), text) if "://" in text else text
+
+
+def _without(word: str) -> str:
+    """The word without what stands between its first `://` and the last `@`, found in one pass: a server may send any text."""
+    start, end = word.find("://") + 3, word.rfind("@")
+    return word[:start] + word[end + 1 :] if 3 <= start <= end else word
 
 
 def passwords(params: t.Mapping[str, t.Any]) -> set[str]:

@@ -19,8 +19,17 @@ def printable(text: str, instead: t.Callable[[str], str] = lambda _char: "?") ->
     return text if text.isprintable() else "".join(char if char.isprintable() else instead(char) for char in text)
 
 
+def is_printable(value: t.Any) -> bool:
+    """Whether a terminal obeys nothing in any text of `value`, plain data; keys are texts, too."""
+    if isinstance(value, dict):
+        return all(is_printable(key) and is_printable(item) for key, item in value.items())
+    return (
+        all(map(is_printable, value)) if isinstance(value, list) else not isinstance(value, str) or value.isprintable()
+    )
+
+
 def for_people(value: t.Any) -> t.Any:
-    """`value`, plain data, with every text in it printable but that of manifests: those are applied as they are."""
+    """`value`, plain data, with every text in it printable but that of manifests: those are applied as they are, and none is made that is_printable() denies."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):

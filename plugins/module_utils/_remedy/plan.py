@@ -22,6 +22,7 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import has_selector
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, matches
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import is_printable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import (
     Port,
     Seen,
@@ -39,6 +40,9 @@ Labels = dict[str, str]
 GROUP = "networking.istio.io"
 API_VERSIONS = ("v1beta1", "v1", "v1alpha3")
 """The first that is served counts. v1beta1 is, by every Istio from 1.5 on (manifests/charts/base/crds/crd-all.gen.yaml@1.5.0 to HEAD of 2026-08)."""
+
+MOST_PORTS = 1000
+"""Ports of a workload for which a Sidecar is planned; of many more the API server would not take it, and a plan weighs each against all listeners."""
 
 CARRIES_OVER = "precheck.meshops.io/carries-over"
 """An annotation of a new Sidecar: NAMESPACE/NAME@RESOURCEVERSION of the default whose settings it holds."""
@@ -96,6 +100,9 @@ def plan(case: Case) -> Plan:
     """The plan for one workload with findings."""
     effective = case.effective[0] if case.effective else None
     action = "update" if effective and has_selector(effective) else "create"
+    if len(case.ports) > MOST_PORTS:
+        many = f"Services expose {len(case.ports)} ports of the workload: no Sidecar is planned for more than {MOST_PORTS}."
+        return Plan(action, None, frozenset(), {port.number: many for port in case.ports if port.finding}, [])
     endpoints = {port.number: cure(port, case.versions) for port in case.ports if port.finding}
     refused = {
         port.number: why_not(port, case.versions)
@@ -109,6 +116,9 @@ def plan(case: Case) -> Plan:
         manifest, notes = (
             _update(case, effective, cures) if effective and action == "update" else _create(case, effective, cures)
         )
+        if not is_printable(manifest):
+            where = f"Sidecar {_name(effective)}" if effective else "the labels of its pods"
+            raise _Obstacle(f"A Sidecar would hold characters that a terminal obeys: take them out of {where} first.")
     except _Obstacle as obstacle:
         return Plan(action, None, frozenset(), {**refused, **dict.fromkeys(cures, str(obstacle))}, [])
     return Plan(

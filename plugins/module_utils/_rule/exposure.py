@@ -87,6 +87,7 @@ class _Collector:
         self._found: set[Exposure] = set()
         self._skipped: list[dict[str, t.Any]] = []
         self._selected: set[PodKey] = set()
+        self._named: dict[PodKey, dict[str, int]] = {}
         self._labelled: dict[tuple[str, str, str], set[PodKey]] = defaultdict(set)
         self._addressed: dict[tuple[str, str], set[PodKey]] = defaultdict(set)
         asked_for = {pair for selector in _selectors(snapshot) for pair in selector.items()}
@@ -146,7 +147,7 @@ class _Collector:
     def _add_selected(self, service: Thing, offer: _Offer, selected: t.Sequence[PodKey], target: int | str) -> None:
         missing = 0
         for pod_key in selected:
-            number = target if isinstance(target, int) else _named_port(self._pods[pod_key], target)
+            number = target if isinstance(target, int) else self._ports_of(pod_key).get(target)
             if number:
                 self._add(pod_key, number, offer)
             else:
@@ -227,10 +228,15 @@ class _Collector:
             offer = _Offer(name, port["number"], port.get("name") or "", protocol, "ServiceEntry", (), rank)
             selected = self._select(namespace, selector)
             for pod_key in selected:
-                named = _named_port(self._pods[pod_key], offer.port_name) if offer.port_name else None
+                named = self._ports_of(pod_key).get(offer.port_name) if offer.port_name else None
                 self._add(pod_key, named or port.get("targetPort") or port["number"], offer)
             if not selected:
                 self._skip(entry, port["number"], "Its workloadSelector matches no pod that runs or may run.")
+
+    def _ports_of(self, pod_key: PodKey) -> dict[str, int]:
+        if pod_key not in self._named:
+            self._named[pod_key] = _named_ports(self._pods[pod_key])
+        return self._named[pod_key]
 
     def _select(self, namespace: str, selector: t.Mapping[str, str]) -> list[PodKey]:
         return sorted(
@@ -254,9 +260,11 @@ def _selectors(snapshot: Snapshot) -> t.Iterator[t.Mapping[str, str]]:
         yield (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
 
 
-def _named_port(pod: Pod, name: str) -> int | None:
+def _named_ports(pod: Pod) -> dict[str, int]:
+    """The pod's TCP ports by name; of two of one name the first counts."""
+    found: dict[str, int] = {}
     for container in pod.containers:
         for port in container.get("ports") or ():
-            if port.get("name") == name and (port.get("protocol") or "TCP") == "TCP":
-                return int(port["containerPort"])
-    return None
+            if port.get("name") and (port.get("protocol") or "TCP") == "TCP":
+                found.setdefault(port["name"], int(port["containerPort"]))
+    return found

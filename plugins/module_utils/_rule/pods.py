@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import (
     ControlPlane,
@@ -91,7 +92,8 @@ class Mesh:
         return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
 
     def deliveries(self, pod: Pod, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
-        served = any(e.served for e in exposures if e.port == port)
+        """Today's and the one after, of a port with these exposures."""
+        served = any(e.served for e in exposures)
         ips = pod.ips if self._named(pod, port) else tuple(map(family_of, pod.ips))
         return self._deliveries(pod, port, served, ips)
 
@@ -153,16 +155,18 @@ def judge_pod(
     """
     pod = as_read(entry.pod, by)
     idle = tuple(pod.waiting())
-    exposed = {exposure.port for exposure in entry.exposures}
-    for port in sorted(exposed | probed_ports(pod)):
-        today, after = mesh.deliveries(pod, port, entry.exposures)
-        verdict = (
-            mesh.judge(table.listeners, port, asked_for(pod, port, entry.exposures), today, after, idle)
-            if port in exposed
-            else NOT_EXPOSED
-        )
+    exposed, listening = by_port(entry.exposures), by_port(table.listeners)
+    for port in sorted(exposed.keys() | probed_ports(pod)):
+        exposures, here = exposed.get(port, ()), listening.get(port, ())
+        today, after = mesh.deliveries(pod, port, exposures)
+        verdict = NOT_EXPOSED
+        if exposures:
+            concerned = [
+                each for number in sorted({port, today.port, after.port}) for each in listening.get(number, ())
+            ]
+            verdict = mesh.judge(concerned, port, asked_for(pod, exposures), today, after, idle)
         judged_by = None if by is entry.pod else by.name
-        probes = _probes_of(pod, port, table.listeners, verdict, mesh)
+        probes = _probes_of(pod, port, here, verdict, mesh)
         yield JudgedPort(
             pod.name,
             port,
@@ -170,7 +174,7 @@ def judge_pod(
             today,
             after,
             probes,
-            tuple(listener.text for listener in table.listeners if probes and listener.port == port),
+            tuple(listener.text for listener in here if probes),
             judged_by,
             _processes(verdict, holders, entry.pod, by),
         )
@@ -201,14 +205,28 @@ def as_read(pod: Pod, by: Pod) -> Pod:
     return pod if by is pod else pod._replace(ips=by.ips)
 
 
-def asked_for(pod: Pod, port: int, exposures: t.Sequence[Exposure]) -> list[str]:
-    """The pod's addresses of the families that the port's Services have.
+class _OnPort(t.Protocol):
+    @property
+    def port(self) -> int: ...
+
+
+OnPort = t.TypeVar("OnPort", bound=_OnPort)
+
+
+def by_port(things: t.Iterable[OnPort]) -> dict[int, tuple[OnPort, ...]]:
+    """Exposures or listeners by their port, in their order: a Service may have 65535 ports, so nobody goes through all of them for each."""
+    found: dict[int, list[OnPort]] = defaultdict(list)
+    for thing in things:
+        found[thing.port].append(thing)
+    return {port: tuple(several) for port, several in found.items()}
+
+
+def asked_for(pod: Pod, exposures: t.Sequence[Exposure]) -> list[str]:
+    """The pod's addresses of the families that the Services of one port have.
 
     The primary one for a Service from before ipFamilies, and for a ServiceEntry, to which istiod gives no other: NewEndpointBuilder,
     pilot/pkg/serviceregistry/kube/controller/endpoint_builder.go@1.20.8.
     """
     ips = pod.ips
-    families = {
-        family for e in exposures if e.port == port for family in e.families or [family_of(ip) for ip in ips[:1]]
-    }
+    families = {family for e in exposures for family in e.families or [family_of(ip) for ip in ips[:1]]}
     return [ip for ip in ips if family_of(ip) in families] or list(ips[:1])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import proxy_container
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
@@ -84,6 +85,8 @@ class Readings:
         doubt = self._contradiction(entry)
         suspect = [s for s in table.suspect if s != NO_IPV6_HALF or any(is_ipv6(ip) for ip in pod.ips)]
         suspect += [doubt] if doubt else []
+        if not table.listeners and proxy_container(pod):
+            suspect.append(NO_PROXY)
         return Reading(table, pod, {"reason": "suspect_table", "detail": " ".join(suspect)} if suspect else None)
 
     def _why_unread(self, entry: Target) -> dict[str, str]:
@@ -94,6 +97,9 @@ class Readings:
             return {"reason": "not_running", "detail": f"The pod's phase is {entry.pod.phase or 'not known'}."}
         return {"reason": "not_read", "detail": "The snapshot holds no socket table of the pod."}
 
+
+NO_PROXY = "It shows nothing that listens, though the pod has a proxy, which does: whoever was asked could not see."
+"""ss for one exits with 0 where it may not open a netlink socket."""
 
 NO_IPV6_HALF = "The IPv6 half of the table, /proc/net/tcp6, is missing."
 """Only a kernel without IPv6 lacks the file (a cut-off table is never kept), and there it hides nothing from a pod without an IPv6 address."""

@@ -21,6 +21,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     FailingProbe,
     WorkloadName,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import Failing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import JudgedPort
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
@@ -46,6 +47,12 @@ def port_records(group: Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
         if seen.verdict.outcome == outcome:
             by_port[seen.port].append(seen)
     workload = group.workload
+    exposures: dict[int, list[Exposure]] = defaultdict(list)
+    for e in (e for entry in group.targets for e in entry.exposures if by_port):
+        exposures[e.port].append(e)
+    judged: dict[int, set[str]] = defaultdict(set)
+    for seen in group.seen:
+        judged[seen.port].add(seen.pod)
     for port, seen_in in sorted(by_port.items()):
         worst = min(seen_in, key=lambda s: (IMPACTS.index(s.verdict.impact) if s.verdict.impact else 0, s.pod))
         pods = sorted(s.pod for s in seen_in)
@@ -55,7 +62,7 @@ def port_records(group: Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
             "workload": workload.as_dict(),
             "pods": pods,
             "port": port,
-            "services": _services(group, port, pods),
+            "services": _services(exposures.get(port, ()), pods),
             "listeners": sorted({text for s in seen_in for text in s.verdict.listeners}),
             "delivery": {"today": worst.today.as_dict(), "after": worst.after.as_dict()},
             "reason": worst.verdict.reason,
@@ -67,7 +74,7 @@ def port_records(group: Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
                 message=MESSAGE.format(port=port),
                 documentation_url=DOCUMENTATION_URL,
                 impact=worst.verdict.impact,
-                notes=_notes(group, seen_in, port),
+                notes=_notes(seen_in, len(judged[port])),
             )
         processes = sorted({process for s in seen_in for process in s.processes})
         if processes:
@@ -102,22 +109,16 @@ def probe_records(group: Group) -> t.Iterator[FailingProbe]:
         }
 
 
-def _services(group: Group, port: int, pods: t.Sequence[str]) -> list[dict[str, t.Any]]:
+def _services(exposures: t.Sequence[Exposure], pods: t.Sequence[str]) -> list[dict[str, t.Any]]:
     among = frozenset(pods)
-    exposing = {
-        (e.service, e.service_port, e.port_name): e
-        for entry in group.targets
-        for e in entry.exposures
-        if e.port == port and e.pod in among
-    }
+    exposing = {(e.service, e.service_port, e.port_name): e for e in exposures if e.pod in among}
     return [exposing[which].as_dict() for which in sorted(exposing)]
 
 
-def _notes(group: Group, seen_in: t.Sequence[JudgedPort], port: int) -> list[str]:
+def _notes(seen_in: t.Sequence[JudgedPort], judged: int) -> list[str]:
     notes = list(dict.fromkeys(probe.reason for seen in seen_in for probe in seen.probes))
-    judged = {seen.pod for seen in group.seen if seen.port == port}
-    if len(seen_in) < len(judged):
-        notes.insert(0, f"It is so in {len(seen_in)} of the {len(judged)} pods of the workload that were judged.")
+    if len(seen_in) < judged:
+        notes.insert(0, f"It is so in {len(seen_in)} of the {judged} pods of the workload that were judged.")
     for by in sorted({seen.judged_by for seen in seen_in if seen.judged_by}):
         several = sum(seen.judged_by == by for seen in seen_in)
         notes.append(
@@ -128,7 +129,8 @@ def _notes(group: Group, seen_in: t.Sequence[JudgedPort], port: int) -> list[str
 
 def suppressed_by(group: Group, pods: t.Sequence[str]) -> str | None:
     """The annotation, if every pod of the finding has one that names the code."""
-    texts = [entry.pod.annotations.get(SUPPRESS_ANNOTATION) for entry in group.targets if entry.pod.name in pods]
+    among = frozenset(pods)
+    texts = [entry.pod.annotations.get(SUPPRESS_ANNOTATION) for entry in group.targets if entry.pod.name in among]
     return texts[0] if all(suppresses(text, CODE) for text in texts) else None
 
 

@@ -73,14 +73,11 @@ def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | Non
     targets = []
     for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
         own = [e for e in ports if not (e.port in ISTIO_PORTS and has_sidecar(pod))]
-        for e in ports if len(own) < len(ports) else ():
-            if e not in own:
-                reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
-                skipped.append(
-                    {"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason}
-                )
+        istios = tuple(e for e in ports if e.port in ISTIO_PORTS and has_sidecar(pod)) if len(own) < len(ports) else ()
+        for e in istios:
+            reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
+            skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})
         if own:
-            istios = tuple(e for e in ports if e not in own) if len(own) < len(ports) else ()
             several = shares.get(_shared_table(pod, selection), (pod_key,))
             if pod.host_network:
                 targets.append(
@@ -119,6 +116,8 @@ def unseen(snapshot: Snapshot, selection: Selection) -> str | None:
                 else ""
             )
             return f"namespaces: there is no Pod and no Service in a namespace {namespace!r}{why}"
+    if not there and not selection.namespaces:  # every cluster has the Service of its API server
+        return "no Pod and no Service of the whole cluster is to be seen"
     selected = [thing for thing in snapshot["pods"] if in_namespaces(key(thing)[0], selection)]
     wanted = label_matcher(selection.label_selectors)
     if selection.label_selectors and not any(wanted(pod["metadata"].get("labels") or {}) for pod in selected):
@@ -134,7 +133,19 @@ def unseen(snapshot: Snapshot, selection: Selection) -> str | None:
                 and any((port.get("protocol") or "TCP") == "TCP" for port in spec.get("ports") or ())
             ):
                 return f"the pods of Service {namespace}/{name}, which has no selector, are not known: {hidden['endpointslices']}"
-    return None
+    return _nothing_left(snapshot, selection)
+
+
+def _nothing_left(snapshot: Snapshot, selection: Selection) -> str | None:
+    """Why nothing at all would be checked, where that is the doing of options that only take away."""
+    given = [name for name in ("exclude_namespaces", "label_selectors") if getattr(selection, name)]
+    if not given or select(snapshot, selection).targets:
+        return None
+    whole = select(snapshot, selection._replace(exclude_namespaces=(), label_selectors=())).targets
+    pods = f"all {len(whole)} pods" if len(whole) > 1 else "the one pod"
+    return (
+        f"{' and '.join(given)}: nothing is left to check, {pods} with exposed ports being left out" if whole else None
+    )
 
 
 API_SERVER = ("default", "kubernetes")

@@ -135,9 +135,15 @@ def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None
             if summary.get(name)
         ]
         left = ignored(report, fail_on)
-        fine = "Nothing stands in the way of the upgrade" if not left else gate_is_open(left)
+        fine = gate_is_open(left) if left else nothing_in_the_way(summary)
         said = f"{fine} ({looked}{'; ' if rest else ''}{', '.join(rest)})."
     return printable(said)
+
+
+def nothing_in_the_way(summary: t.Mapping[str, t.Any]) -> str:
+    """That there is nothing to fail on, and whether that is so because there was nothing to check; no full stop."""
+    fine = "othing stands in the way of the upgrade"
+    return f"N{fine}" if summary.get("pods") else f"No pod with an exposed port was there to check, so n{fine}"
 
 
 def _blocker(found: Blocker) -> str:

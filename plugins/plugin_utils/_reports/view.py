@@ -23,7 +23,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, lines
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import gate_is_open, in_words
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import (
+    gate_is_open,
+    in_words,
+    nothing_in_the_way,
+)
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_yaml
 
 ORDER = {word.name: number for number, word in enumerate(WORDS)}
@@ -146,8 +150,13 @@ def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
         return "open", "The gate is open", gate_is_open(left)
     return (
         "go",
-        "Nothing stands in the way of the upgrade",
-        ", ".join(found) or "Every exposed port listens where connections arrive",
+        nothing_in_the_way(made["summary"]),
+        ", ".join(found)
+        or (
+            "Every exposed port listens where connections arrive"
+            if made["summary"].get("pods")
+            else "Nothing was checked"
+        ),
     )
 
 

@@ -80,7 +80,7 @@ class Probed:
             if method == "post":
                 assert path == PATH
                 if name in self.probes:
-                    raise ApiError("", f'pods "{name}" already exists', 409)
+                    raise ApiError("", f'pods "{name}" is there', 409, "AlreadyExists")
                 self.probes[name] = {
                     **body,
                     "metadata": {**body["metadata"], "creationTimestamp": "2026-11-23T00:00:00Z"},

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import (
@@ -41,3 +43,12 @@ def test_nor_does_a_text_that_quotes_it(url, shown, password):
         without_users("jane@example.org, docker.io/istio/pilot@sha256:1")
         == "jane@example.org, docker.io/istio/pilot@sha256:1"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["://" * 1_000_000, "://a" * 1_000_000 + "@h", "@" * 3_000_000 + "://", "a://b@c " * 400_000]
+)
+def test_no_text_of_a_server_keeps_it_busy(text):
+    before = time.process_time()
+    without_users(text)
+    assert time.process_time() - before < 10

@@ -70,7 +70,36 @@ HIDDEN = [{"resource": "endpointslices", "detail": "forbidden"}]
 SLICED = service("bare", selector={})
 UNSEEN = {
     "all that is asked for is there": ({}, {"namespaces": ("shop",), "label_selectors": ("app=web",)}, None),
-    "nothing at all is asked for and nothing is there": ({"pods": [], "services": []}, {}, None),
+    "nothing at all is asked for and nothing is there": (
+        {"pods": [], "services": []},
+        {},
+        "no Pod and no Service of the whole cluster is to be seen",
+    ),
+    "nothing but the API server's Service is there": (
+        {"pods": [], "services": [service("kubernetes", "default", selector={})]},
+        {},
+        None,
+    ),
+    "all that would be checked is excluded": (
+        {"pods": [pod(), pod("pay-1", "bank", proxy=None)]},
+        {"exclude_namespaces": ("shop",)},
+        "exclude_namespaces: nothing is left to check, the one pod with exposed ports being left out",
+    ),
+    "all that would be checked is excluded or not selected": (
+        {"pods": [pod(), pod("web-2"), pod("pay-1", "bank", proxy=None, app="pay")]},
+        {"exclude_namespaces": ("shop",), "label_selectors": ("app=pay",)},
+        "exclude_namespaces and label_selectors: nothing is left to check, all 2 pods with exposed ports being left out",
+    ),
+    "a part is excluded": (
+        {"pods": [pod(), pod("web-1", "bank")], "services": [service(), service(namespace="bank")]},
+        {"exclude_namespaces": ("shop",)},
+        None,
+    ),
+    "what is excluded would not be checked either": (
+        {"pods": [pod(proxy=None)]},
+        {"exclude_namespaces": ("shop",)},
+        None,
+    ),
     "a namespace without anything in it": (
         {},
         {"namespaces": ("shop", "shpo")},

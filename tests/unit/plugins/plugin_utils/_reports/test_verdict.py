@@ -400,7 +400,12 @@ def test_the_caret_points_at_the_place_in_what_the_callback_makes_of_the_express
             ["unreachable"],
             "1 port breaks on upgrade, 2 pods not checked, but check_listeners_fail_on ignores them: the gate is open",
         ),
-        (cluster.report(binds=[]), [], "Nothing stands in the way of the upgrade"),
+        (cluster.report(binds=["0.0.0.0:15090"]), [], "Nothing stands in the way of the upgrade"),
+        (
+            cluster.report(services=[]),
+            [],
+            "No pod with an exposed port was there to check, so nothing stands in the way of the upgrade",
+        ),
     ],
 )
 def test_what_was_found_and_is_not_failed_on_is_said_in_the_last_line(report, fail_on, said):
