@@ -58,7 +58,7 @@ def everything() -> Thing:
         _workload("checkout", ("127.0.0.1:8080", "127.0.0.1:9090", "0.0.0.0:9100"), ports=(8080, 9090, 9100), pods=3),
         _workload("cart", ("[::1]:8080",)),
         _workload("catalog", ("0.0.0.0:8080",), pods=2),
-        _workload("search", (), namespace="search"),
+        _workload("search", ("0.0.0.0:15090",), namespace="search"),
         _workload("ledger", ("127.0.0.1:8443",), namespace="billing", ports=(8443,), pods=2),
         _workload("invoices", ("0.0.0.0:8080",), namespace="billing"),
         _workload("debug", ("127.0.0.1:9999",), namespace="billing", ports=(9999,)),

@@ -291,7 +291,7 @@ def test_there_is_advice_for_each_way_in_which_an_exec_fails():
 
 
 def test_what_nothing_listens_on_is_named_where_it_stops_the_play():
-    report = cluster.report(binds=[])
+    report = cluster.report(binds=["0.0.0.0:15090"])
     assert len(verdict(report, ALL, screen=WIDE)) == 1
     assert verdict(report, ["not_listening"], screen=WIDE)[0].startswith(
         "Nothing listens: shop: Deployment web port 8080: "
