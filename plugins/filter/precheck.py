@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Second faces of the collection's pure functions, for playbooks."""
+"""The pure functions of the collection as filters, for playbooks that use the module alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import manifests as _manifests
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import text as _text
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailOnError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, FailOnError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import SelectionError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _k8s_exec, _terminal
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _k8s_exec, _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import document as _document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
@@ -50,70 +50,58 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     return face
 
 
+CHOICES = {"scope": ("mesh", "all"), "replicas": ("all", "one")}
+"""The module's, and its defaults are those of Selection."""
+
+
 def _selection(options: dict[str, t.Any]) -> Selection:
+    """The module's options as a Selection. Raises SelectionError for what the module would not take."""
+    given = {name: value for name, value in options.items() if name != "istio_namespace" and value is not None}
+    for name, value in given.items():
+        if name not in Selection._fields:
+            raise SelectionError(f"{name}: wanted some of {', '.join(Selection._fields)}, istio_namespace")
+        if name in CHOICES and value not in CHOICES[name]:
+            raise SelectionError(f"{name}: wanted one of {', '.join(CHOICES[name])}, found {value!r}")
     return Selection(
-        namespaces=tuple(options.get("namespaces") or ()),
-        exclude_namespaces=tuple(options.get("exclude_namespaces") or ()),
-        label_selectors=tuple(options.get("label_selectors") or ()),
-        scope=options.get("scope") or "mesh",
-        replicas=options.get("replicas") or "all",
+        **{name: value if name in CHOICES else tuple(_listed(name, value)) for name, value in given.items()}
     )
 
 
-def list_requests(answers: list[t.Any], options: dict[str, t.Any]) -> list[t.Any]:
-    return _k8s_exec.list_requests(_selection(options), options.get("istio_namespace") or "istio-system", answers)
+def _listed(name: str, value: t.Any) -> list[t.Any]:
+    """`value`, if it is a list: a text is one of letters. Raises ValueError."""
+    if not isinstance(value, list):
+        raise ValueError(f"{name}: wanted a list, found {value!r}")
+    return value
 
 
-def list_answers(results: list[t.Any]) -> list[t.Any]:
-    return _k8s_exec.list_answers(results)
+def gather_step(
+    state: dict[str, t.Any], options: dict[str, t.Any], results: t.Sequence[t.Any] = ()
+) -> dict[str, t.Any]:
+    return _k8s_exec.gather_step(state, results, _selection(options), options.get("istio_namespace") or "istio-system")
 
 
-def list_problem(answers: list[t.Any], options: dict[str, t.Any]) -> str:
-    try:
-        cluster_snapshot(answers, options)
-    except GatherError as error:
-        return str(error)
-    return ""
-
-
-def cluster_snapshot(answers: list[t.Any], options: dict[str, t.Any]) -> dict[str, t.Any]:
-    return _k8s_exec.base_snapshot(_selection(options), options.get("istio_namespace") or "istio-system", answers)
-
-
-def exec_requests(snapshot: dict[str, t.Any], options: dict[str, t.Any], answers: list[t.Any]) -> list[t.Any]:
-    return _k8s_exec.exec_requests(_selection(options), snapshot, answers)
-
-
-def exec_answers(results: list[t.Any]) -> list[t.Any]:
-    return _k8s_exec.exec_answers(results)
-
-
-def with_sockets(snapshot: dict[str, t.Any], options: dict[str, t.Any], answers: list[t.Any]) -> dict[str, t.Any]:
-    return _k8s_exec.with_sockets(_selection(options), snapshot, answers)
-
-
-def verdict(
+def gate(
     report: dict[str, t.Any],
-    fail_on: list[str],
-    failure: str | None = None,
-    reports: t.Sequence[str] = (),
+    fail_on: t.Sequence[str] = DEFAULT_FAIL_ON,
     verbose: bool = False,
-    server: str = "",
     recorded: bool = False,
-) -> list[str]:
-    return _verdict.verdict(report, fail_on, failure, _terminal.screen(), reports, verbose, server, recorded)
+) -> dict[str, t.Any]:
+    return _gate.gate(report, fail_on, verbose, recorded)
 
 
-def outcome(report: dict[str, t.Any], fail_on: list[str], failure: str | None = None, server: str = "") -> str:
-    return _verdict.outcome(report, fail_on, failure, server)
+def report_files(
+    report: dict[str, t.Any],
+    formats: list[str],
+    cluster: str,
+    fail_on: t.Sequence[str] = DEFAULT_FAIL_ON,
+) -> list[dict[str, str]]:
+    return _gate.report_files(report, _listed("formats", formats), cluster, fail_on)
 
 
 def cluster_verdicts(hosts: list[str], outcomes: list[dict[str, t.Any]]) -> list[str]:
+    if len(_listed("hosts", hosts)) != len(_listed("outcomes", outcomes)):
+        raise ValueError(f"outcomes: wanted one for each of {len(hosts)} hosts, found {len(outcomes)}")
     return _verdict.clusters(hosts, outcomes, _terminal.screen())
-
-
-def blocking(report: dict[str, t.Any], fail_on: list[str]) -> list[str]:
-    return _verdict.blockers(report, fail_on)
 
 
 def sidecar_yaml(remediation: dict[str, t.Any]) -> str:
@@ -124,14 +112,6 @@ def sidecar_files(report: dict[str, t.Any]) -> list[t.Any]:
     return _sidecar_files.sidecar_files(report)
 
 
-def report_as(report: dict[str, t.Any], name: str, about: dict[str, t.Any]) -> str:
-    return _formats.report_as(report, name, about)
-
-
-def report_name(cluster: str, name: str) -> str:
-    return _formats.report_name(cluster, name)
-
-
 def path_part(name: str) -> str:
     return _text.path_part(name)
 
@@ -140,25 +120,7 @@ def reports_as(read: dict[str, t.Any], name: str) -> str:
     return _formats.reports_as(read, name)
 
 
-FACES = (
-    list_requests,
-    list_answers,
-    list_problem,
-    cluster_snapshot,
-    exec_requests,
-    exec_answers,
-    with_sockets,
-    verdict,
-    outcome,
-    cluster_verdicts,
-    blocking,
-    sidecar_yaml,
-    sidecar_files,
-    report_as,
-    report_name,
-    path_part,
-    reports_as,
-)
+FACES = (cluster_verdicts, gate, gather_step, path_part, report_files, reports_as, sidecar_files, sidecar_yaml)
 
 
 class FilterModule:

@@ -78,7 +78,7 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
         problem = problem or str(error)
     result = _result(returned, problem, hints)
     problem = result.get("msg") or ""
-    passed = not problem and not blocking(result, fail_on)
+    passed = _is_open(result, fail_on)
     files = _Files(place)
     files.write("The Sidecars", values.get("check_listeners_remediation_dir"), lambda: _sidecars(result, place))
     about = _about(returned, values, place, passed and not files.problems, files.problems)
@@ -101,7 +101,40 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
     )
 
 
-def _result(returned: Values, problem: str, hints: t.Sequence[str]) -> dict[str, t.Any]:
+def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, recorded: bool = False) -> dict[str, t.Any]:
+    """What comes of `returned` without a file: `{passed, blocking, verdict, outcome}`. Raises FailOnError.
+
+    `blocking` are the Blockers, `verdict` is the text in lines, and `outcome` is what a summary of many clusters takes.
+    """
+    words = checked_fail_on(fail_on)
+    result = _result(returned)
+    problem = result.get("msg") or None
+    server = (returned.get("cluster") or {}).get("server") or ""
+    passed = _is_open(result, words)
+    line = _verdict.outcome(result, words, problem and problem.split("\n")[0], server)
+    return {
+        "passed": passed,
+        "blocking": [blocker._asdict() for blocker in blocking(result, words)],
+        "verdict": _verdict.verdict(result, words, problem, _terminal.screen(), (), verbose, server, recorded),
+        "outcome": {"passed": passed, "verdict": line, "summary": result["summary"]},
+    }
+
+
+def report_files(
+    returned: Values, formats: t.Sequence[str], cluster: str, fail_on: t.Sequence[str]
+) -> list[dict[str, str]]:
+    """The reports of `returned` as files, `{path, content}` each, with what the gate makes of it. Raises FailOnError and ReportError."""
+    words = checked_fail_on(fail_on)
+    result = _result(returned)
+    about = _about(returned, {"check_listeners_fail_on": words}, Place(cluster), _is_open(result, words), ())
+    return [{"path": path, "content": text} for path, text in _reports(result, formats, about).items()]
+
+
+def _is_open(result: Values, fail_on: t.Sequence[str]) -> bool:
+    return not result.get("msg") and not blocking(result, fail_on)
+
+
+def _result(returned: Values, problem: str = "", hints: t.Sequence[str] = ()) -> dict[str, t.Any]:
     """What the facts hold: never more than the Report, since a module's result may hold what it was given."""
     found = {name: value for name, value in returned.items() if name in nothing()}
     if not problem and (returned.get("failed") or found.keys() != nothing().keys()):

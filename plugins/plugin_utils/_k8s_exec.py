@@ -46,7 +46,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.lis
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_users
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, asked, select
 
 Result = dict[str, t.Any]
@@ -58,6 +58,54 @@ Answer = dict[str, t.Any]
 LISTINGS: dict[tuple[str, str], Listing] = {
     (listing.key, listing.kind): listing for listing in (*CONTROL_PLANE, *SELECTED)
 }
+
+KNOCK: dict[str, t.Any] = {
+    "key": "",
+    "kind": "ClusterSnapshot",
+    "api_version": API_VERSION,
+    "namespace": "",
+    "name": "",
+    "label_selectors": [],
+}
+"""What to ask first, to learn whether there is a cluster: no server has this kind, so it takes no right to ask for it."""
+
+
+def gather_step(
+    state: t.Mapping[str, t.Any], results: t.Sequence[Result], selection: Selection, istio_namespace: str
+) -> dict[str, t.Any]:
+    """One step from nothing to a snapshot: `state` is what the step before returned, `results` what came of the tasks that it asked for.
+
+    Returns `{lists, execs, problem, snapshot, kept}`: what to ask k8s_info and k8s_exec next; if nothing, the snapshot, or why there is
+    none; and what the next step needs to know. Raises SelectionError.
+    """
+    if state.get("problem") or state.get("snapshot"):
+        return dict(state)
+    kept = state.get("kept") or {"lists": [], "execs": [], "base": None}
+    if not state and not results:
+        return _step(kept, lists=[KNOCK])
+    lists = list_answers([result for result in results if "kind" in result["item"]])
+    execs = exec_answers([result for result in results if "kind" not in result["item"]])
+    known = {**kept, "lists": [*kept["lists"], *(each for each in lists if each["item"]["kind"] != KNOCK["kind"])]}
+    known["execs"] = [*kept["execs"], *execs]
+    for answer in lists:
+        if answer["item"]["kind"] == KNOCK["kind"] and answer.get("status", 404) != 404:
+            return _step(problem=f"no cluster to look at: {answer['detail']}")
+    if known["base"] is None:
+        wanted = list_requests(selection, istio_namespace, known["lists"])
+        if wanted:
+            return _step(known, lists=wanted)
+        try:
+            known = {**known, "lists": [], "base": base_snapshot(selection, istio_namespace, known["lists"])}
+        except GatherError as error:
+            return _step(problem=str(error))
+    commands = exec_requests(selection, known["base"], known["execs"])
+    if commands:
+        return _step(known, execs=commands)
+    return _step(snapshot=with_sockets(selection, known["base"], known["execs"]))
+
+
+def _step(kept: t.Any = None, **more: t.Any) -> dict[str, t.Any]:
+    return {"lists": [], "execs": [], "problem": "", "snapshot": None, "kept": kept or {}, **more}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 
 import pytest
@@ -13,6 +14,10 @@ import yaml
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.meshops.istio_precheck.plugins.filter import precheck
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import check
+from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain as to_plain
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
@@ -49,6 +54,11 @@ def tagged(value):
     return Text(value) if isinstance(value, str) else Whole(value) if isinstance(value, int) else value
 
 
+def module_result(**of):
+    """What the module returns of a cluster."""
+    return {**cluster.report(**of), "failed": False, "changed": False}
+
+
 def test_every_filter_is_documented_and_every_document_has_its_filter():
     documented = {path.stem: yaml.safe_load(path.read_text("utf-8"))["DOCUMENTATION"] for path in FOLDER.glob("*.yml")}
     assert set(documented) == set(FILTERS)
@@ -59,7 +69,7 @@ def test_every_filter_is_documented_and_every_document_has_its_filter():
 def test_a_verdict_is_given_on_a_terminal_of_no_width_to_speak_of(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setenv("LINES", columns)
-    lines = FILTERS["verdict"](cluster.report(), ["breaks_on_upgrade"])
+    lines = FILTERS["gate"](module_result(), ["breaks_on_upgrade"])["verdict"]
     assert lines[0] == "shop: Deployment web" and len(lines) < 15
 
 
@@ -72,72 +82,211 @@ def test_tagged_input_becomes_plain():
 
 
 def test_a_tagged_report_gives_the_same_words_and_files():
-    report = cluster.report()
+    report = module_result()
     assert report["remediations"]
-    assert FILTERS["verdict"](tagged(report), Row([Text("breaks_on_upgrade")])) == FILTERS["verdict"](
+    assert FILTERS["gate"](tagged(report), Row([Text("breaks_on_upgrade")])) == FILTERS["gate"](
         report, ["breaks_on_upgrade"]
     )
-    assert FILTERS["sidecar_yaml"](tagged(report["remediations"][0])) == FILTERS["sidecar_yaml"](
-        report["remediations"][0]
-    )
+    for name, of, more in (
+        ("sidecar_yaml", report["remediations"][0], []),
+        ("sidecar_files", report, []),
+        ("report_files", report, [["html", "json", "junit"], "east"]),
+    ):
+        assert FILTERS[name](tagged(of), *map(tagged, more)) == FILTERS[name](of, *more)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# gate
 
 
 @pytest.mark.parametrize(
-    ("fail_on", "found"),
-    [(["breaks_on_upgrade"], ["1 breaks_on_upgrade"]), (["unreachable", "unknown", "unchecked"], []), ([], [])],
+    ("fail_on", "words"),
+    [(["breaks_on_upgrade"], ["breaks_on_upgrade"]), (["unreachable", "unknown", "unchecked"], []), ([], [])],
 )
-def test_only_what_the_play_fails_on_blocks(fail_on, found):
-    assert FILTERS["blocking"](cluster.report(), fail_on) == found
+def test_only_what_the_play_fails_on_blocks(fail_on, words):
+    found = FILTERS["gate"](module_result(), fail_on)
+    assert found["blocking"] == [{"word": word, "count": 1, "known": True} for word in words]
+    assert found["passed"] is found["outcome"]["passed"] is (not words)
 
 
 def test_a_port_that_nothing_listens_on_blocks_where_asked_for():
-    report = cluster.report(binds=("127.0.0.1:1",))
-    assert FILTERS["blocking"](report, ["breaks_on_upgrade", "unchecked"]) == []
-    assert FILTERS["blocking"](report, ["not_listening"]) == ["1 not_listening"]
+    report = module_result(binds=("127.0.0.1:1",))
+    assert FILTERS["gate"](report)["passed"] is True
+    (blocker,) = FILTERS["gate"](report, ["not_listening"])["blocking"]
+    assert (blocker["word"], blocker["count"]) == ("not_listening", 1)
 
 
-@pytest.mark.parametrize("name", ["blocking", "outcome", "verdict"])
+def test_the_gate_has_the_default_of_the_role():
+    assert FILTERS["gate"](module_result()) == FILTERS["gate"](module_result(), list(DEFAULT_FAIL_ON))
+    assert FILTERS["gate"](module_result())["passed"] is False
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        ({"failed": True, "msg": "no route"}, "The check could not be made: no route"),
+        ({"skipped": True, "changed": False}, "localhost_listener_info ended without a result"),
+        ({"failed": True, "msg": "no space left", **cluster.report(binds=("0.0.0.0:8080",))}, "no space left"),
+    ],
+)
+def test_a_check_that_failed_or_was_skipped_opens_no_gate(returned, said):
+    found = FILTERS["gate"](returned, [])
+    assert (found["passed"], found["blocking"]) == (False, [])
+    assert said in found["outcome"]["verdict"] and said in " ".join(found["verdict"])
+
+
+def test_an_impact_that_is_not_known_blocks_as_data_too():
+    report = module_result()
+    report["findings"][0]["impact"] = "********"
+    (blocker,) = FILTERS["gate"](report, [])["blocking"]
+    assert (blocker["word"], blocker["known"]) == ("********", False)
+
+
+def test_what_the_gate_returns_is_summed_up_with_others():
+    lines = FILTERS["cluster_verdicts"](["east", "west"], [FILTERS["gate"](module_result())["outcome"], {}])
+    assert lines[0].startswith("east  Do not upgrade yet") and lines[-1] == "0 of 2 clusters may be upgraded."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# report_files
+
+
+def test_each_format_is_one_file_named_by_the_cluster():
+    files = FILTERS["report_files"](module_result(), ["json", "junit", "json"], "../east")
+    assert [file["path"] for file in files] == ["%2E.%2Feast.json", "%2E.%2Feast.junit.xml"]
+    metadata = json.loads(files[0]["content"])["metadata"]
+    assert (metadata["cluster"], metadata["passed"], metadata["failOn"]) == ("../east", False, list(DEFAULT_FAIL_ON))
+
+
+def test_a_report_of_a_check_that_failed_says_so():
+    (file,) = FILTERS["report_files"]({"failed": True, "msg": "no route"}, ["json"], "east", [])
+    made = json.loads(file["content"])
+    assert (made["metadata"]["passed"], made["msg"]) == (False, "no route")
+
+
+@pytest.mark.parametrize("formats", ["html", "html,json", None, ["htm"], [["html"]]])
+def test_formats_that_mean_nothing_are_refused(formats):
+    with pytest.raises(AnsibleFilterError, match="format|report_files: "):
+        FILTERS["report_files"](module_result(), formats, "east")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is refused
+
+
+@pytest.mark.parametrize("name", ["gate", "report_files"])
 @pytest.mark.parametrize("fail_on", ["breaks_on_upgrade", "unchecked,unknown", ["breaks"], None])
 def test_a_fail_on_that_means_nothing_is_refused_with_what_it_is(name, fail_on):
+    more = [["json"], "east"] if name == "report_files" else []
     for given in (fail_on, tagged(fail_on)):
         with pytest.raises(AnsibleFilterError, match="^check_listeners_fail_on: wanted ") as caught:
-            FILTERS[name](cluster.report(), given)
+            FILTERS[name](module_result(), *more, given)
         assert repr(fail_on[0] if isinstance(fail_on, list) else fail_on) in str(caught.value)
-
-
-@pytest.mark.parametrize("fail_on", ["breaks_on_upgrade", ["breaks"]])
-def test_no_report_is_made_for_a_fail_on_that_means_nothing(fail_on):
-    about = {"cluster": "here", "passed": True, "fail_on": fail_on}
-    with pytest.raises(AnsibleFilterError, match="^check_listeners_fail_on: wanted "):
-        FILTERS["report_as"](cluster.report(), "json", about)
 
 
 @pytest.mark.parametrize("name", sorted(FILTERS))
 @pytest.mark.parametrize("junk", [None, 5, "text", ["text"], [[]], {"findings": 1}], ids=repr)
 def test_input_that_is_none_is_one_error_that_names_the_filter(name, junk):
     more = {
-        "list_requests": [{}], "list_problem": [{}], "cluster_snapshot": [{}], "exec_requests": [{}, []], "with_sockets": [{}, []],
-        "verdict": [["unknown"]], "blocking": [["unknown"]],
-    }.get(name, [])  # fmt: skip
+        "cluster_verdicts": [[{}]],
+        "gather_step": [{}, [{"item": 1}]],
+        "report_files": [["json"], "east"],
+        "reports_as": ["html"],
+    }.get(name, [])
     try:
-        FILTERS[name](junk, *more)
+        found = FILTERS[name](junk, *more)
     except AnsibleFilterError as error:
-        assert f"meshops.istio_precheck.{name}: " in str(error)
-    except TypeError as error:
-        assert "argument" in str(error)  # a filter of two inputs, called with one
+        assert f"meshops.istio_precheck.{name}: " in str(error) or str(error).startswith("findings: wanted a list")
+    else:
+        assert name in ("path_part", "cluster_verdicts") and isinstance(junk, (str, list)) and found
+
+
+@pytest.mark.parametrize(
+    ("hosts", "outcomes"), [("ab", [{}, {}]), (["a", "b"], {"a": {}, "b": {}}), (["a", "b"], [{}]), (["a"], "b")]
+)
+def test_no_cluster_is_left_out_of_a_summary(hosts, outcomes):
+    with pytest.raises(AnsibleFilterError, match="cluster_verdicts: .*(hosts|outcomes): wanted "):
+        FILTERS["cluster_verdicts"](hosts, outcomes)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# gather_step
+
+
+def info(item, **result):
+    return {"item": item, "failed": False, **result}
+
+
+def gathered(served, behave, options=None, most=20):
+    """Plays the tasks: `served` gives the objects of a kind, or what its k8s_info failed with; `behave` what a k8s_exec returns."""
+    step, results, asked = {}, [], []
+    for _round in range(most):
+        step = FILTERS["gather_step"](step, options or {}, results)
+        asked.append([item.get("kind") or item["command"] for item in step["lists"] + step["execs"]])
+        if not step["lists"] and not step["execs"]:
+            return step, asked
+        results = []
+        for item in step["lists"]:
+            said = served.get(item["kind"], [])
+            found = {"api_found": item["kind"] != "ClusterSnapshot", "resources": said}
+            results.append(info(item, **(said if isinstance(said, dict) else found)))
+        results += [info(item, **behave(item)) for item in step["execs"]]
+    raise AssertionError("the rounds do not end")
+
+
+def test_the_steps_end_with_a_snapshot_that_is_evaluated():
+    pods, services = [cluster.pod()], [cluster.service()]
+    table = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
+    step, asked = gathered({"Pod": pods, "Service": services}, lambda _item: {"stdout": table, "rc": 0})
+    assert asked[0] == ["ClusterSnapshot"] and asked[-2:] == [["ss -ltnH"], []]
+    assert (step["problem"], step["kept"]) == ("", {})
+    found = evaluate(check(step["snapshot"]), Options(cluster.TODAY))
+    assert [finding["port"] for finding in found["findings"]] == [8080]
+    assert FILTERS["gather_step"](tagged(step), {}) == step
+
+
+@pytest.mark.parametrize(
+    ("served", "options", "problem", "rounds"),
+    [
+        ({"ClusterSnapshot": {"msg": "Could not create API client"}}, {}, "no cluster to look at: Could not", 2),
+        ({"Pod": {"msg": "no"}}, {}, "GET /api/v1/namespaces/istio-system/pods: no", 3),
+        ({}, {"namespaces": ["shopp"]}, "namespaces: the cluster has no namespace 'shopp'", 5),
+    ],
+)
+def test_why_there_is_no_snapshot_is_a_sentence_and_nothing_more_is_asked(served, options, problem, rounds):
+    step, asked = gathered(served, lambda _item: {}, options)
+    assert step["problem"].startswith(problem) and step["snapshot"] is None
+    assert len(asked) == rounds and asked[-1] == []
+    assert FILTERS["gather_step"](step, options) == step
 
 
 def test_a_bad_label_selector_is_the_users_and_says_so():
     with pytest.raises(AnsibleFilterError, match=r"^label_selectors\[0\]: 'a b' is no label selector"):
-        FILTERS["exec_requests"](cluster.snapshot(), {"label_selectors": ["a b"]}, [])
+        gathered({"Pod": [cluster.pod()]}, lambda _item: {}, {"label_selectors": ["a b"]})
 
 
-def test_a_problem_of_the_lists_is_a_sentence_and_none_is_empty():
-    item = {"key": "pods", "kind": "Pod", "api_version": "v1", "namespace": "", "name": "", "label_selectors": []}
-    refused = FILTERS["list_answers"]([{"item": item, "msg": "no"}])
-    assert FILTERS["list_problem"](refused, {}) == "GET /api/v1/pods: no"
-    assert FILTERS["list_problem"]([], {}) == ""
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"namespaces": "shop"},
+        {"label_selectors": "app=web"},
+        {"scope": "pods"},
+        {"replicas": "two"},
+        {"namespace": ["shop"]},
+    ],
+)
+def test_options_that_mean_nothing_are_refused_by_name(options):
+    with pytest.raises(AnsibleFilterError, match=f"{next(iter(options))}: wanted "):
+        FILTERS["gather_step"]({}, options)
 
 
-def test_options_have_the_modules_defaults():
+def test_options_have_the_modules_defaults_and_choices():
+    spec = localhost_listener_info.argument_spec()
     assert precheck._selection({}) == precheck.Selection()
+    assert {name: spec[name]["default"] for name in precheck.Selection._fields} == {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in precheck.Selection()._asdict().items()
+    }
+    assert {name: sorted(words) for name, words in precheck.CHOICES.items()} == {
+        name: sorted(spec[name]["choices"]) for name in precheck.Selection._fields if "choices" in spec[name]
+    }
