@@ -13,7 +13,6 @@ from functools import wraps
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import manifests as _manifests
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import text as _text
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, FailOnError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import SelectionError
@@ -38,7 +37,6 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
             FailOnError,
             _document.ReportError,
             _manifests.ManifestError,
-            GatherError,
             SelectionError,
         ) as error:
             raise AnsibleFilterError(str(error)) from error

@@ -150,11 +150,6 @@ def _blocker(found: Blocker) -> str:
     return f"{found.times} {found.word}" if found.known else f"{found.times} {found.word}, which nothing is known of"
 
 
-def blockers(report: Report, fail_on: t.Sequence[str]) -> list[str]:
-    """What keeps the gate shut, each in a few words. Empty: it is open. Raises FailOnError."""
-    return list(map(_blocker, blocking(report, fail_on)))
-
-
 def gate_is_open(left: t.Sequence[Blocker]) -> str:
     """That there is something, and that the gate was told not to fail on it: no full stop."""
     several = len(left) > 1 or left[0].times > 1
