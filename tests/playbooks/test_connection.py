@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import pathlib
+import shutil
 
 import pytest
 import yaml
@@ -91,7 +92,10 @@ def test_empty_variables_are_as_if_they_were_not_given(play, tmp_path):
     with Mesh() as server:
         (tmp_path / ".kube").mkdir()
         (tmp_path / ".kube" / "config").write_text(json.dumps(kubeconfig(server.url, "good")), "utf-8")
-        both(play, tmp_path, **texts, check_listeners_proxy_headers={}, check_listeners_impersonate_groups=[])
+        for empty in ({}, []), ("", ""):
+            proxy, groups = empty
+            more = {"check_listeners_proxy_headers": proxy, "check_listeners_impersonate_groups": groups}
+            both(play, tmp_path, **texts, **more, check_listeners_validate_certs="")
 
 
 def test_a_host_and_a_key_or_a_user_count_in_both(play, tmp_path):
@@ -100,15 +104,38 @@ def test_a_host_and_a_key_or_a_user_count_in_both(play, tmp_path):
         seen = headers(server)
         assert {asked.get("authorization") for asked in seen} == {"Bearer abc"}
         assert {(asked.get("impersonate-user"), asked.get("impersonate-group")) for asked in seen} == {("jane", "devs")}
+        server.requests.clear()
         user = {"check_listeners_username": "jane", "check_listeners_password": "secret"}
         both(play, tmp_path, check_listeners_host=server.url, **user)
+        secret = "Basic " + base64.b64encode(b"jane:secret").decode()
+        assert {asked.get("authorization") for asked in headers(server)} == {secret}
+
+
+@pytest.mark.parametrize("groups", ["devs,ops", '["devs", "ops"]'])
+def test_groups_that_are_written_as_text_are_the_same_groups_in_both(play, tmp_path, groups):
+    named = {"check_listeners_impersonate_user": "jane", "check_listeners_impersonate_groups": groups}
+    with Mesh() as server:
+        both(play, tmp_path, check_listeners_host=server.url, check_listeners_api_key="abc", **named)
+        seen = [
+            [value for name, value in asked.headers if name.lower() == "impersonate-group"] for asked in server.requests
+        ]
+        assert seen and all(sorted(",".join(each).replace(" ", "").split(",")) == ["devs", "ops"] for each in seen)
 
 
 def test_certificates_count_in_both(play, tmp_path):
     pki = fault_server.pki()
     with Mesh(tls=pki.context(ask_client=True)) as server:
-        client = {"check_listeners_client_cert": pki.client, "check_listeners_client_key": pki.client_key}
-        both(play, tmp_path, check_listeners_host=server.url, check_listeners_ca_cert=pki.ca, **client)
+        files = {"ca_cert": pki.ca, "client_cert": pki.client, "client_key": pki.client_key}
+        both(
+            play,
+            tmp_path,
+            check_listeners_host=server.url,
+            **{f"check_listeners_{name}": path for name, path in files.items()},
+        )
+        for name, path in files.items():
+            shutil.copy(path, tmp_path / f"{name}.pem")
+        beside = {f"check_listeners_{name}": f"{name}.pem" for name in files}
+        both(play, tmp_path, check_listeners_host=server.url, **beside)
     with Mesh(tls=pki.context()) as server:
         key = {"check_listeners_host": server.url, "check_listeners_api_key": "abc"}
         fails(play, **key)

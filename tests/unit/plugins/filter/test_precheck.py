@@ -16,9 +16,10 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.meshops.istio_precheck.plugins.filter import precheck
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._snapshot import check
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain as to_plain
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 FILTERS = precheck.FilterModule().filters()
@@ -63,6 +64,18 @@ def test_every_filter_is_documented_and_every_document_has_its_filter():
     documented = {path.stem: yaml.safe_load(path.read_text("utf-8"))["DOCUMENTATION"] for path in FOLDER.glob("*.yml")}
     assert set(documented) == set(FILTERS)
     assert {name: text["name"] for name, text in documented.items()} == {name: name for name in FILTERS}
+
+
+def test_the_documents_name_the_formats_that_there_are():
+    def choices(name, option):
+        return yaml.safe_load((FOLDER / f"{name}.yml").read_text("utf-8"))["DOCUMENTATION"]["options"][option][
+            "choices"
+        ]
+
+    role = yaml.safe_load((FOLDER / "../../roles/check_listeners/meta/argument_specs.yml").read_text("utf-8"))
+    formats = role["argument_specs"]["main"]["options"]["check_listeners_report_formats"]["choices"]
+    assert choices("report_files", "formats") == formats == list(_formats.FORMATS)
+    assert choices("reports_as", "format") == list(_formats.MERGED)
 
 
 @pytest.mark.parametrize("columns", ["0", "1", "8", "12", "13"])
