@@ -9,6 +9,7 @@
 """Writes files below a directory on the controller, and never anywhere else.
 
 The directory is the user's, who may have made it a link. Below it no link is followed: what stands there may come from a repository.
+So each folder is entered by a descriptor; AnsibleModule.atomic_move() and what else writes whole files take a path, and follow links in it.
 """
 
 from __future__ import annotations

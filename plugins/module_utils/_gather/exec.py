@@ -313,7 +313,11 @@ def _connect(
 
 
 def _tunnel(raw: socket.socket, target: str, headers: t.Mapping[str, str]) -> None:
-    """Asks an HTTP proxy for a connection to `target`."""
+    """Asks an HTTP proxy for a connection to `target`.
+
+    By hand but for the answer: http.client's set_tunnel() opens the socket itself, out of reach of the deadline and the watchdog, and
+    websocket-client's proxy support sends no headers but a user and a password.
+    """
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}", *(f"{name}: {value}" for name, value in headers.items())]
     raw.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
     response = http.client.HTTPResponse(raw, method="CONNECT")

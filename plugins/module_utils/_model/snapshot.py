@@ -168,7 +168,10 @@ def write(snapshot: t.Mapping[str, t.Any], path: str) -> None:
 
 @contextlib.contextmanager
 def whole_file(path: str) -> t.Iterator[t.BinaryIO]:
-    """A file to write to that is in `path` once that has ended well, for its owner only; else what is there stays. Raises OSError."""
+    """A file to write to that is in `path` once that has ended well, for its owner only; else what is there stays. Raises OSError.
+
+    Not AnsibleModule.atomic_move(): it gives the file the mode and the owner of what is there, and ends the module where it cannot.
+    """
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(errno.EINVAL, "it is there and is no file", path)
     handle, temporary = tempfile.mkstemp(prefix=".precheck-", dir=os.path.dirname(os.path.abspath(path)))

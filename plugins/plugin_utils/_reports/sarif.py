@@ -10,6 +10,8 @@
 Results are findings, waived ones (suppressed, with the reason), probes that fail, pods that could not be read and ports that nothing listens on.
 Remediated ports are left out, since a result is something to look at. A check that could not be made is an unsuccessful
 invocation.
+
+It is a dictionary: no library that users have writes SARIF, and the format's own classes for Python (sarif-om) are one more to install.
 """
 
 from __future__ import annotations
