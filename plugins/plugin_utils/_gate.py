@@ -104,7 +104,7 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
 def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, recorded: bool = False) -> dict[str, t.Any]:
     """What comes of `returned` without a file: `{passed, blocking, verdict, outcome}`. Raises FailOnError.
 
-    `blocking` are the Blockers, `verdict` is the text in lines, and `outcome` is what a summary of many clusters takes.
+    `blocking` are the Blockers as `{word, count, known}`, `verdict` is the text in lines, and `outcome` is what a summary of many clusters takes.
     """
     words = checked_fail_on(fail_on)
     result = _result(returned)
@@ -114,7 +114,7 @@ def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, reco
     line = _verdict.outcome(result, words, problem and problem.split("\n")[0], server)
     return {
         "passed": passed,
-        "blocking": [blocker._asdict() for blocker in blocking(result, words)],
+        "blocking": [{"word": each.word, "count": each.times, "known": each.known} for each in blocking(result, words)],
         "verdict": _verdict.verdict(result, words, problem, _terminal.screen(), (), verbose, server, recorded),
         "outcome": {"passed": passed, "verdict": line, "summary": result["summary"]},
     }
