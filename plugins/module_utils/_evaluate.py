@@ -15,8 +15,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Report
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import for_people
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import Seen
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.remedies import Looked, Remedies
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import PodPort
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.remedies import ExposedPod, Remedies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options, target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import (
@@ -102,7 +102,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     concerned = [group for group in groups.values() if any(seen.verdict.outcome == "finding" for seen in group.seen)]
     whole = {group.workload: group.targets for group in _whole(concerned, snapshot, pods, options, controllers)}
 
-    def look(workload: Workload) -> list[Looked]:
+    def look(workload: Workload) -> list[ExposedPod]:
         return [_look(entry, readings, mesh) for entry in whole[workload]]
 
     remedies = Remedies(snapshot, pods, controllers, mesh.all, options.sidecar_api_version, probes)
@@ -152,19 +152,19 @@ def _whole(
     ]
 
 
-def _look(entry: Target, readings: Readings, mesh: Mesh) -> Looked:
+def _look(entry: Target, readings: Readings, mesh: Mesh) -> ExposedPod:
     """The pod as a remedy has to see it: with every port, whatever the verdict on it."""
     reading = readings.of(entry)
     pod = as_read(entry.pod, reading.by)
     listeners = reading.table.listeners if reading.table else None
 
-    def seen(exposed: t.Sequence[Exposure]) -> dict[int, Seen]:
-        found: dict[int, Seen] = {}
+    def seen(exposed: t.Sequence[Exposure]) -> dict[int, PodPort]:
+        found: dict[int, PodPort] = {}
         for port, exposures in sorted(by_port(exposed).items()):
             asked = tuple(asked_for(pod, exposures))
-            found[port] = Seen(
+            found[port] = PodPort(
                 pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, exposures)
             )
         return found
 
-    return Looked(pod, seen(entry.exposures), seen(entry.istios), mesh.sidecars(pod))
+    return ExposedPod(pod, seen(entry.exposures), seen(entry.istio_ports), mesh.sidecars(pod))

@@ -514,7 +514,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label
     label_matcher,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options, target
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, unseen
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, why_not_covered
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import WaiverError, compile_waivers
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
 
@@ -716,7 +716,7 @@ def check(module: AnsibleK8SModule) -> None:
         tables.drop((entry["namespace"], entry["pod"]))
         snapshot["unread"].append(entry)
     failure = record({**snapshot, "socketTables": spool}, destination) if spool and destination else None
-    failure = (None if tables else locked_out(snapshot)) or unseen(snapshot, options.selection) or failure
+    failure = (None if tables else locked_out(snapshot)) or why_not_covered(snapshot, options.selection) or failure
     try:
         report = evaluate(snapshot, options, tables)
     except WaiverError as error:

@@ -144,7 +144,7 @@ class ControlPlanes:
             key=lambda p: (p not in serving, _least_local(p)),
         )
 
-    def spoken_for(self, target: Version | None) -> list[tuple[str, str]]:
+    def moved_to_another(self, target: Version | None) -> list[tuple[str, str]]:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
         ready = self._ready(target)
         other = min(ready, key=_least_local, default=UNKNOWN_CONTROL_PLANE)

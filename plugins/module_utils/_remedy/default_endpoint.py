@@ -44,7 +44,7 @@ POD_IP_SINCE: Version = (1, 9)
 """Up to 1.8 validation takes 127.0.0.1 alone: validation.go@1.9.0. An istiod of unknown version is not taken for that old."""
 
 
-class Seen(t.NamedTuple):
+class PodPort(t.NamedTuple):
     """One port of one pod that a Service exposes. `today` and `after` are its delivery as things stand."""
 
     pod: Pod
@@ -66,23 +66,23 @@ class Port(t.NamedTuple):
     """One TCP target port of a workload, over all of its pods that Services expose."""
 
     number: int
-    seen: tuple[Seen, ...]
+    seen: tuple[PodPort, ...]
     finding: str | None
     """The id of the finding to cure, if it has one."""
 
     @property
-    def read(self) -> list[Seen]:
+    def read(self) -> list[PodPort]:
         return [seen for seen in self.seen if seen.listeners is not None]
 
-    def listening(self) -> list[Seen]:
+    def listening(self) -> list[PodPort]:
         """Where something has the port: a pod in which nothing has it, as in its first seconds, says nothing about an endpoint."""
         return [seen for seen in self.read if self.on(seen)]
 
-    def on(self, seen: Seen) -> list[Listener]:
+    def on(self, seen: PodPort) -> list[Listener]:
         """What listens on the port, or on the one that a Sidecar has the proxy dial for it today."""
         return [listener for listener in seen.listeners or () if listener.port in (self.number, seen.today.port)]
 
-    def texts(self, seen: Seen) -> list[str]:
+    def texts(self, seen: PodPort) -> list[str]:
         return [listener.text for listener in self.on(seen)]
 
 
@@ -140,14 +140,14 @@ def keep(port: Port, versions: t.Sequence[Version | None]) -> str | None:
     return None
 
 
-def _under(port: Port, endpoint: str, seen: Seen) -> list[Delivery]:
+def _under(port: Port, endpoint: str, seen: PodPort) -> list[Delivery]:
     """The port's delivery, before and after the upgrade, under a Sidecar that gives it this endpoint."""
     entry = {"port": {"number": port.number}, **as_field(endpoint)}
     sidecar = {"metadata": {"namespace": "", "name": ""}, "spec": {"ingress": [entry]}}
     return [delivery(seen.pod, port.number, sidecar, plane) for plane in seen.planes]
 
 
-def _reached(port: Port, seen: Seen, ip: str, how: Delivery) -> bool:
+def _reached(port: Port, seen: PodPort, ip: str, how: Delivery) -> bool:
     return judge(seen.listeners or (), port.number, [ip], how, how).outcome in ("ok", "remediated")
 
 
@@ -159,7 +159,7 @@ def as_field(endpoint: str) -> dict[str, str]:
     return {"defaultEndpoint": endpoint} if endpoint else {}
 
 
-def switched_off(seen: Seen) -> bool:
+def switched_off(seen: PodPort) -> bool:
     """Whether a Sidecar that does not list the port takes it from localhost, today."""
     number = seen.exposures[0].port
     others = {"metadata": {"namespace": "", "name": ""}, "spec": {"ingress": [{"port": {"number": 0}}]}}
@@ -207,7 +207,7 @@ def why_not(port: Port, versions: t.Sequence[Version | None]) -> str:
     return f"The program listens on {on}, and no defaultEndpoint reaches it in every pod."
 
 
-def _out_of_reach(port: Port, seen: Seen) -> str | None:
+def _out_of_reach(port: Port, seen: PodPort) -> str | None:
     """Why the proxy has no say over the port in this pod."""
     pod = seen.pod
     if is_ambient(pod):

@@ -24,8 +24,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, matches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import is_printable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import (
+    PodPort,
     Port,
-    Seen,
     as_field,
     cure,
     keep,
@@ -56,12 +56,12 @@ class Neighbour(t.NamedTuple):
     labels: t.Mapping[str, str]
 
 
-class Case(t.NamedTuple):
+class WorkloadFacts(t.NamedTuple):
     """What a plan is made from."""
 
     workload: Workload
     ports: t.Sequence[Port]
-    istios: t.Sequence[Seen]
+    istio_ports: t.Sequence[PodPort]
     """Istio's own ports, as far as Services expose them."""
     effective: t.Sequence[Thing | None]
     """The Sidecars that are in effect for the workload's pods, before and after the upgrade. One, if all is well."""
@@ -96,17 +96,17 @@ class _Obstacle(Exception):
     """Why there is no manifest although a Sidecar would cure."""
 
 
-def plan(case: Case) -> Plan:
+def plan(facts: WorkloadFacts) -> Plan:
     """The plan for one workload with findings."""
-    effective = case.effective[0] if case.effective else None
+    effective = facts.effective[0] if facts.effective else None
     action = "update" if effective and has_selector(effective) else "create"
-    if len(case.ports) > MOST_PORTS:
-        many = f"Services expose {len(case.ports)} ports of the workload: no Sidecar is planned for more than {MOST_PORTS}."
-        return Plan(action, None, frozenset(), {port.number: many for port in case.ports if port.finding}, [])
-    endpoints = {port.number: cure(port, case.versions) for port in case.ports if port.finding}
+    if len(facts.ports) > MOST_PORTS:
+        many = f"Services expose {len(facts.ports)} ports of the workload: no Sidecar is planned for more than {MOST_PORTS}."
+        return Plan(action, None, frozenset(), {port.number: many for port in facts.ports if port.finding}, [])
+    endpoints = {port.number: cure(port, facts.versions) for port in facts.ports if port.finding}
     refused = {
-        port.number: why_not(port, case.versions)
-        for port in case.ports
+        port.number: why_not(port, facts.versions)
+        for port in facts.ports
         if port.finding and endpoints[port.number] is None
     }
     cures = {number: endpoint for number, endpoint in endpoints.items() if endpoint is not None}
@@ -114,7 +114,7 @@ def plan(case: Case) -> Plan:
         return Plan(action, None, frozenset(), refused, [])
     try:
         manifest, notes = (
-            _update(case, effective, cures) if effective and action == "update" else _create(case, effective, cures)
+            _update(facts, effective, cures) if effective and action == "update" else _create(facts, effective, cures)
         )
         if not is_printable(manifest):
             where = f"Sidecar {_name(effective)}" if effective else "the labels of its pods"
@@ -126,7 +126,7 @@ def plan(case: Case) -> Plan:
         manifest,
         frozenset(cures),
         refused,
-        [*notes, *_listed(case, effective, cures)],
+        [*notes, *_listed(facts, effective, cures)],
         _reference(effective) if effective else None,
     )
 
@@ -158,16 +158,16 @@ def _reference(sidecar: Thing) -> dict[str, str]:
 # The two actions
 
 
-def _update(case: Case, sidecar: Thing, cures: dict[int, str]) -> tuple[Thing, list[str]]:
+def _update(facts: WorkloadFacts, sidecar: Thing, cures: dict[int, str]) -> tuple[Thing, list[str]]:
     """The Sidecar that selects the pods today, edited: a second one for them would have no effect."""
     where = _name(sidecar)
-    _one_effective(case)
-    _check_ports(case)
+    _one_effective(facts)
+    _check_ports(facts)
     selector = sidecar["spec"]["workloadSelector"].get("labels") or {}
-    misfit = _misfit(case, selector, f"Sidecar {where}, which would have to be edited,")
+    misfit = _misfit(facts, selector, f"Sidecar {where}, which would have to be edited,")
     if misfit:
         raise _Obstacle(misfit)
-    meta: Thing = {"name": sidecar["metadata"]["name"], "namespace": case.workload.namespace}
+    meta: Thing = {"name": sidecar["metadata"]["name"], "namespace": facts.workload.namespace}
     if sidecar["metadata"].get("resourceVersion"):
         meta["resourceVersion"] = sidecar["metadata"][
             "resourceVersion"
@@ -176,26 +176,26 @@ def _update(case: Case, sidecar: Thing, cures: dict[int, str]) -> tuple[Thing, l
         "labels"
     ):  # where the file is applied with kubectl, a label that it lacks is taken away, istio.io/rev for one
         meta["labels"] = dict(sorted(sidecar["metadata"]["labels"].items()))
-    spec = {**copy.deepcopy(sidecar["spec"]), "ingress": _ingress(case, sidecar, cures)}
+    spec = {**copy.deepcopy(sidecar["spec"]), "ingress": _ingress(facts, sidecar, cures)}
     notes = [
         f"It edits Sidecar {where}, which selects these pods: a second one for them would have no effect. Only its ingress changes."
     ]
-    return _manifest(case, meta, spec), notes + _rivals(case, sidecar) + _dormant(case, selector)
+    return _manifest(facts, meta, spec), notes + _rivals(facts, sidecar) + _dormant(facts, selector)
 
 
-def _create(case: Case, default: Thing | None, cures: dict[int, str]) -> tuple[Thing, list[str]]:
+def _create(facts: WorkloadFacts, default: Thing | None, cures: dict[int, str]) -> tuple[Thing, list[str]]:
     """A new Sidecar with everything of the default that it replaces; Istio inherits nothing (sidecar.go@1.20.8), whatever the reference says."""
-    _one_effective(case)
-    _check_ports(case)
-    meta: dict[str, t.Any] = {"name": name_of(case.workload), "namespace": case.workload.namespace}
-    if any(s["metadata"]["name"] == meta["name"] for s in case.sidecars):
+    _one_effective(facts)
+    _check_ports(facts)
+    meta: dict[str, t.Any] = {"name": name_of(facts.workload), "namespace": facts.workload.namespace}
+    if any(s["metadata"]["name"] == meta["name"] for s in facts.sidecars):
         raise _Obstacle(
             f"A Sidecar named {meta['name']} exists and is not the one in effect: remove or rename it first."
         )
-    misfits = [_misfit(case, labels, f"The selector {_labels(labels)}") for labels in case.selectors]
+    misfits = [_misfit(facts, labels, f"The selector {_labels(labels)}") for labels in facts.selectors]
     if all(misfits):
         raise _Obstacle(misfits[0] or "" if misfits else "No labels are known that select this workload's pods alone.")
-    selector = case.selectors[misfits.index(None)]
+    selector = facts.selectors[misfits.index(None)]
     carried = {
         field: copy.deepcopy(value)
         for field, value in ((default or {}).get("spec") or {}).items()
@@ -215,32 +215,32 @@ def _create(case: Case, default: Thing | None, cures: dict[int, str]) -> tuple[T
     spec = {
         "workloadSelector": {"labels": dict(sorted(selector.items()))},
         **carried,
-        "ingress": _ingress(case, default, cures),
+        "ingress": _ingress(facts, default, cures),
     }
-    return _manifest(case, meta, spec), notes + _rivals(case, None) + _dormant(case, selector)
+    return _manifest(facts, meta, spec), notes + _rivals(facts, None) + _dormant(facts, selector)
 
 
-def _manifest(case: Case, metadata: Thing, spec: Thing) -> Thing:
-    return {"apiVersion": case.api_version, "kind": "Sidecar", "metadata": metadata, "spec": spec}
+def _manifest(facts: WorkloadFacts, metadata: Thing, spec: Thing) -> Thing:
+    return {"apiVersion": facts.api_version, "kind": "Sidecar", "metadata": metadata, "spec": spec}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Obstacles
 
 
-def _one_effective(case: Case) -> None:
-    names = sorted({_name(sidecar) if sidecar else "none" for sidecar in case.effective})
+def _one_effective(facts: WorkloadFacts) -> None:
+    names = sorted({_name(sidecar) if sidecar else "none" for sidecar in facts.effective})
     if len(names) > 1:
         raise _Obstacle(
             f"Not the same Sidecar is in effect for all pods of the workload, before and after the upgrade: {_some(names)}."
         )
 
 
-def _check_ports(case: Case) -> None:
+def _check_ports(facts: WorkloadFacts) -> None:
     """Raises _Obstacle where one list of ports does not fit all pods."""
-    exposed = {seen.name for port in case.ports for seen in port.seen}
+    exposed = {seen.name for port in facts.ports for seen in port.seen}
     meant: dict[tuple[str, str, int, str], set[int]] = {}
-    for port in case.ports:
+    for port in facts.ports:
         for seen in port.seen:
             for e in seen.exposures:
                 meant.setdefault((e.kind, e.service, e.service_port, e.port_name), set()).add(port.number)
@@ -249,7 +249,7 @@ def _check_ports(case: Case) -> None:
             raise _Obstacle(
                 f"Port {number} of {kind} {service} is port {_some(sorted(map(str, targets)))}, depending on the pod: no Sidecar fits all of them."
             )
-    for port in case.ports:
+    for port in facts.ports:
         having = sorted(seen.name for seen in port.seen)
         if set(having) != exposed:
             services = sorted({e.service for seen in port.seen for e in seen.exposures})
@@ -258,17 +258,17 @@ def _check_ports(case: Case) -> None:
             )
 
 
-def _misfit(case: Case, selector: Labels, what: str) -> str | None:
+def _misfit(facts: WorkloadFacts, selector: Labels, what: str) -> str | None:
     """Why the selector does not fit the workload, by the pods it would really match."""
-    own = {seen.name for port in case.ports for seen in port.seen}
+    own = {seen.name for port in facts.ports for seen in port.seen}
     others = sorted(
         f"{n.workload.kind} {n.workload.name}"
-        for n in case.neighbours
-        if n.workload != case.workload and matches(selector, n.labels)
+        for n in facts.neighbours
+        if n.workload != facts.workload and matches(selector, n.labels)
     )
     if others:
         return f"{what} also selects pods of other workloads: {_some(list(dict.fromkeys(others)))}."
-    missed = sorted(n.name for n in case.neighbours if n.name in own and not matches(selector, n.labels))
+    missed = sorted(n.name for n in facts.neighbours if n.name in own and not matches(selector, n.labels))
     if missed:
         return f"{what} does not select all of the workload's pods: not {_some(missed)}."
     return None
@@ -278,7 +278,7 @@ def _misfit(case: Case, selector: Labels, what: str) -> str | None:
 # The ingress
 
 
-def _ingress(case: Case, effective: Thing | None, cures: dict[int, str]) -> list[Thing]:
+def _ingress(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str]) -> list[Thing]:
     """The listeners of the effective Sidecar, those of cured ports pointed at what listens, then the ports it does not list.
 
     Raises _Obstacle for a port that no form of endpoint would leave as it is.
@@ -287,30 +287,30 @@ def _ingress(case: Case, effective: Thing | None, cures: dict[int, str]) -> list
     for listener in copy.deepcopy((effective or {}).get("spec", {}).get("ingress") or []):
         # Without a number it is no port of the pod. Of two with the same, which validation refuses, the first is in effect.
         listed.setdefault(listener["port"].get("number") or id(listener), listener)
-    for port in case.ports:
+    for port in facts.ports:
         if port.number in cures:
-            listener = listed.setdefault(port.number, {"port": _port(case, port)})
+            listener = listed.setdefault(port.number, {"port": _port(facts, port)})
             listener.pop("defaultEndpoint", None)
             listener.update(as_field(cures[port.number]))
         elif port.number not in listed:
-            endpoint = keep(port, case.versions)
+            endpoint = keep(port, facts.versions)
             if endpoint is None:
                 on = sorted({text for seen in port.listening() for text in port.texts(seen)})
                 raise _Obstacle(
                     f"Port {port.number}, which a Sidecar would have to list too, listens on {_some(on)}: no defaultEndpoint leaves it as it is."
                 )
-            listed[port.number] = {"port": _port(case, port), **as_field(endpoint)}
+            listed[port.number] = {"port": _port(facts, port), **as_field(endpoint)}
     return list(listed.values())
 
 
-def _port(case: Case, port: Port) -> Thing:
+def _port(facts: WorkloadFacts, port: Port) -> Thing:
     """Number, name and protocol as the first Service in Istio's order gives them.
 
     A name has nothing to do with the protocol here, and only a legal one is kept: ValidatePortName, validation.go@1.20.8.
     """
     first = min((e for seen in port.seen for e in seen.exposures), key=lambda e: (e.rank, e.service_port, e.port_name))
     spec: Thing = {"number": port.number}
-    taken_for = protocol(first, case.today)
+    taken_for = protocol(first, facts.today)
     if taken_for:
         spec["protocol"] = taken_for
     if re.fullmatch(r"[a-zA-Z0-9]([-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?", first.port_name):
@@ -322,40 +322,40 @@ def _port(case: Case, port: Port) -> Thing:
 # Notes
 
 
-def _listed(case: Case, effective: Thing | None, cures: dict[int, str]) -> list[str]:
+def _listed(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str]) -> list[str]:
     notes = []
     there = {listener["port"].get("number") for listener in (effective or {}).get("spec", {}).get("ingress") or ()}
-    others = [str(port.number) for port in case.ports if port.number not in cures and port.number not in there]
+    others = [str(port.number) for port in facts.ports if port.number not in cures and port.number not in there]
     if others:
         many = len(others) > 1
         what, are, they = ("Ports", "are", "they are") if many else ("Port", "is", "it is")
         notes.append(
             f"{what} {_and(others)} {are} listed as {they} delivered today, because a Sidecar switches off what it does not list."
         )
-    notes += [f"Nothing was seen to listen on port {port.number}." for port in case.ports if not port.listening()]
+    notes += [f"Nothing was seen to listen on port {port.number}." for port in facts.ports if not port.listening()]
     for number, service in sorted(
-        {(e.port, f"{e.kind} {e.service}") for seen in case.istios if switched_off(seen) for e in seen.exposures}
+        {(e.port, f"{e.kind} {e.service}") for seen in facts.istio_ports if switched_off(seen) for e in seen.exposures}
     ):
         if number not in there:
             notes.append(
                 f"Port {number}, which {service} exposes, is Istio's own and not listed: "
                 "with a Sidecar it is passed through to the pod IP at once, and no longer to localhost."
             )
-    unread = sorted({seen.name for port in case.ports for seen in port.seen if seen.listeners is None})
+    unread = sorted({seen.name for port in facts.ports for seen in port.seen if seen.listeners is None})
     if unread:
         notes.append(f"Not read, and supposed to listen like the others: {_some(unread)}.")
     return notes
 
 
-def _rivals(case: Case, chosen: Thing | None) -> list[str]:
+def _rivals(facts: WorkloadFacts, chosen: Thing | None) -> list[str]:
     """Other Sidecars that select pods of the workload: younger than the one in effect, or labelled with a revision that does not serve them."""
     notes = []
-    for sidecar in case.sidecars:
+    for sidecar in facts.sidecars:
         selector = sidecar["spec"]["workloadSelector"].get("labels") or {} if has_selector(sidecar) else None
         if (
             sidecar is chosen
             or selector is None
-            or not any(n.workload == case.workload and matches(selector, n.labels) for n in case.neighbours)
+            or not any(n.workload == facts.workload and matches(selector, n.labels) for n in facts.neighbours)
         ):
             continue
         revision = (sidecar["metadata"].get("labels") or {}).get("istio.io/rev")
@@ -368,8 +368,8 @@ def _rivals(case: Case, chosen: Thing | None) -> list[str]:
     return sorted(notes)
 
 
-def _dormant(case: Case, selector: Labels) -> list[str]:
-    caught = sorted({f"{w.kind} {w.name}" for w, labels in case.dormant if matches(selector, labels)})
+def _dormant(facts: WorkloadFacts, selector: Labels) -> list[str]:
+    caught = sorted({f"{w.kind} {w.name}" for w, labels in facts.dormant if matches(selector, labels)})
     return [f"It would also select pods of {_some(caught)}, which has none now."] if caught else []
 
 

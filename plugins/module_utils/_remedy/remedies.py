@@ -17,12 +17,16 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, key, pod_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailingProbe
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import Port, Seen, advice
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import (
+    PodPort,
+    Port,
+    advice,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.plan import (
-    Case,
     Labels,
     Neighbour,
     Plan,
+    WorkloadFacts,
     api_version,
     plan,
 )
@@ -35,12 +39,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workl
 Records = list[dict[str, t.Any]]
 
 
-class Looked(t.NamedTuple):
+class ExposedPod(t.NamedTuple):
     """A pod that Services expose: its ports, those of them that are Istio's own, and the Sidecars in effect before and after the upgrade."""
 
     pod: Pod
-    ports: t.Mapping[int, Seen]
-    istios: t.Mapping[int, Seen]
+    ports: t.Mapping[int, PodPort]
+    istio_ports: t.Mapping[int, PodPort]
     sidecars: tuple[Thing | None, Thing | None]
 
 
@@ -79,12 +83,14 @@ class Remedies:
             if labels and controllers.workload(owned) not in {n.workload for n in self._neighbours[namespace]}:
                 self._dormant[namespace].append((controllers.workload(owned), labels))
 
-    def of(self, findings: Records, look: t.Callable[[Workload], t.Sequence[Looked]]) -> tuple[Records, Records]:
+    def of(self, findings: Records, look: t.Callable[[Workload], t.Sequence[ExposedPod]]) -> tuple[Records, Records]:
         """The findings, each with its remedy, and the remediations. `look` is asked for the pods of one workload after the other."""
         by_workload: dict[Workload, dict[int, Thing]] = defaultdict(dict)
         for finding in findings:
             by_workload[Workload(finding["namespace"], **finding["workload"])][finding["port"]] = finding
-        plans = {workload: plan(self._case(workload, look(workload), ports)) for workload, ports in by_workload.items()}
+        plans = {
+            workload: plan(self._facts(workload, look(workload), ports)) for workload, ports in by_workload.items()
+        }
         remediations = [
             self._remediation(plans[workload], by_workload[workload])
             for workload in sorted(plans)
@@ -95,15 +101,17 @@ class Remedies:
             for finding in findings
         ], remediations
 
-    def _case(self, workload: Workload, looked: t.Sequence[Looked], findings: t.Mapping[int, Thing]) -> Case:
-        ports: dict[int, list[Seen]] = defaultdict(list)
+    def _facts(
+        self, workload: Workload, looked: t.Sequence[ExposedPod], findings: t.Mapping[int, Thing]
+    ) -> WorkloadFacts:
+        ports: dict[int, list[PodPort]] = defaultdict(list)
         for each in looked:
             for number, seen in each.ports.items():
                 ports[number].append(seen)
         serving = [plane for seens in ports.values() for seen in seens for plane in seen.planes]
-        return Case(
+        return WorkloadFacts(
             workload=workload,
-            istios=[seen for each in looked for seen in each.istios.values()],
+            istio_ports=[seen for each in looked for seen in each.istio_ports.values()],
             ports=[
                 Port(number, tuple(seens), findings.get(number, {}).get("id"))
                 for number, seens in sorted(ports.items())
@@ -118,7 +126,7 @@ class Remedies:
             api_version=self._api_version,
         )
 
-    def _selectors(self, workload: Workload, looked: t.Sequence[Looked]) -> list[Labels]:
+    def _selectors(self, workload: Workload, looked: t.Sequence[ExposedPod]) -> list[Labels]:
         """The controller's matchLabels; then, as for a bare pod, the labels by which its Services find it, of the oldest first, and all of these."""
         candidates = [self._controllers.match_labels(each.pod) or {} for each in looked[:1]]
         exposures = {

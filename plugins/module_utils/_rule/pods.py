@@ -138,7 +138,7 @@ class Mesh:
         return [
             f"The settings of revision {other}, which runs the target version, count for pods of revision {name} too: let them move to it. "
             f"Upgraded in place, revision {name} would deliver to the pod IP."
-            for name, other in self._planes.spoken_for(self._target)
+            for name, other in self._planes.moved_to_another(self._target)
         ]
 
 

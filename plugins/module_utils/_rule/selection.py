@@ -37,7 +37,7 @@ class Target(t.NamedTuple):
     exposures: tuple[Exposure, ...]
     readers: tuple[PodKey, ...]
     """The pods to ask, in this order, until one shows its table (see asked()): mostly the pod itself, alone."""
-    istios: tuple[Exposure, ...] = ()
+    istio_ports: tuple[Exposure, ...] = ()
     """On Istio's own ports, which `exposures` leaves out."""
     neighbours: tuple[PodKey, ...] = ()
     """The other hostNetwork pods of a hostNetwork pod's node: their tables show the same sockets, but their authors could make them up."""
@@ -73,18 +73,20 @@ def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | Non
     targets = []
     for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
         own = [e for e in ports if not (e.port in ISTIO_PORTS and has_sidecar(pod))]
-        istios = tuple(e for e in ports if e.port in ISTIO_PORTS and has_sidecar(pod)) if len(own) < len(ports) else ()
-        for e in istios:
+        istio_ports = (
+            tuple(e for e in ports if e.port in ISTIO_PORTS and has_sidecar(pod)) if len(own) < len(ports) else ()
+        )
+        for e in istio_ports:
             reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
             skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})
         if own:
             several = shares.get(_shared_table(pod, selection), (pod_key,))
             if pod.host_network:
                 targets.append(
-                    Target(pod, tuple(own), (pod_key,), istios, tuple(each for each in several if each != pod_key))
+                    Target(pod, tuple(own), (pod_key,), istio_ports, tuple(each for each in several if each != pod_key))
                 )
             else:
-                targets.append(Target(pod, tuple(own), several, istios))
+                targets.append(Target(pod, tuple(own), several, istio_ports))
     unique = {tuple(sorted(entry.items())): entry for entry in skipped}
     return Targets(targets, [unique[entry] for entry in sorted(unique)])
 
@@ -101,7 +103,7 @@ def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) 
     return readers[:number]
 
 
-def unseen(snapshot: Snapshot, selection: Selection) -> str | None:
+def why_not_covered(snapshot: Snapshot, selection: Selection) -> str | None:
     """Why the snapshot does not show what the selection asks for, if so; then nothing may pass by it, whoever gathered."""
     both = sorted(set(selection.namespaces) & set(selection.exclude_namespaces))
     if both:

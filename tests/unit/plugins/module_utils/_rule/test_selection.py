@@ -15,7 +15,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selec
     Selection,
     asked,
     select,
-    unseen,
+    why_not_covered,
 )
 from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
     pod,
@@ -159,7 +159,7 @@ UNSEEN = {
 @pytest.mark.parametrize("case", UNSEEN)
 def test_what_is_asked_for_and_not_there_to_be_seen_is_named(case):
     made, selection, wanted = UNSEEN[case]
-    assert unseen(snapshot(**made), Selection(**selection)) == wanted
+    assert why_not_covered(snapshot(**made), Selection(**selection)) == wanted
 
 
 @pytest.mark.parametrize("number", [15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090])
