@@ -60,9 +60,10 @@ def _selection(options: dict[str, t.Any]) -> Selection:
             raise SelectionError(f"{name}: wanted some of {', '.join(Selection._fields)}, istio_namespace")
         if name in CHOICES and value not in CHOICES[name]:
             raise SelectionError(f"{name}: wanted one of {', '.join(CHOICES[name])}, found {value!r}")
-    return Selection(
-        **{name: value if name in CHOICES else tuple(_listed(name, value)) for name, value in given.items()}
-    )
+    chosen: dict[str, t.Any] = {
+        name: value if name in CHOICES else tuple(_listed(name, value)) for name, value in given.items()
+    }
+    return Selection(**chosen)
 
 
 def _listed(name: str, value: t.Any) -> list[t.Any]:

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     DEFAULT_FAIL_ON,
     FailOnError,
+    Report,
     blocking,
     checked_fail_on,
     nothing,
@@ -47,7 +48,7 @@ class Place(t.NamedTuple):
 class Outcome(t.NamedTuple):
     """What the role makes known: its two facts, the verdict as lines and as one line, and what became of files."""
 
-    result: dict[str, t.Any]
+    result: Report
     passed: bool
     lines: list[str]
     line: str
@@ -130,28 +131,28 @@ def report_files(
     return [{"path": path, "content": text} for path, text in _reports(result, formats, about).items()]
 
 
-def _is_open(result: Values, fail_on: t.Sequence[str]) -> bool:
+def _is_open(result: Report, fail_on: t.Sequence[str]) -> bool:
     return not result.get("msg") and not blocking(result, fail_on)
 
 
-def _result(returned: Values, problem: str = "", hints: t.Sequence[str] = ()) -> dict[str, t.Any]:
+def _result(returned: Values, problem: str = "", hints: t.Sequence[str] = ()) -> Report:
     """What the facts hold: never more than the Report, since a module's result may hold what it was given."""
     found = {name: value for name, value in returned.items() if name in nothing()}
     if not problem and (returned.get("failed") or found.keys() != nothing().keys()):
         problem = str(returned.get("msg") or "localhost_listener_info ended without a result")
-    result = {**nothing(), **found}
+    result: dict[str, t.Any] = {**nothing(), **found}
     if found:
         result["hints"] = [*result["hints"], *hints]
-    return {**result, "failed": True, "msg": problem} if problem else result
+    return t.cast(Report, {**result, "failed": True, "msg": problem} if problem else result)
 
 
-def _sidecars(result: Values, place: Place) -> dict[str, str]:
+def _sidecars(result: Report, place: Place) -> dict[str, str]:
     """Of an inventory of several hosts each has a folder of its own: Sidecars of several clusters may have one name."""
     folder = f"{path_part(place.host)}/" if place.several else ""
     return {folder + file["path"]: file["content"] for file in _sidecar_files.sidecar_files(dict(result))}
 
 
-def _reports(result: Values, formats: t.Sequence[str], about: Values) -> dict[str, str]:
+def _reports(result: Report, formats: t.Sequence[str], about: Values) -> dict[str, str]:
     names = dict.fromkeys(formats)
     return {_formats.report_name(about["cluster"], name): _formats.report_as(result, name, about) for name in names}
 
