@@ -54,7 +54,8 @@ class Cluster:
         self.kubeconfig = kubeconfig
         self.ours = ours
         self._kubectl = kubectl
-        self._files = pathlib.Path(tempfile.mkdtemp(prefix="istio-precheck-test-"))
+        # Beside the state of our own cluster, so that `down` removes them where this process was killed.
+        self._files = pathlib.Path(tempfile.mkdtemp(prefix="istio-precheck-test-", dir=STATE if ours else None))
         self._created: list[dict[str, Any]] = []
         atexit.register(shutil.rmtree, self._files, ignore_errors=True)
 

@@ -13,6 +13,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "trust"))
@@ -96,13 +97,9 @@ def accounts(workloads):
     }
     workloads.apply(objects.values())
     yield made
-    for kind in ("clusterrole", "clusterrolebinding"):
-        workloads.kubectl(
-            "delete", kind, *(name for kinds, _place, name in objects if kinds.lower() == kind), "--wait=false"
-        )
-    for kind, place, name in objects:
-        if kind in ("Role", "RoleBinding"):
-            workloads.kubectl("delete", kind, name, "--namespace", place, "--ignore-not-found", "--wait=false")
+    workloads.kubectl(
+        "delete", "--ignore-not-found", "--wait=false", "--filename=-", input=yaml.safe_dump_all(objects.values())
+    )
     workloads.delete_namespace(HOME)
 
 
