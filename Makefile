@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# TESTING.md says what each target is for; tests/gate.py holds the commands.
+# TESTING.md says what each target is for; noxfile.py holds the commands.
 
 STAGES = unit lint build sanity units playbooks demo importer browser older trust fuzz matrix kernel cluster-up live mesh mesh-up oldest scale bench cluster-down
 
@@ -19,10 +19,10 @@ setup:
 	@tests/setup
 
 test: setup
-	@.venv/bin/python tests/gate.py
+	@.venv/bin/nox
 
 $(STAGES): setup
-	@.venv/bin/python tests/gate.py $@
+	@.venv/bin/nox --session $@
 
 clean:
 	rm -rf .venv .venv-* .ansible .hypothesis .pytest_cache dist tests/output
