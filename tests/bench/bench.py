@@ -20,12 +20,12 @@ import tempfile
 import time
 import typing as t
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "scale"))
+import fleet
+import harness
 
-import fleet  # noqa: E402  pylint: disable=wrong-import-position
-import harness  # noqa: E402  pylint: disable=wrong-import-position
-from playing import environment, tool  # noqa: E402  pylint: disable=wrong-import-position
+from ansible_collections.meshops.istio_precheck.tests.helpers.playing import environment, tool
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 PARTS = ("floor", "node", "lists", "size", "plays")
 EMPTY, FEW = "empty", "few"

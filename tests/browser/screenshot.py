@@ -25,8 +25,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model impo
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options  # noqa: E402
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats  # noqa: E402
 from ansible_collections.meshops.istio_precheck.tests.browser import chromium  # noqa: E402
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster  # noqa: E402
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils import sample  # noqa: E402
+from ansible_collections.meshops.istio_precheck.tests.helpers import (
+    cluster,  # noqa: E402
+    sample,  # noqa: E402
+)
 
 
 def main() -> None:

@@ -15,8 +15,7 @@ from playwright.sync_api import expect
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import document as _document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils import sample
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, sample
 
 EVERYTHING = sample.everything()
 HTML = _formats.report_as(EVERYTHING, "html", sample.about())

@@ -32,14 +32,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import yaml
+from testbed import control_plane, images, kubernetes, pki
+from testbed.settings import NODE_NAME, REPOSITORY, STATE, TestbedError, run
 
 CLUSTER_DIR = pathlib.Path(__file__).resolve().parent
-if str(CLUSTER_DIR) not in sys.path:
-    sys.path.insert(0, str(CLUSTER_DIR))
-
-from testbed import control_plane, images, kubernetes, pki  # noqa: E402  pylint: disable=wrong-import-position
-from testbed.settings import NODE_NAME, REPOSITORY, STATE, TestbedError, run  # noqa: E402  pylint: disable=wrong-import-position
-
 WORKLOADS = CLUSTER_DIR / "workloads"
 OWN_CRD = CLUSTER_DIR / "sidecar-crd.yaml"
 ISTIO_CRD = REPOSITORY.parent / "shared" / "data" / "istio-crds" / "sidecars-1.20.8.yaml"

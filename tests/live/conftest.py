@@ -5,14 +5,9 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import shutil
-import sys
 
 import pytest
-
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "cluster")]
 
 NAMESPACES = ("istio-system", "ist0143", "cured", "awkward")
 

@@ -5,20 +5,19 @@
 """Records the two clusters of playbooks/demo.yml from the test cluster: before, and after the Sidecars that the gate wrote.
 
 .venv/bin/python tests/cluster/cluster.py up
-.venv/bin/python tests/live/record_demo.py
+PYTHONPATH=.venv/tree:tests/cluster .venv/bin/python tests/live/record_demo.py
 """
 
 from __future__ import annotations
 
 import pathlib
-import sys
 import tempfile
 
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "cluster")]
+from testcluster import WORKLOADS, running_cluster
 
-from playing import play  # noqa: E402  pylint: disable=wrong-import-position
-from testcluster import WORKLOADS, running_cluster  # noqa: E402  pylint: disable=wrong-import-position
+from ansible_collections.meshops.istio_precheck.tests.helpers.playing import play
+
+HERE = pathlib.Path(__file__).resolve().parent
 
 FILES = HERE.parent.parent / "playbooks" / "files"
 NAMESPACES = ["ist0143", "cured"]

@@ -10,7 +10,8 @@ import json
 
 import pytest
 import yaml
-from playing import play
+
+from ansible_collections.meshops.istio_precheck.tests.helpers.playing import play
 
 MESSAGE = "Port {} is exposed in a Service but listens on localhost. It will not be exposed to other pods."
 

@@ -10,7 +10,8 @@ import pathlib
 import tempfile
 
 import pytest
-from playing import play
+
+from ansible_collections.meshops.istio_precheck.tests.helpers.playing import play
 
 NAMESPACE = "by-tasks"
 LISTS = [

@@ -17,12 +17,12 @@ import time
 
 import pytest
 import yaml
-from playing import environment, play, tool
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import node_probe as _node_probe
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules import module_runner
+from ansible_collections.meshops.istio_precheck.tests.helpers import module_runner
+from ansible_collections.meshops.istio_precheck.tests.helpers.playing import environment, play, tool
 
 PROBES, ODD = "precheck-probes", "precheck-odd"
 IMAGE = "precheck.test/go:1"  # has busybox
@@ -336,7 +336,7 @@ def module_process(cluster, tmp_path):
     arguments.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": given}), "utf-8")
     program = (
         "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # under nohup it would be ignored
-        "import json, sys; from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules.module_runner import patch_module_args; "
+        "import json, sys; from ansible_collections.meshops.istio_precheck.tests.helpers.module_runner import patch_module_args; "
         "from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info as module\n"
         "with patch_module_args(json.load(open(sys.argv[1]))['ANSIBLE_MODULE_ARGS']): module.main()"
     )

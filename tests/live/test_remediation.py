@@ -13,11 +13,11 @@ import pathlib
 import pytest
 import yaml
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
-from playing import play
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.apply import RemedyError, apply, take_back
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import manifests
+from ansible_collections.meshops.istio_precheck.tests.helpers.playing import play
+from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import manifests
 
 CRDS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "istio-crds"
 REMEDIATE = "meshops.istio_precheck.remediate_listeners"

@@ -9,17 +9,14 @@ from __future__ import annotations
 import copy
 import json
 import pathlib
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
 
+from ansible_collections.meshops.istio_precheck.tests.helpers import running
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "trust"))
-
-import running  # noqa: E402  pylint: disable=wrong-import-position
-
 RBAC = ROOT / "docs" / "rbac"
 SCOPES = {"cluster": {}, "namespace": {"namespaces": ["cured"]}}
 HOME = "istio-precheck"

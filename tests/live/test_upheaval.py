@@ -21,7 +21,7 @@ import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import blocking
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules import module_runner
+from ansible_collections.meshops.istio_precheck.tests.helpers import module_runner
 
 CLUSTER = pathlib.Path(__file__).resolve().parents[1] / "cluster" / "cluster.py"
 NAMESPACES = ["ist0143", "cured"]

@@ -5,14 +5,9 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import shutil
-import sys
 
 import pytest
-
-HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "cluster"), str(HERE.parent / "live")]
 
 STATE = os.environ.get("ISTIO_PRECHECK_STATE") or "/run/istio-precheck-cluster"
 if not STATE.endswith("-mesh"):  # the one of `make mesh-up`, beside the cluster that may be up
@@ -24,7 +19,7 @@ def mesh():
     """A mesh with one namespace of the story in it. It is left up only where it was up before."""
     if os.geteuid() or not shutil.which("apt-get"):
         pytest.skip("needs root on a Linux with apt")
-    import meshes
+    from ansible_collections.meshops.istio_precheck.tests.mesh import meshes
 
     with meshes.running() as running:
         yield running

@@ -14,9 +14,10 @@ import time
 import typing as t
 
 import testcluster
-from playing import Played, play
 from testbed import mesh
 from testbed.settings import locked
+
+from ansible_collections.meshops.istio_precheck.tests.helpers.playing import Played, play
 
 Object = dict[str, t.Any]
 CLUSTER = testcluster.CLUSTER_DIR / "cluster.py"

@@ -25,7 +25,7 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 HERE = pathlib.Path(__file__).resolve().parent
 GATE = "meshops.istio_precheck.check_listeners"

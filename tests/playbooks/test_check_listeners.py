@@ -14,7 +14,7 @@ import tempfile
 import pytest
 import yaml
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 ID = "IST0143/shop/Deployment/web/8080"
 PARTS = {

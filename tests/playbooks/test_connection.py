@@ -16,7 +16,7 @@ import pytest
 import yaml
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server
+from ansible_collections.meshops.istio_precheck.tests.helpers import fault_server
 
 from .conftest import GATE
 from .mesh_server import REMEDIATE, Mesh

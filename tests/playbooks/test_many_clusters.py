@@ -12,7 +12,7 @@ import json
 import pytest
 import yaml
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, fault_server
 
 FORBIDDEN = (
     'pods "web" is forbidden: User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'

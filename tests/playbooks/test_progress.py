@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, fault_server
 
 PODS = 30
 LINE = re.compile(r"localhost: (\d+) of 30 pods read, (\d+) ports on localhost so far, (\d+) unread")

@@ -14,8 +14,8 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import EGRESS
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import EGRESS
 
 from .mesh_server import GROUP, ID, NAME, REMEDIATE, Mesh
 

@@ -12,7 +12,7 @@ import stat
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 ALL = ["html", "markdown", "json", "junit", "sarif", "istio-json"]
 FILES = {

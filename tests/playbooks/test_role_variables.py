@@ -12,7 +12,7 @@ import pathlib
 import pytest
 import yaml
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 ROLES = pathlib.Path(__file__).resolve().parents[2] / "roles"
 MERGE = "meshops.istio_precheck.merge_reports"

@@ -10,7 +10,7 @@ import json
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 FINE = {"binds": ("0.0.0.0:8080",)}
 TASK = {

@@ -5,13 +5,9 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import shutil
-import sys
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 PODS = 2000
 

@@ -32,7 +32,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = pathlib.Path(__file__).resolve().parent
 TREE = next(path for path in (pathlib.Path(sys.prefix) / "tree", HERE.parents[1] / ".venv" / "tree") if path.is_dir())
-sys.path[:0] = [str(HERE.parent / "cluster"), str(HERE.parent / "live")]
 
 if not os.environ.get("ISTIO_PRECHECK_STATE", "").endswith(
     "-scale"

@@ -19,7 +19,7 @@ import fleet
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import cluster as _cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Outcome
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules.module_runner import patch_module_args
+from ansible_collections.meshops.istio_precheck.tests.helpers.module_runner import patch_module_args
 
 STARTED = time.monotonic()
 _read_sockets = _cluster.read_sockets

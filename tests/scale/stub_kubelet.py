@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import fleet
 import urllib3
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     CLOSED,
     ERROR,
     NO_BINARY,

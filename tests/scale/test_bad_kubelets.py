@@ -16,7 +16,7 @@ import typing as t
 import fleet
 import pytest
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     CLOSED,
     NO_BINARY,
     SUCCESS,

@@ -5,12 +5,9 @@
 from __future__ import annotations
 
 import pathlib
-import sys
 import tempfile
 
 import pytest
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 
 @pytest.fixture()

@@ -28,7 +28,7 @@ import typing as t
 
 HERE = pathlib.Path(__file__).resolve().parent
 CORPUS = HERE / "corpus"
-UNIT = "ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils"
+HELPERS = "ansible_collections.meshops.istio_precheck.tests.helpers"
 
 
 def _parts() -> contextlib.AbstractContextManager[t.Any]:
@@ -382,7 +382,7 @@ TABLES = (
 def _base() -> str:
     import importlib
 
-    cluster = importlib.import_module(f"{UNIT}.cluster")
+    cluster = importlib.import_module(f"{HELPERS}.cluster")
     made = cluster.snapshot(
         pods=[
             cluster.pod(ports={"http": 8080}),

@@ -22,14 +22,12 @@ import pytest
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
-import running
 import yaml
-from servers import FINE, READ, Cluster, auth, pods
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import blocking
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import fault_server, running
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     CLOSED,
     NO_BINARY,
     SUCCESS,
@@ -43,6 +41,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     says,
     status,
 )
+from ansible_collections.meshops.istio_precheck.tests.helpers.servers import FINE, READ, Cluster, auth, pods
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FAIL_ON = yaml.safe_load((ROOT / "roles" / "check_listeners" / "defaults" / "main.yml").read_text("utf-8"))[

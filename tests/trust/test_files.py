@@ -18,10 +18,8 @@ import pytest
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
-import running
-from servers import Cluster, auth
-
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, running
+from ansible_collections.meshops.istio_precheck.tests.helpers.servers import Cluster, auth
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x1b[31m\r\n\x9b31m\u202e"
 

@@ -10,7 +10,6 @@ import gzip
 import json
 import math
 
-import fuzz
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +18,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather imp
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.trust import fuzz
 
 KEPT = sorted(fuzz.CORPUS.rglob("*.bin"))
 

@@ -15,11 +15,10 @@ import pytest
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
-import running
 import yaml
 
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, running
 from ansible_collections.meshops.istio_precheck.tests.playbooks.mesh_server import REMEDIATE, Mesh
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202e"
 

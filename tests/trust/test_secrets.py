@@ -17,20 +17,18 @@ import pytest
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
-import running
-import servers
 import yaml
-from servers import Cluster
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, fault_server, running, servers
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     CLOSED,
     SUCCESS,
     out,
     says,
     status,
 )
+from ansible_collections.meshops.istio_precheck.tests.helpers.servers import Cluster
 
 LOCAL = says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS), CLOSED)
 

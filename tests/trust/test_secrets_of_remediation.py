@@ -13,10 +13,8 @@ import pytest
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
-import running
-
+from ansible_collections.meshops.istio_precheck.tests.helpers import fault_server, running
 from ansible_collections.meshops.istio_precheck.tests.playbooks.mesh_server import REMEDIATE, Mesh
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server
 
 SECRETS = ("api-key", "password", "proxy-password", "user-of-the-host", "user-of-the-proxy")
 PUT_THERE = ("variables.json", "ansible.cfg")

@@ -17,12 +17,11 @@ from ansible.release import __version__ as ansible_version
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
-import running
 import yaml
-from servers import READ, Cluster, auth
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import says
+from ansible_collections.meshops.istio_precheck.tests.helpers import fault_server, running
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import says
+from ansible_collections.meshops.istio_precheck.tests.helpers.servers import READ, Cluster, auth
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CORE = tuple(int(part) for part in ansible_version.split(".")[:2])

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import pathlib
 import re
-import sys
 
 import pytest
 import yaml
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
-sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+from ansible_collections.meshops.istio_precheck.tests.cluster.testbed.versions import VERSIONS
+from ansible_collections.meshops.istio_precheck.tests.matrix import NEWEST, OLDEST, PAIRS, PLAYED_ONCE
 
-from matrix import NEWEST, OLDEST, PAIRS, PLAYED_ONCE  # noqa: E402  pylint: disable=wrong-import-position
-from testbed.versions import VERSIONS  # noqa: E402  pylint: disable=wrong-import-position
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def text(name: str) -> str:

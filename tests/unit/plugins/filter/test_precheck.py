@@ -20,7 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snap
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain as to_plain
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 FILTERS = precheck.FilterModule().filters()
 FOLDER = pathlib.Path(precheck.__file__).parent

@@ -25,8 +25,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model impo
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import trim as _trim
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options, target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import truth
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     TODAY,
     endpoint_slice,
     istiod,

@@ -26,8 +26,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather imp
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import BARE, SAMPLE
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info as module
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     SUCCESS,
     ApiServer,
     answers,
@@ -39,7 +39,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     says,
     status,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules.module_runner import run
+from ansible_collections.meshops.istio_precheck.tests.helpers.module_runner import run
 
 TABLE = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
 READ = says(out(TABLE), status(SUCCESS))

@@ -21,7 +21,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snap
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _k8s_exec
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 ALL = Selection()
 TABLE = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"

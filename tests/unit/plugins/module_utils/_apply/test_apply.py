@@ -19,8 +19,8 @@ from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import changes as _changes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.apply import RemedyError, apply, take_back
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 from ansible_collections.meshops.istio_precheck.tests.playbooks.mesh_server import GROUP, Mesh
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
 
 THERE = cluster.sidecar("mine", selector={"app": "web"}, ingress={7070: "127.0.0.1:7070"})
 

@@ -22,14 +22,14 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.plan import CARRIES_OVER
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import (
     EGRESS,
     clusters,
     controller,
     versioned,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import applied as with_remedies
+from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import applied as with_remedies
 
 OLD, NEW = {"egress": [{"hosts": ["./*"]}]}, {"egress": [{"hosts": ["./*"]}], "ingress": [{"port": {"number": 8080}}]}
 

@@ -17,13 +17,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.mani
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files, sidecar_yaml
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     TODAY,
     report,
     sidecar,
     snapshot,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import GOLDEN
+from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import GOLDEN
 
 
 def remediation(**metadata):

@@ -26,8 +26,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather imp
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import ApiError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server as faults
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import fault_server as faults
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     ApiServer,
     Connection,
     answers,

@@ -18,7 +18,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.att
     refused,
     step,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 POD = cluster.read_pod()
 SS = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"

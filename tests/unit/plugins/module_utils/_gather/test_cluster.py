@@ -31,8 +31,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rig
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     NO_BINARY,
     SUCCESS,
     ApiServer,

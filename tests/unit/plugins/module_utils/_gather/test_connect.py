@@ -22,7 +22,7 @@ pytest.importorskip("websocket")
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import connect as _connect
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import ApiError, GatherError
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     SUCCESS,
     ApiServer,
     Connection,

@@ -27,8 +27,8 @@ pytest.importorskip("websocket")
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Outcome
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import fault_server as faults
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import fault_server as faults
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     CLOSED,
     NO_BINARY,
     SUCCESS,

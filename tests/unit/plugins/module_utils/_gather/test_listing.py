@@ -20,7 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model impo
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import Trimmer
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 BY_KIND = {listing.kind: listing for listing in (*_listing.CONTROL_PLANE, *_listing.SELECTED)}
 

@@ -30,7 +30,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snap
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import parse
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import verdict
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 UID = "6a2dd3f1-3f0c-4b53-8d0b-7d2f4f0a9b01"
 OTHER_UID = "0b1c2d3e-aaaa-4bbb-8ccc-0123456789ab"

@@ -21,7 +21,7 @@ pytest.importorskip("kubernetes")
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import node_probe as _node_probe
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import CANNOT_RUN, Outcome, Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import ApiError
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 PATH = "/api/v1/namespaces/probes/pods"

@@ -15,7 +15,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.att
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import Record, progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, select
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 BINDS = {
     "local": ["127.0.0.1:8080", "[::1]:8080"],

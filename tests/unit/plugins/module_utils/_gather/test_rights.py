@@ -25,8 +25,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.cluster import gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import ExecRights, minor
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     SUCCESS,
     ApiServer,
     answers,

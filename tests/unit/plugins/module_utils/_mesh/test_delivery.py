@@ -24,8 +24,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
     go_true,
     image_tag,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import truth
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     istiod,
     sidecar,
     snapshot,

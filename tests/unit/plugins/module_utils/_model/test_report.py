@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import report as room
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import html as _html
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 ROOT = pathlib.Path(__file__).resolve().parents[5]
 OPTIONS = yaml.safe_load((ROOT / "roles/check_listeners/meta/argument_specs.yml").read_text("utf-8"))["argument_specs"][

@@ -19,7 +19,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model impo
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import check, read, write
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     istiod,
     pod,
     service,

@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 
 @pytest.mark.parametrize("name", ["record.json", "record.json.gz", "record"])

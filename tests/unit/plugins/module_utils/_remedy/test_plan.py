@@ -23,7 +23,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.optio
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Workload
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     TODAY,
     istiod,
     pod,
@@ -34,7 +34,7 @@ from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.
     sidecar,
     table,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import (
     EGRESS,
     GOLDEN,
     applied,

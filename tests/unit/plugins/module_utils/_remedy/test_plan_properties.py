@@ -27,8 +27,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waive
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import parse
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import TODAY
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.remedies import applied, clusters
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import TODAY
+from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import applied, clusters
 
 SELECTIONS = (Selection(), Selection(scope="all"), Selection(label_selectors=("track=stable",)))
 WAIVERS = ((), compile_waivers([{"match": "port == `9090`", "reason": "known"}]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import expose
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     endpoint_slice,
     pod,
     port,

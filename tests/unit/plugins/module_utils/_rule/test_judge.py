@@ -11,8 +11,8 @@ import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import parse
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import truth
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import table
+from ansible_collections.meshops.istio_precheck.tests.helpers import truth
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import table
 
 IPS = {"IPv4": ["10.0.0.5"], "IPv6": ["fd00::5"], "both": ["10.0.0.5", "fd00::5"]}
 

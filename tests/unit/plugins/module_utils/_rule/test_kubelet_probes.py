@@ -19,7 +19,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubel
     LEGACY_ENV,
     failing_probes,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     as_read,
     istiod,
     pod,

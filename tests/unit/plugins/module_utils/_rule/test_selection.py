@@ -17,7 +17,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selec
     select,
     why_not_covered,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     pod,
     port,
     read_pod,

@@ -14,7 +14,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waive
     compile_waivers,
     suppresses,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     TODAY,
     pod,
     port,

@@ -8,7 +8,7 @@ import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import matches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers, template_key
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     as_read,
     meta,
     pod,

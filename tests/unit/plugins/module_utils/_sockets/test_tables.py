@@ -14,7 +14,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import parse
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 
 def test_a_table_is_what_its_text_says():

@@ -28,8 +28,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports im
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import text as _text
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import verdict
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.plugin_utils import sample
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, sample
 
 EVERYTHING = sample.everything()
 NOTHING = {
@@ -289,21 +288,24 @@ def test_reports_are_read_by_cluster_and_the_rest_is_named(tmp_path):
     }
 
 
-BOMBS = {
-    "a number that JSON has not": (b'{"a": 1e999}', "a: wanted a number that JSON has, found inf"),
-    "no number": (b'{"a": [NaN]}', "a[0]: wanted a number that JSON has, found nan"),
-    "digits without end": (b"[" + b"9" * 100_000 + b"]", "it is not JSON: "),
-    "levels": (b'{"a":' * 200 + b"1" + b"}" * 200, "it holds more than 100 levels"),
-    "levels without end": (b"[" * 1_000_000, "it holds more than 100 levels"),
-    "values without end": (b"[" + b"[]," * 5_000_001 + b"[]]", "it holds more than 5000000 values"),
-    "half of a surrogate pair": (b'{"a": "\\ud800"}', "a: wanted text, found half of a surrogate pair"),
-    "a packed bomb": (gzip.compress(b" " * (257 << 20), 1), "it holds more than 268435456 bytes"),
-}
+def bombs():
+    """Not made before a test wants them: they cost a second."""
+    return {
+        "a number that JSON has not": (b'{"a": 1e999}', "a: wanted a number that JSON has, found inf"),
+        "no number": (b'{"a": [NaN]}', "a[0]: wanted a number that JSON has, found nan"),
+        "digits without end": (b"[" + b"9" * 100_000 + b"]", "it is not JSON: "),
+        "levels": (b'{"a":' * 200 + b"1" + b"}" * 200, "it holds more than 100 levels"),
+        "levels without end": (b"[" * 1_000_000, "it holds more than 100 levels"),
+        "values without end": (b"[" + b"[]," * 5_000_001 + b"[]]", "it holds more than 5000000 values"),
+        "half of a surrogate pair": (b'{"a": "\\ud800"}', "a: wanted text, found half of a surrogate pair"),
+        "a packed bomb": (gzip.compress(b" " * (257 << 20), 1), "it holds more than 268435456 bytes"),
+    }
 
 
 def test_a_bomb_among_reports_is_named_and_hides_no_other(tmp_path):
     (tmp_path / "fine.json").write_text(made("json", cluster="a"), "utf-8")
-    for name, (data, _reason) in BOMBS.items():
+    made_bombs = bombs()
+    for name, (data, _reason) in made_bombs.items():
         (tmp_path / f"{name}.json").write_bytes(data)
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "zero.json").symlink_to("/dev/zero")
@@ -311,8 +313,8 @@ def test_a_bomb_among_reports_is_named_and_hides_no_other(tmp_path):
     assert [report["metadata"]["cluster"] for report in found["reports"]] == ["a"]
     reasons = {pathlib.Path(file["path"]).stem: file["reason"] for file in found["left_out"]}
     assert reasons.pop("pipe") == reasons.pop("zero") == "it is no file"
-    assert set(reasons) == set(BOMBS)
-    for name, (_data, reason) in BOMBS.items():
+    assert set(reasons) == set(made_bombs)
+    for name, (_data, reason) in made_bombs.items():
         assert reasons[name].startswith(reason) and len(reasons[name]) < 300
 
 

@@ -26,7 +26,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.ve
     outcome,
     verdict,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 ALL = ["breaks_on_upgrade", "unreachable", "unknown", "unchecked"]
 WIDE = Screen(1000, 1000)

@@ -11,8 +11,8 @@ import socket
 import ssl
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, fault_server
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, fault_server
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     SUCCESS,
     ApiServer,
     Behaviour,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 FAIL_ON = ["breaks_on_upgrade", "unreachable", "unknown", "failing_probes", "unchecked"]
 Thing = dict[str, t.Any]

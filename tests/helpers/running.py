@@ -27,7 +27,7 @@ GATE = "meshops.istio_precheck.check_listeners"
 MODULE = """
 import json, sys
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.modules.module_runner import patch_module_args
+from ansible_collections.meshops.istio_precheck.tests.helpers.module_runner import patch_module_args
 with patch_module_args(json.load(sys.stdin)):
     localhost_listener_info.main()
 """
