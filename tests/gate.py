@@ -180,7 +180,7 @@ def run(
             )  # fmt: skip
     except nox.command.CommandFailed as failed:
         name = pathlib.Path(command[0]).name
-        late = time.monotonic() >= TABLE.deadline
+        late = time.monotonic() > TABLE.deadline - 1
         raise Failed(f"{name} took too long" if late else f"{name} failed: {failed}") from failed
     if silent:
         print(printed, flush=True)

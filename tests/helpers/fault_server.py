@@ -17,12 +17,13 @@ import select
 import socket
 import ssl
 import struct
-import subprocess
 import tempfile
 import threading
 import time
 import types
 import typing as t
+
+import trustme
 
 STDOUT, STDERR, ERROR = 1, 2, 3
 SUCCESS = {"metadata": {}, "status": "Success"}
@@ -307,23 +308,22 @@ def client(url: str, headers: t.Mapping[str, str] | None = None, **configuration
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Certificates, made by openssl for this run
+# Certificates, made for this run
 
 
 class Pki(t.NamedTuple):
-    """Paths of a throw-away authority, its server and its client."""
+    """Paths of a throw-away authority, its client, and its servers, whose certificates are behind their keys in one file."""
 
     ca: str
-    server: str
-    server_key: str
     client: str
     client_key: str
+    server: str
     expired: str
     named: str
 
     def context(self, certificate: str | None = None, ask_client: bool = False) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate or self.server, self.server_key)
+        context.load_cert_chain(certificate or self.server)
         if ask_client:
             context.load_verify_locations(self.ca)
             context.verify_mode = ssl.CERT_REQUIRED
@@ -335,70 +335,21 @@ def pki() -> Pki:
     """Certificates for api.example and 127.0.0.1, for api.example alone (`named`), and one that has expired; made once a run."""
     folder = tempfile.TemporaryDirectory(prefix="precheck-pki-")
     pki_folders.append(folder)
-    place = pathlib.Path(folder.name)
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, cwd=place, capture_output=True, stdin=subprocess.DEVNULL)
-
-    def key(name: str) -> None:
-        openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
-
-    (place / "ca.cnf").write_text(
-        "[ca]\ndefault_ca=authority\n[authority]\ndatabase=index.txt\nserial=serial\nnew_certs_dir=.\ncertificate=ca.pem\nprivate_key=ca.key\n"
-        "default_md=sha256\npolicy=any\nunique_subject=no\n[any]\ncommonName=supplied\n"
-        "[req]\ndistinguished_name=dn\nx509_extensions=root\nprompt=no\n[dn]\nCN=precheck test CA\n"
-        "[root]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n"
-        "[server]\nbasicConstraints=CA:FALSE\nsubjectAltName=DNS:api.example,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n"
-        "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
-        "[named]\nbasicConstraints=CA:FALSE\nsubjectAltName=DNS:api.example\nextendedKeyUsage=serverAuth\n"
-        "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
-        "[client]\nbasicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n",
-        encoding="utf-8",
-    )
-    key("ca")
-    openssl("req", "-x509", "-new", "-key", "ca.key", "-days", "2", "-config", "ca.cnf", "-out", "ca.pem")
-    key("server")
-    key("client")
-    # `openssl ca`, because `openssl x509` can only sign from today on: one of them has to have expired.
-    (place / "index.txt").touch()
-    (place / "serial").write_text("01", encoding="utf-8")
-    for name, section, secret, valid in (
-        ("server", "server", "server", True),
-        ("named", "named", "server", True),
-        ("client", "client", "client", True),
-        ("expired", "server", "server", False),
-    ):
-        openssl(
-            "req", "-new", "-key", f"{secret}.key", "-subj", f"/CN={name}", "-config", "ca.cnf", "-out", f"{name}.csr"
-        )
-        end = (
-            "20200102000000Z"
-            if not valid
-            else (datetime.date.today() + datetime.timedelta(days=2)).strftime("%Y%m%d000000Z")
-        )
-        openssl(
-            "ca",
-            "-batch",
-            "-notext",
-            "-config",
-            "ca.cnf",
-            "-in",
-            f"{name}.csr",
-            "-out",
-            f"{name}.pem",
-            "-startdate",
-            "20200101000000Z",
-            "-enddate",
-            end,
-            "-extensions",
-            section,
-        )
-    return Pki(
-        *(
-            str(place / name)
-            for name in ("ca.pem", "server.pem", "server.key", "client.pem", "client.key", "expired.pem", "named.pem")
-        )
-    )
+    authority = trustme.CA()
+    both = ("api.example", "127.0.0.1")
+    day = datetime.datetime(2020, 1, 1)
+    client = authority.issue_cert(common_name="client")
+    servers = {
+        "server": authority.issue_cert(*both),
+        "expired": authority.issue_cert(*both, not_before=day, not_after=day + datetime.timedelta(days=1)),
+        "named": authority.issue_cert("api.example"),
+    }
+    parts = {"ca": authority.cert_pem, "client": client.cert_chain_pems[0], "client_key": client.private_key_pem}
+    parts.update({name: server.private_key_and_cert_chain_pem for name, server in servers.items()})
+    paths = {name: str(pathlib.Path(folder.name, f"{name}.pem")) for name in parts}
+    for name, part in parts.items():
+        part.write_to_path(paths[name])
+    return Pki(**paths)
 
 
 pki_folders: list[tempfile.TemporaryDirectory[str]] = []
