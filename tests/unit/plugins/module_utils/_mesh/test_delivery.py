@@ -30,7 +30,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     sidecar,
     snapshot,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import read_pod as pod
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import read_pod as pod
 
 
 def planes(*istiods, **more):

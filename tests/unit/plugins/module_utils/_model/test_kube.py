@@ -14,7 +14,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
     once_per_template,
     read_pods,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import pod
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import pod
 
 
 def test_pods_of_the_same_content_have_one_template_wherever_they_were_parsed():
