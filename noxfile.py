@@ -116,9 +116,11 @@ def lint(session):
             ("reuse", "lint", "--lines"),
             ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows),
             ("zizmor", "--offline", "--no-progress", "--persona", "pedantic", ".github/workflows"),
+            ("mypy", "--no-incremental", "--package", "ansible_collections.meshops.istio_precheck.plugins"),
         )
         # What loads a plugin would leave its bytecode, which has no licence.
         more = {"ANSIBLE_COLLECTIONS_PATH": str(copy.parents[2]), "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        more["MYPYPATH"] = more["ANSIBLE_COLLECTIONS_PATH"]
         each(*(lambda words=words: run(session, *words, cwd=copy, **more) for words in commands))
 
 
