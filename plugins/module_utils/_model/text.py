@@ -29,7 +29,10 @@ def is_printable(value: t.Any) -> bool:
 
 
 def for_people(value: t.Any) -> t.Any:
-    """`value`, plain data, with every text in it printable but that of manifests: those are applied as they are, and none is made that is_printable() denies."""
+    """`value`, plain data, with every text in it printable but that of manifests.
+
+    Those are applied as they are, and none is made that is_printable() denies.
+    """
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, list):
