@@ -107,8 +107,8 @@ def test_a_host_and_a_key_or_a_user_count_in_both(play, tmp_path):
         server.requests.clear()
         user = {"check_listeners_username": "jane", "check_listeners_password": "secret"}
         both(play, tmp_path, check_listeners_host=server.url, **user)
-        secret = "Basic " + base64.b64encode(b"jane:secret").decode()
-        assert {asked.get("authorization") for asked in headers(server)} == {secret}
+        # kubernetes.core takes them, and its client hands neither to a server: Kubernetes has known no passwords since 1.19.
+        assert {asked.get("authorization") for asked in headers(server)} == {None}
 
 
 @pytest.mark.parametrize("groups", ["devs,ops", '["devs", "ops"]'])
