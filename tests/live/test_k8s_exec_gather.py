@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import pathlib
-import tempfile
 
 import pytest
 
@@ -90,22 +89,29 @@ def both(kubeconfig, *arguments, **variables):
     return play(**common), play(*arguments, check_listeners_gather_with="k8s_exec", **common)
 
 
-def left_behind():
-    """Modules that still run, and scripts that are still there."""
+def left_behind(scratch):
+    """What plays with this TMPDIR left: modules that still run, and scripts that are still there."""
     processes = []
-    for process in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            processes += [process.parent.name] if b"AnsiballZ_k8s_exec" in process.read_bytes() else []
+            runs = b"AnsiballZ_k8s_exec" in (process / "cmdline").read_bytes()
+            processes += [process.name] if runs and f"TMPDIR={scratch}".encode() in environment_of(process) else []
         except OSError:
             continue
-    return processes, sorted(pathlib.Path(tempfile.gettempdir()).glob("precheck-*.sh"))
+    return processes, sorted(scratch.glob("precheck-*.sh"))
+
+
+def environment_of(process):
+    return (process / "environ").read_bytes().split(b"\0")
 
 
 @pytest.fixture(scope="module")
-def gathered(awkward):
-    before = left_behind()
-    found = both(awkward.kubeconfig)
-    assert left_behind() == before
+def gathered(awkward, tmp_path_factory):
+    scratch = tmp_path_factory.mktemp("gathered")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(scratch))
+        found = both(awkward.kubeconfig)
+    assert left_behind(scratch) == ([], [])
     return found
 
 
