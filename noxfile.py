@@ -98,7 +98,7 @@ def unit(session):
 @stage()
 def lint(session):
     """style, documentation, changelog, licences, workflows"""
-    # antsibull-nox knows six of these ten, in environments of its own, which takes twice as long; in .venv its docs-check
+    # antsibull-nox knows six of these, in environments of its own, which takes twice as long; in .venv its docs-check
     # and ansible-lint run nothing and pass, and its license-check does not read REUSE.toml.
     with copied_tree() as copy:
         files = [path for path in copy.rglob("*") if path.is_file()]
@@ -281,8 +281,8 @@ def environment_of(session: nox.Session, pair: Pair) -> pathlib.Path:
     found = {python_version(python): python for python in pythons()}
     if pair.python not in found:
         raise Skipped(f"there is no Python {pair.python}")
-    versions = {"CORE": pair.core, "CLIENT": pair.client, "ANSIBLE": pair.ansible}
-    run(session, ROOT / "tests" / "setup", pair.venv, PYTHON=str(found[pair.python]), **versions)
+    chosen = {"CORE": pair.core, "CLIENT": pair.client, "ANSIBLE": pair.ansible}
+    run(session, ROOT / "tests" / "setup", pair.venv, PYTHON=str(found[pair.python]), **chosen)
     venv = ROOT / pair.venv
     manifest = (venv / "deps" / "ansible_collections" / "kubernetes" / "core" / "MANIFEST.json").read_text("utf-8")
     version = json.loads(manifest)["collection_info"]["version"]

@@ -507,6 +507,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rig
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep, Run, Source
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import RECORDS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import SecretKeepingModule, stoppable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import (
@@ -665,19 +666,7 @@ def record(snapshot: Snapshot, destination: str) -> str | None:
 
 
 class Listening(SecretKeepingModule):
-    DATA = (
-        *(
-            "findings",
-            "failing_probes",
-            "waived",
-            "remediated",
-            "unchecked",
-            "not_listening",
-            "out_of_scope",
-            "remediations",
-        ),
-        *("summary", "cluster"),
-    )
+    DATA = (*RECORDS, "summary", "cluster")
     """The parts of a result that decide, or that files are made of."""
 
 
@@ -716,11 +705,17 @@ def check(module: AnsibleK8SModule) -> None:
         tables.drop((entry["namespace"], entry["pod"]))
         snapshot["unread"].append(entry)
     failure = record({**snapshot, "socketTables": spool}, destination) if spool and destination else None
-    failure = (None if tables else locked_out(snapshot)) or why_not_covered(snapshot, options.selection) or failure
+    waiver_failure = None
     try:
         report = evaluate(snapshot, options, tables)
     except WaiverError as error:
-        failure, report = str(error), evaluate(snapshot, options._replace(waivers=()), tables)
+        waiver_failure, report = str(error), evaluate(snapshot, options._replace(waivers=()), tables)
+    failure = (
+        waiver_failure
+        or (None if tables else locked_out(snapshot))
+        or why_not_covered(snapshot, options.selection, report["summary"]["pods"])
+        or failure
+    )
     report["summary"]["seconds"] = {
         "gather": round(gathered - started, 3),
         "evaluate": round(time.monotonic() - gathered, 3),

@@ -22,6 +22,20 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waive
 
 TODAY = datetime.date(2026, 11, 23)
 
+PARTS = (
+    "findings",
+    "failing_probes",
+    "waived",
+    "remediated",
+    "unchecked",
+    "not_listening",
+    "out_of_scope",
+    "remediations",
+    "hints",
+    "summary",
+)
+"""What every Report holds: the contract, written out once for all tests."""
+
 
 def meta(name, namespace="shop", created="2026-01-01T00:00:00Z", **more):
     return {"name": name, "namespace": namespace, "creationTimestamp": created, **more}

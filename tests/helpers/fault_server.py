@@ -359,24 +359,36 @@ pki_folders: list[tempfile.TemporaryDirectory[str]] = []
 def proxy(upstream: int) -> Behaviour:
     """An HTTP proxy whose every CONNECT leads to one port on loopback."""
 
-    def copy(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
     def behave(connection: Connection) -> None:
         connection.request()
         with socket.create_connection(("127.0.0.1", upstream)) as onward:
             connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            pump = threading.Thread(target=copy, args=(connection.sock, onward), daemon=True)
+            pump = threading.Thread(target=_copy, args=(connection.sock, onward), daemon=True)
             pump.start()
-            copy(onward, connection.sock)
+            _copy(onward, connection.sock)
             pump.join(5)
 
     return behave
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+def stand_alone(monkeypatch: t.Any, folder: pathlib.Path, *impatient: types.ModuleType) -> None:
+    """Lets a test see no proxy of the user's, no file about an earlier server, and no wait of the modules `impatient` that a user would notice.
+
+    kubernetes.core keeps what a server offers in a file by its address.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    for module in impatient:
+        monkeypatch.setattr(module, "FIRST_WAIT", 0.02)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

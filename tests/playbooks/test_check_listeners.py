@@ -17,18 +17,6 @@ import yaml
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 ID = "IST0143/shop/Deployment/web/8080"
-PARTS = {
-    "findings",
-    "failing_probes",
-    "waived",
-    "remediated",
-    "unchecked",
-    "not_listening",
-    "out_of_scope",
-    "remediations",
-    "hints",
-    "summary",
-}
 FINE = {"binds": ("0.0.0.0:8080",)}
 SILENT = {
     "tables": [],
@@ -51,14 +39,14 @@ def test_a_port_on_localhost_stops_the_play(play, record):
     assert played.code == 2
     assert played.passed is False
     assert [finding["id"] for finding in played.result["findings"]] == [ID]
-    assert set(played.result) == PARTS
+    assert set(played.result) == set(cluster.PARTS)
 
 
 def test_a_cluster_without_one_passes(play, record):
     played = play(check_listeners_snapshot_src=record(**FINE))
     assert played.code == 0
     assert played.passed is True
-    assert set(played.result) == PARTS
+    assert set(played.result) == set(cluster.PARTS)
     assert played.verdict().startswith(
         "Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read"
     )
@@ -217,7 +205,7 @@ def test_a_check_that_could_not_be_made_fails_once_whatever_it_may_fail_on(play,
     variables, message = FAILURES[case]
     played = play("-vv", check_listeners_fail_on=[], **variables)
     assert (played.code, played.passed) == (2, False)
-    assert set(played.result) == {*PARTS, "failed", "msg"}
+    assert set(played.result) == {*cluster.PARTS, "failed", "msg"}
     assert message in played.result["msg"]
     last = played.verdict().splitlines()[-1] if "\n" not in played.result["msg"] else played.verdict()
     assert last.startswith("The check could not be made: ") and message in last

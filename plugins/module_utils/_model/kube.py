@@ -25,6 +25,11 @@ PLAIN_MARSHAL = 2
 """The last version of the format without references, in which equal values have equal bytes; several times as fast as repr() or JSON."""
 
 
+def content_of(value: t.Any) -> bytes:
+    """16 bytes that stand for a plain value: equal ones have the same. Raises ValueError for one of very many levels."""
+    return hashlib.blake2b(marshal.dumps(value, PLAIN_MARSHAL), digest_size=16).digest()
+
+
 class Template:
     """What replicas have in common of what the rules read: one object for all pods with the same labels, annotations and containers in a namespace.
 
@@ -156,7 +161,7 @@ class PodReader:
             spec.get("initContainers"),
             spec.get("hostNetwork"),
         )
-        content = hashlib.blake2b(marshal.dumps(parts, PLAIN_MARSHAL), digest_size=16).digest()
+        content = content_of(parts)
         known = self._templates.get(content)
         if known is None:
             known = self._templates[content] = Template(metadata, spec)

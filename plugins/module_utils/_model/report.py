@@ -451,6 +451,9 @@ REPORT = {
 
 LISTS = tuple(name for name, shape in REPORT.items() if isinstance(getattr(shape, "shape", shape), list))
 
+RECORDS = tuple(name for name in LISTS if name != "hints")
+"""The lists that decide, or that files are made of: all but what is only told."""
+
 
 def nothing() -> Report:
     """The Report of a check that could not be made."""

@@ -10,14 +10,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import ipaddress
-import marshal
 import math
 import socket
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PLAIN_MARSHAL
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import content_of
 
 MAX_DEPTH = 64
 """Most levels of what is carried over as it is, which copying and printing goes through level by level."""
@@ -202,7 +200,7 @@ class Checker:
         fit: set[bytes] = set()
 
         def alike(value: t.Any) -> bool:
-            content = hashlib.blake2b(marshal.dumps(value, PLAIN_MARSHAL), digest_size=16).digest()
+            content = content_of(value)
             if content in fit:
                 return True
             if not check(value):

@@ -9,11 +9,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import marshal
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PLAIN_MARSHAL
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PLAIN_MARSHAL, content_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
     Address,
     Alike,
@@ -125,7 +124,7 @@ class Trimmer:
 
         def once(value: t.Any) -> t.Any:
             read = look(value) if look else value
-            digest = hashlib.blake2b(marshal.dumps(read, PLAIN_MARSHAL), digest_size=16).digest()
+            digest = content_of(read)
             if digest not in made:
                 made[digest] = inner(read) if inner else read
             return made[digest]

@@ -77,7 +77,7 @@ class Mesh:
         self.sidecars: t.Callable[[Pod], tuple[Thing | None, Thing | None]] = PerTemplate(self._sidecars_of)
         self._named = PerTemplate(self._named_by_a_sidecar)
         self._deliveries = PerTemplate(self._deliveries_of)
-        self._probes = PerTemplate(self._probes_of)
+        self.probes: t.Callable[[Pod, int, str | None, bool], tuple[Failing, ...]] = PerTemplate(self._probes_of)
         self._verdicts: dict[t.Any, Verdict] = {}
 
     @property
@@ -105,9 +105,6 @@ class Mesh:
         (today, after), (sidecar_today, sidecar_after) = self.planes(pod), self.sidecars(pod)
         return delivery(pod, port, sidecar_today, today, served), delivery(pod, port, sidecar_after, after, served)
 
-    def probes(self, pod: Pod, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
-        return self._probes(pod, port, impact, answered)
-
     def _probes_of(self, pod: Pod, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
         return tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered))
 
@@ -120,8 +117,8 @@ class Mesh:
         after: Delivery,
         idle: tuple[str, ...],
     ) -> Verdict:
-        """judge(), once for all pods of which it says the same."""
-        here = tuple(listener for listener in listeners if listener.port in (port, today.port, after.port))
+        """judge(), once for all pods of which it says the same. `listeners` are those on the port, or on one that is dialled for it."""
+        here = tuple(listeners)
         bound = any(not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here)
         ips = tuple(ip if bound or not ORDINARY.match(ip) else family_of(ip) for ip in asked)
         which = (here, port, ips, today, after, idle)

@@ -18,12 +18,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     IMPACTS,
     LEVEL,
     MESSAGE,
+    RECORDS,
     FailingProbe,
     WorkloadName,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import Failing
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import JudgedPort
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import JudgedPort, by_port
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import (
     SUPPRESS_ANNOTATION,
@@ -42,18 +43,12 @@ class Group(t.NamedTuple):
 
 def port_records(group: Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
     """One record for each port of the workload with this outcome in any pod."""
-    by_port: dict[int, list[JudgedPort]] = defaultdict(list)
-    for seen in group.seen:
-        if seen.verdict.outcome == outcome:
-            by_port[seen.port].append(seen)
-    workload = group.workload
-    exposures: dict[int, list[Exposure]] = defaultdict(list)
-    for e in (e for entry in group.targets for e in entry.exposures if by_port):
-        exposures[e.port].append(e)
-    judged: dict[int, set[str]] = defaultdict(set)
-    for seen in group.seen:
-        judged[seen.port].add(seen.pod)
-    for port, seen_in in sorted(by_port.items()):
+    concerned = by_port(seen for seen in group.seen if seen.verdict.outcome == outcome)
+    if not concerned:
+        return
+    workload, judged = group.workload, by_port(group.seen)
+    exposures = by_port(exposure for entry in group.targets for exposure in entry.exposures)
+    for port, seen_in in sorted(concerned.items()):
         worst = min(seen_in, key=lambda s: (IMPACTS.index(s.verdict.impact) if s.verdict.impact else 0, s.pod))
         pods = sorted(s.pod for s in seen_in)
         record: dict[str, t.Any] = {
@@ -167,16 +162,5 @@ def summarize(
         ),
         "findings": len(report["findings"]),
         **impacts,
-        **{
-            name: len(report[name])
-            for name in (
-                "failing_probes",
-                "waived",
-                "remediated",
-                "unchecked",
-                "not_listening",
-                "out_of_scope",
-                "remediations",
-            )
-        },
+        **{name: len(report[name]) for name in RECORDS if name != "findings"},
     }

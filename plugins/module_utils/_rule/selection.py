@@ -72,10 +72,8 @@ def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | Non
     shares = {shared: tuple(pod_keys) for shared, pod_keys in alike.items()}
     targets = []
     for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
-        own = [e for e in ports if not (e.port in ISTIO_PORTS and has_sidecar(pod))]
-        istio_ports = (
-            tuple(e for e in ports if e.port in ISTIO_PORTS and has_sidecar(pod)) if len(own) < len(ports) else ()
-        )
+        istio_ports = tuple(e for e in ports if e.port in ISTIO_PORTS and has_sidecar(pod))
+        own = tuple(e for e in ports if e.port not in ISTIO_PORTS) if istio_ports else tuple(ports)
         for e in istio_ports:
             reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
             skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})
@@ -83,10 +81,10 @@ def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | Non
             several = shares.get(_shared_table(pod, selection), (pod_key,))
             if pod.host_network:
                 targets.append(
-                    Target(pod, tuple(own), (pod_key,), istio_ports, tuple(each for each in several if each != pod_key))
+                    Target(pod, own, (pod_key,), istio_ports, tuple(each for each in several if each != pod_key))
                 )
             else:
-                targets.append(Target(pod, tuple(own), several, istio_ports))
+                targets.append(Target(pod, own, several, istio_ports))
     unique = {tuple(sorted(entry.items())): entry for entry in skipped}
     return Targets(targets, [unique[entry] for entry in sorted(unique)])
 
@@ -103,8 +101,11 @@ def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) 
     return readers[:number]
 
 
-def why_not_covered(snapshot: Snapshot, selection: Selection) -> str | None:
-    """Why the snapshot does not show what the selection asks for, if so; then nothing may pass by it, whoever gathered."""
+def why_not_covered(snapshot: Snapshot, selection: Selection, checked: int) -> str | None:
+    """Why the snapshot does not show what the selection asks for, if so; then nothing may pass by it, whoever gathered.
+
+    `checked` is how many pods the selection leaves.
+    """
     both = sorted(set(selection.namespaces) & set(selection.exclude_namespaces))
     if both:
         return f"namespaces: {both[0]!r} is also in exclude_namespaces, so it would not be checked"
@@ -135,13 +136,13 @@ def why_not_covered(snapshot: Snapshot, selection: Selection) -> str | None:
                 and any((port.get("protocol") or "TCP") == "TCP" for port in spec.get("ports") or ())
             ):
                 return f"the pods of Service {namespace}/{name}, which has no selector, are not known: {hidden['endpointslices']}"
-    return _nothing_left(snapshot, selection)
+    return None if checked else _nothing_left(snapshot, selection)
 
 
 def _nothing_left(snapshot: Snapshot, selection: Selection) -> str | None:
     """Why nothing at all would be checked, where that is the doing of options that only take away."""
     given = [name for name in ("exclude_namespaces", "label_selectors") if getattr(selection, name)]
-    if not given or select(snapshot, selection).targets:
+    if not given:
         return None
     whole = select(snapshot, selection._replace(exclude_namespaces=(), label_selectors=())).targets
     pods = f"all {len(whole)} pods" if len(whole) > 1 else "the one pod"

@@ -12,7 +12,6 @@ import json
 import os
 import re
 import signal
-import tempfile
 
 import pytest
 import yaml
@@ -37,36 +36,23 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     refusal,
     reviews,
     says,
+    stand_alone,
     status,
 )
 from ansible_collections.meshops.istio_precheck.tests.helpers.module_runner import run
 
 TABLE = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
 READ = says(out(TABLE), status(SUCCESS))
-PARTS = [
-    "findings",
-    "failing_probes",
-    "waived",
-    "remediated",
-    "unchecked",
-    "not_listening",
-    "out_of_scope",
-    "remediations",
-    "hints",
-    "summary",
-]
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
     """No cluster of the user's, no cache of an earlier server, no waits."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    stand_alone(monkeypatch, tmp_path, _api, _exec)
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in list(os.environ):
-        if name.startswith(("K8S_AUTH_", "KUBE")) or name.lower() in ("http_proxy", "https_proxy", "no_proxy"):
+        if name.startswith(("K8S_AUTH_", "KUBE")):
             monkeypatch.delenv(name)
-    for part in (_api, _exec):
-        monkeypatch.setattr(part, "FIRST_WAIT", 0.02)
 
 
 @pytest.fixture()
@@ -102,7 +88,7 @@ def test_a_recorded_cluster_gives_a_report(record):
     ended = play(snapshot_src=record)
     assert ended.code == 0
     assert len(ended.result["findings"]) == 1
-    assert set(ended.result) - {"invocation"} == {"changed", "cluster", *PARTS}
+    assert set(ended.result) - {"invocation"} == {"changed", "cluster", *cluster.PARTS}
     assert ended.result["changed"] is False
 
 
@@ -110,7 +96,7 @@ def test_the_same_data_inline_gives_the_same_report(record):
     one, other = play(snapshot_src=record).result, play(snapshot=cluster.snapshot()).result
     for result in (one, other):
         result["summary"].pop("seconds")
-    assert {part: one[part] for part in PARTS} == {part: other[part] for part in PARTS}
+    assert {part: one[part] for part in cluster.PARTS} == {part: other[part] for part in cluster.PARTS}
 
 
 def test_every_part_is_documented_and_every_documented_part_is_returned(record):
@@ -119,7 +105,7 @@ def test_every_part_is_documented_and_every_documented_part_is_returned(record):
 
 
 def test_no_part_has_a_name_that_ansible_keeps_for_itself():
-    assert not set(PARTS) & {
+    assert not set(cluster.PARTS) & {
         "skipped",
         "failed",
         "warnings",
@@ -151,7 +137,7 @@ def test_what_was_recorded_from_a_live_cluster_evaluates_to_the_same_report(tmp_
     other = play(snapshot_src=record).result
     for result in (one, other):
         result["summary"].pop("seconds")
-    assert {part: one[part] for part in PARTS} == {part: other[part] for part in PARTS}
+    assert {part: one[part] for part in cluster.PARTS} == {part: other[part] for part in cluster.PARTS}
 
 
 def test_a_recorded_cluster_needs_no_library(record, monkeypatch):
@@ -464,7 +450,7 @@ def test_a_record_that_cannot_be_written_fails_with_the_whole_report(tmp_path):
         ended.message
         == f"snapshot_dest: {tmp_path / 'missing' / 'record.json'} cannot be written: No such file or directory"
     )
-    assert set(PARTS) <= set(ended.result)
+    assert set(cluster.PARTS) <= set(ended.result)
     assert len(ended.result["findings"]) == 1
 
 
@@ -477,7 +463,7 @@ def test_a_full_disk_fails_with_the_whole_report_and_leaves_nothing(tmp_path, mo
     place.mkdir()
     ended = play(snapshot_src=record, snapshot_dest=str(place / "record.json"))
     assert ended.message.endswith("cannot be written: No space left on device")
-    assert set(PARTS) <= set(ended.result)
+    assert set(cluster.PARTS) <= set(ended.result)
     assert list(place.iterdir()) == []
 
 
@@ -576,7 +562,7 @@ def test_exec_forbidden_everywhere_fails_with_what_is_known():
         ended = live(server)
     assert ended.message.startswith('no pod may be read: User "jane" cannot get resource "pods/exec"')
     assert ended.message.endswith("Grant the verbs get and create on pods/exec.")
-    assert set(PARTS) <= set(ended.result)
+    assert set(cluster.PARTS) <= set(ended.result)
     assert [entry["reason"] for entry in ended.result["unchecked"]] == ["forbidden", "forbidden"]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-import tempfile
 import threading
 import time
 import tracemalloc
@@ -33,6 +32,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     answers,
     http,
     refusal,
+    stand_alone,
 )
 
 PODS = "/api/v1/pods"
@@ -42,11 +42,7 @@ FORBIDDEN = 'pods is forbidden: User "jane" cannot list resource "pods" in API g
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
-    """kubernetes.core keeps what a server offers in a file by its address; no waits that a user would notice."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(_api, "FIRST_WAIT", 0.02)
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    stand_alone(monkeypatch, tmp_path, _api)
 
 
 def api(server: ApiServer, timeout: float = 5.0, **auth: t.Any) -> Api:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -44,6 +43,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     refusal,
     reviews,
     says,
+    stand_alone,
     status,
 )
 
@@ -56,11 +56,7 @@ AT = "2026-11-23T00:00:00Z"
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for module in (_api, _exec):
-        monkeypatch.setattr(module, "FIRST_WAIT", 0.02)
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    stand_alone(monkeypatch, tmp_path, _api, _exec)
 
 
 def pods(*names, namespace="shop", **more):

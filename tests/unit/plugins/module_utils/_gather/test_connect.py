@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import pathlib
 import sys
-import tempfile
 import time
 import types
 import typing as t
@@ -32,6 +31,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     out,
     refusal,
     says,
+    stand_alone,
     status,
 )
 
@@ -42,11 +42,9 @@ COMMAND = ("ss", "-ltnH")
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
-    """kubernetes.core keeps what a server offers in a file by its address, and the client what the last kubeconfig said."""
+    """Also without what the last kubeconfig said, which the client keeps."""
     monkeypatch.setattr(kubernetes.client.Configuration, "_default", None)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    stand_alone(monkeypatch, tmp_path)
 
 
 def connected(exec_timeout: float = 5, **options: t.Any) -> t.Any:

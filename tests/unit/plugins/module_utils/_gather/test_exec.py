@@ -720,38 +720,12 @@ def test_one_tls_context_serves_all_execs(monkeypatch):
 # Proxies
 
 
-def proxy(upstream: int, refuse_with: bytes = b"") -> faults.Behaviour:
-    """An HTTP proxy that sends every CONNECT to one port on loopback."""
-
-    def behave(connection: Connection) -> None:
-        connection.request()
-        if refuse_with:
-            connection.send(refuse_with)
-            return
-        with socket.create_connection(("127.0.0.1", upstream)) as onward:
-            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            pump = threading.Thread(target=copy, args=(connection.sock, onward), daemon=True)
-            pump.start()
-            copy(onward, connection.sock)
-            pump.join(5)
-
-    return behave
-
-
-def copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
-
-
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 def test_a_proxy_is_asked_for_a_connection_with_its_headers(secure):
     basic = "Basic " + base64.b64encode(b"user:secret").decode()
     with (
         FaultServer(says(*GOOD), tls=faults.pki().context() if secure else None) as server,
-        FaultServer(proxy(server.port)) as via,
+        FaultServer(faults.proxy(server.port)) as via,
     ):
         url = f"{'https' if secure else 'http'}://api.example:6443"
         assert (

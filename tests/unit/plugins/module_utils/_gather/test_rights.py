@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 
 import pytest
 
@@ -36,6 +35,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     refusal,
     reviews,
     says,
+    stand_alone,
     status,
 )
 
@@ -46,11 +46,7 @@ MANY = 300
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch, tmp_path):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    for part in (_api, _exec):
-        monkeypatch.setattr(part, "FIRST_WAIT", 0.02)
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
+    stand_alone(monkeypatch, tmp_path, _api, _exec)
 
 
 def forbidding(verb, *namespaces):

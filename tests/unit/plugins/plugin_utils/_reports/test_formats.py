@@ -31,20 +31,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.ve
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, sample
 
 EVERYTHING = sample.everything()
-NOTHING = {
-    part: []
-    for part in (
-        "findings",
-        "failing_probes",
-        "waived",
-        "remediated",
-        "unchecked",
-        "not_listening",
-        "out_of_scope",
-        "remediations",
-        "hints",
-    )
-} | {"summary": {}}
+NOTHING = {part: {} if part == "summary" else [] for part in cluster.PARTS}
 FAILED = {**NOTHING, "failed": True, "msg": "192.0.2.1:6443 cannot be reached: connection refused"}
 FINE = cluster.report(binds=("0.0.0.0:8080",))
 ID = "IST0143/shop/Deployment/checkout/8080"
