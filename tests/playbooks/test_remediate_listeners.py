@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
+import random
 import socket
 import types
 import typing as t
@@ -224,8 +226,13 @@ def test_one_that_someone_makes_meanwhile_is_left_alone(remediate):
 
 
 def test_a_cluster_that_does_not_answer_is_one_message(remediate):
-    with socket.socket() as nobody:  # bound and not listening, so that no other test's server answers there
-        nobody.bind(("127.0.0.1", 0))
+    # Bound and not listening, and below the ports that the kernel hands out: no other test's server answers there, and none ever
+    # did, which kubernetes.core would remember in a file by its address.
+    with socket.socket() as nobody:
+        for port in range(random.randrange(20_000, 30_000), 32_000):
+            with contextlib.suppress(OSError):
+                nobody.bind(("127.0.0.1", port))
+                break
         server = types.SimpleNamespace(url=f"http://127.0.0.1:{nobody.getsockname()[1]}")
         for more in ({}, {"remediate_listeners_undo": True}):
             refused(remediate(server, **more), "Nothing was changed: no cluster to look at")

@@ -504,9 +504,12 @@ def test_an_unreachable_server_is_named():
     assert url in message and "cannot be reached" in message
 
 
-def test_a_server_that_is_no_kubernetes_is_not_an_empty_cluster():
+def test_a_server_that_lists_nothing_is_not_an_empty_cluster():
     with ApiServer(lists(), faults={"/api/v1/": [http(200, b"{}", "Connection: close")]}) as server:
         assert live(server).message.endswith(": the answer is no list")
+
+
+def test_a_server_that_is_no_kubernetes_is_not_an_empty_cluster():
     with ApiServer({}, faults={"/": [http(200, b"<html>", "Connection: close")]}) as server:
         assert live(server).message.startswith("no cluster to look at, from host: ")
 
