@@ -15,6 +15,7 @@ import json
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import inbound_clusters
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
@@ -225,6 +226,37 @@ def table(of="web-7d4b9-a", binds=("127.0.0.1:8080",), namespace="shop", text=No
         "format": "ss",
         "stdout": "".join(lines) if text is None else text,
     }
+
+
+def proxy_answer(ports):
+    """What `pilot-agent request` prints of a proxy's inbound clusters: ports map to what it dials, None for the address that was asked for."""
+
+    def config(port, dialled):
+        kind = "type.googleapis.com/envoy.admin.v3.ClustersConfigDump.DynamicCluster"
+        cluster = {"@type": "type.googleapis.com/envoy.config.cluster.v3.Cluster", "name": f"inbound|{port}||"}
+        if dialled is None:
+            return {"@type": kind, "cluster": {**cluster, "type": "ORIGINAL_DST"}}
+        host, _colon, number = dialled.rpartition(":")
+        address = {"socket_address": {"address": host.strip("[]"), "port_value": int(number)}} if number.isdigit() else {}
+        if dialled.startswith("unix://"):
+            address = {"pipe": {"path": dialled.removeprefix("unix://")}}
+        endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
+        return {
+            "@type": kind,
+            "cluster": {
+                **cluster,
+                "type": "STATIC",
+                "load_assignment": {"cluster_name": cluster["name"], "endpoints": endpoints},
+            },
+        }
+
+    return json.dumps({"configs": [config(*each) for each in ports.items()]}, indent=1) + "\n"
+
+
+def proxy_config(ports=None, of="web-7d4b9-a", namespace="shop", **more):
+    """An entry of `proxyConfigs`: `ports` as of proxy_answer(); `reason` and `detail` where the proxy said nothing."""
+    said = {"inbound": inbound_clusters(proxy_answer(ports))} if ports is not None else {}
+    return {"namespace": namespace, "pod": of, **said, **more}
 
 
 def snapshot(
