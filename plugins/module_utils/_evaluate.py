@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Report
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import for_people
@@ -26,6 +27,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods 
     by_port,
     judge_pod,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.proxy_hints import contradictions, silences
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.readings import Readings
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.records import (
     Group,
@@ -58,7 +60,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     upgraded_to = target(options)
     pods = read_pods(snapshot["pods"])
     chosen = select(snapshot, options.selection, pods)
-    mesh = Mesh(snapshot, upgraded_to)
+    mesh = Mesh(snapshot, upgraded_to, options.delivery_source)
     controllers = Controllers(snapshot)
     tables = Tables(snapshot["socketTables"]) if tables is None else tables
     readings = Readings(snapshot, tables, pods)
@@ -129,11 +131,31 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         + mesh.downgrades()
         + mesh.moves()
         + sorted(by_neighbours)
+        + contradictions([group for _workload, group in sorted(groups.items())])
+        + silences(mesh.proxies.silent, options.delivery_source)
         + ([] if chosen.targets else [NOTHING_CHECKED.format(scope=options.selection.scope)])
         + judged.warnings,
     }
     report["summary"] = summarize(report, chosen.targets, groups)
     return for_people(report)
+
+
+def proxies_to_ask(
+    report: Report, snapshot: Snapshot, options: Options, read: t.Callable[[PodKey], t.Any]
+) -> dict[PodKey, tuple[int, ...]]:
+    """The pods whose proxies can say more about what a Report says of them, and the ports that clients ask each for.
+
+    Those that were `read` themselves and have a sidecar: where nothing was found, none.
+    """
+    records = [*report["findings"], *report["waived"], *report["remediated"]]
+    named = {(record["namespace"], pod) for record in records for pod in record["pods"]}
+    if not named:
+        return {}
+    return {
+        entry.pod.key: tuple(sorted({exposure.port for exposure in entry.exposures}))
+        for entry in select(snapshot, options.selection, read_pods(snapshot["pods"])).targets
+        if entry.pod.key in named and has_sidecar(entry.pod) and read(entry.pod.key)
+    }
 
 
 def _whole(
@@ -163,7 +185,7 @@ def _look(entry: Target, readings: Readings, mesh: Mesh) -> ExposedPod:
         for port, exposures in sorted(by_port(exposed).items()):
             asked = tuple(asked_for(pod, exposures))
             found[port] = PodPort(
-                pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, exposures)
+                pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, exposures, reading.by)
             )
         return found
 

@@ -192,9 +192,15 @@ def sidecar(
     ingress=None,
     created="2026-01-01T00:00:00Z",
     revision=None,
+    ingress_of=None,
     **spec,
 ):
-    """A Sidecar. `selector` None for none, {} for an empty one; `ingress` maps port numbers to a defaultEndpoint, None for unset."""
+    """A Sidecar. `selector` None for none, {} for an empty one; `ingress` maps port numbers to a defaultEndpoint, None for unset.
+
+    `ingress_of` is what its one entry, of port 8080 to localhost, has beside that.
+    """
+    if ingress_of is not None:
+        spec["ingress"] = [{"port": {"number": 8080}, "defaultEndpoint": "127.0.0.1:8080", **ingress_of}]
     labels = {"labels": {"istio.io/rev": revision}} if revision else {}
     listeners = [{"port": {"number": n}, **({"defaultEndpoint": e} if e else {})} for n, e in (ingress or {}).items()]
     chosen = {} if selector is None else {"workloadSelector": {"labels": selector} if selector else {}}
@@ -237,7 +243,9 @@ def proxy_answer(ports):
         if dialled is None:
             return {"@type": kind, "cluster": {**cluster, "type": "ORIGINAL_DST"}}
         host, _colon, number = dialled.rpartition(":")
-        address = {"socket_address": {"address": host.strip("[]"), "port_value": int(number)}} if number.isdigit() else {}
+        address = (
+            {"socket_address": {"address": host.strip("[]"), "port_value": int(number)}} if number.isdigit() else {}
+        )
         if dialled.startswith("unix://"):
             address = {"pipe": {"path": dialled.removeprefix("unix://")}}
         endpoints = [{"lb_endpoints": [{"endpoint": {"address": address}}]}]
@@ -284,10 +292,11 @@ def snapshot(
     )
 
 
-def report(*args, target=None, scope="mesh", waivers=(), today=TODAY, selection=None, **kwargs):
+def report(*args, target=None, scope="mesh", waivers=(), today=TODAY, selection=None, delivery_source="auto", **kwargs):
     """The Report on snapshot(*args, **kwargs)."""
     chosen = selection or Selection(scope=scope)
-    return evaluate(snapshot(*args, **kwargs), Options(today, chosen, target, tuple(compile_waivers(waivers))))
+    options = Options(today, chosen, target, tuple(compile_waivers(waivers)), delivery_source=delivery_source)
+    return evaluate(snapshot(*args, **kwargs), options)
 
 
 def verdicts(found):

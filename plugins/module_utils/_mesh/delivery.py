@@ -43,6 +43,12 @@ CAUSES = {
     "sidecar": "Sidecar {} delivers it to {}",
     "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",
     "no_endpoint": "Sidecar {} delivers it to the pod IP, because {} is no endpoint that istiod knows",
+    "proxy": "its proxy delivers to {}",
+    "proxy_passes": "its proxy, which has no cluster for the port, passes it through to the pod IP",
+    "proxy_unclear": "its proxy delivers by a cluster of the type {}, which names no one address",
+    "proxy_several": "its proxy has several clusters for the port, which differ",
+    "proxy_own_listener": "its proxy shows how its own listener on the port delivers, and not whether connections come to it",
+    "proxy_silent": "its proxy did not say, because {}",
     "perhaps": "it may be delivered to the pod IP, because {}",
 }
 """Why a connection is delivered as it is, in the middle of a sentence."""
@@ -62,13 +68,18 @@ class Delivery(t.NamedTuple):
     """Where a connection to a pod's port ends up inside the pod.
 
     `kind` is `localhost`, `pod_ip`, `kernel` (the proxy never sees it), `unix` or `unknown`; `address` is the one that the proxy
-    dials whatever was asked for, None for the address that was asked for; `port` is the one it dials.
+    dials whatever was asked for, None for the address that was asked for; `port` is the one it dials. An `unknown` one without an address
+    may end anywhere.
     """
 
     kind: str
     address: str | None
     port: int
     cause: Cause
+    by: str = "rule"
+    """How it is known: by the `rule`, from versions, settings and Sidecars, or by the `proxy` itself."""
+    instead_of: Cause | None = None
+    """Why the rule expected something else than the proxy said, if so."""
 
     @property
     def why(self) -> str:
@@ -78,8 +89,7 @@ class Delivery(t.NamedTuple):
         return self.address or asked
 
     def as_dict(self) -> DeliveryRecord:
-        """Known by the rule: from versions, settings and Sidecars."""
-        return {"to": self.kind, "address": self.address or "", "port": self.port, "by": "rule", "why": self.why}
+        return {"to": self.kind, "address": self.address or "", "port": self.port, "by": self.by, "why": self.why}
 
 
 def localhost_of(ips: t.Sequence[str]) -> str:

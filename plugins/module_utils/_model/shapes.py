@@ -271,6 +271,15 @@ SOCKET_TABLE = {
 }
 """`holders` says which processes have the listening sockets open; whoever reads a table inside the pod cannot know."""
 
+PROXY_CONFIG = {
+    "namespace": Required(str),
+    "pod": Required(str),
+    "inbound": [{"port": Required(PORT), "type": Required(str), "address": str}],
+    "reason": str,
+    "detail": str,
+}
+"""What a pod's proxy said of the ports that clients ask it for; where it said nothing, why."""
+
 SNAPSHOT = {
     "metadata": {"takenAt": str, "server": str, "serverVersion": str, "scope": str},
     "services": Required([SERVICE]),
@@ -284,6 +293,7 @@ SNAPSHOT = {
     "unlisted": [{"resource": Required(str), "object": str, "detail": str}],
     "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
     "socketTables": Required([SOCKET_TABLE]),
+    "proxyConfigs": [PROXY_CONFIG],
     "unread": Required(
         [
             {

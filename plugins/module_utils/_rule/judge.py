@@ -147,7 +147,7 @@ def is_local(listeners: t.Sequence[Listener], port: int) -> bool:
 def _lost(on: str, texts: tuple[str, ...], today: Delivery, after: str) -> Verdict:
     """The finding on a port that has no localhost listener of its own: it is what the delivery of today reaches, and that of after does not."""
     if today.kind == "unknown":
-        unknown = f"today {on} may, but how it is delivered is not known, because {today.why}"
+        unknown = f"today {on or 'something'} may, but how it is delivered is not known, because {today.why}"
         return Verdict("finding", "unknown", f"After the upgrade {after}, where nothing accepts; {unknown}.", texts)
     where, nothing = (f", where {on} accepts", "does") if on else ("", "accepts")
     return Verdict(
@@ -170,7 +170,7 @@ def _arrives(listeners: t.Sequence[Listener], port: int, ip: str, delivery: Deli
     localhost listener on the same port: the kernel lets a dual-stack socket share the port with an IPv4 one only if both ask for
     SO_REUSEPORT, so there the `::` is most likely IPv6 alone, and passing it could hide an outage.
     """
-    if delivery.kind == "unix":
+    if delivery.kind == "unix" or (delivery.kind == "unknown" and delivery.address is None):
         return True
     found = accepts(listeners, delivery.port, delivery.destination(ip))
     if not found and delivery.kind == "unknown":

@@ -28,6 +28,8 @@ class Options(t.NamedTuple):
     target_version: str | None = None
     waivers: tuple[Waiver, ...] = ()
     sidecar_api_version: str | None = None
+    delivery_source: str = "auto"
+    """Whose word on today's deliveries counts: the proxy's where it said something (`auto`), only the `rule`'s, or only the `proxy`'s."""
 
 
 class OptionError(ValueError):

@@ -18,6 +18,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
     ControlPlanes,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery, delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import Proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars, ingress_entry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
@@ -69,7 +70,8 @@ ORDINARY = re.compile(r"(?!127\.|0\.0\.0\.0\Z)[0-9.]+\Z|[1-9A-Fa-f][0-9A-Fa-f]{3
 class Mesh:
     """What istiod does with a pod, before and after the upgrade; most of it is the same for all replicas, and found out once."""
 
-    def __init__(self, snapshot: Snapshot, upgraded_to: Version | None) -> None:
+    def __init__(self, snapshot: Snapshot, upgraded_to: Version | None, delivery_source: str = "auto") -> None:
+        self.proxies = Proxies(snapshot, delivery_source)
         self._target = upgraded_to
         self._planes = ControlPlanes(snapshot)
         self._sidecars = Sidecars(snapshot, self._planes)
@@ -91,11 +93,12 @@ class Mesh:
         today, after = self.planes(pod)
         return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
 
-    def deliveries(self, pod: Pod, port: int, exposures: t.Sequence[Exposure]) -> tuple[Delivery, Delivery]:
-        """Today's and the one after, of a port with these exposures."""
+    def deliveries(self, pod: Pod, port: int, exposures: t.Sequence[Exposure], by: Pod) -> tuple[Delivery, Delivery]:
+        """Today's and the one after, of a port with these exposures; `by` is the pod that was read for it, whose proxy speaks for it, too."""
         served = any(e.served for e in exposures)
         ips = pod.ips if self._named(pod, port) else tuple(map(family_of, pod.ips))
-        return self._deliveries(pod, port, served, ips)
+        today, after = self._deliveries(pod, port, served, ips)
+        return self.proxies.today(pod, port, (pod.key, by.key), self.sidecars(pod)[0], today), after
 
     def _named_by_a_sidecar(self, pod: Pod, port: int) -> bool:
         """Without, a delivery depends on the families alone."""
@@ -155,7 +158,7 @@ def judge_pod(
     exposed, listening = by_port(entry.exposures), by_port(table.listeners)
     for port in sorted(exposed.keys() | probed_ports(pod)):
         exposures, here = exposed.get(port, ()), listening.get(port, ())
-        today, after = mesh.deliveries(pod, port, exposures)
+        today, after = mesh.deliveries(pod, port, exposures, by)
         verdict = NOT_EXPOSED
         if exposures:
             concerned = [

@@ -39,8 +39,14 @@ LOCAL = at("127.0.0.1", 8080)
 PASSED = {"port": 8080, "type": "ORIGINAL_DST"}
 
 READ = {
-    "localhost": (proxy_answer({8080: "127.0.0.1:8080"}), [{"port": 8080, "type": "STATIC", "address": "127.0.0.1:8080"}]),
-    "localhost of IPv6": (proxy_answer({8080: "[::1]:8080"}), [{"port": 8080, "type": "STATIC", "address": "[::1]:8080"}]),
+    "localhost": (
+        proxy_answer({8080: "127.0.0.1:8080"}),
+        [{"port": 8080, "type": "STATIC", "address": "127.0.0.1:8080"}],
+    ),
+    "localhost of IPv6": (
+        proxy_answer({8080: "[::1]:8080"}),
+        [{"port": 8080, "type": "STATIC", "address": "[::1]:8080"}],
+    ),
     "the address that was asked for": (proxy_answer({8080: None}), [PASSED]),
     "a Unix socket": (
         proxy_answer({8080: "unix:///tmp/x.sock"}),
