@@ -145,11 +145,11 @@ def proxies_to_ask(
 ) -> dict[PodKey, tuple[int, ...]]:
     """The pods whose proxies can say more about what a Report says of them, and the ports that clients ask each for.
 
-    Those that were `read` themselves and have a sidecar: where nothing was found, none.
+    Those that were `read` themselves and have a sidecar. None where nothing was found, or where only the rule counts.
     """
     records = [*report["findings"], *report["waived"], *report["remediated"]]
     named = {(record["namespace"], pod) for record in records for pod in record["pods"]}
-    if not named:
+    if not named or options.delivery_source == "rule":
         return {}
     return {
         entry.pod.key: tuple(sorted({exposure.port for exposure in entry.exposures}))

@@ -478,6 +478,7 @@ cluster:
   sample: {"server": "https://10.0.0.1:6443", "server_version": "v1.29.4", "taken_at": "2026-11-23T06:30:00Z"}
 """
 
+import contextlib
 import copy
 import datetime
 import math
@@ -489,7 +490,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate, proxies_to_ask
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_exec import by_exec
@@ -503,11 +504,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.nod
     without_probes,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import progress
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.proxies import Ports, ask_proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import ExecRights
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep, Run, Source
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import RECORDS
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import RECORDS, Report
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import SecretKeepingModule, stoppable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import (
@@ -540,6 +542,7 @@ def argument_spec() -> dict[str, t.Any]:
         node_probe_image={"type": "str"},
         node_probe_namespace={"type": "str", "default": "default"},
         node_probe_timeout={"type": "float", "default": 60},
+        delivery_source={"type": "str", "choices": ["auto", "rule", "proxy"], "default": "auto"},
         sidecar_api_version={"type": "str", "choices": ["v1beta1", "v1", "v1alpha3"]},
         waivers={
             "type": "list",
@@ -587,6 +590,7 @@ def read_options(module: AnsibleK8SModule) -> Options:
             target_version=params["target_version"],
             waivers=tuple(compile_waivers(params["waivers"])),
             sidecar_api_version=params["sidecar_api_version"],
+            delivery_source=params["delivery_source"],
         )
         target(options)
         return options
@@ -621,31 +625,44 @@ def load(module: AnsibleK8SModule, keep: Keep) -> Snapshot | None:
     return {**snapshot, "socketTables": []}
 
 
-def ask(module: AnsibleK8SModule, options: Options, keep: Keep, tables: Tables) -> Snapshot:
-    """The snapshot of the live cluster, but its socket tables, which `keep` gets one by one. Raises GatherError."""
+AskProxies = t.Callable[[Snapshot, Ports], list[dict[str, t.Any]]]
+
+
+def ask(
+    module: AnsibleK8SModule, options: Options, keep: Keep, tables: Tables, stack: contextlib.ExitStack
+) -> tuple[Snapshot, AskProxies]:
+    """The snapshot of the live cluster, but its socket tables, which `keep` gets one by one; and what asks its proxies while `stack` is open.
+
+    Raises GatherError.
+    """
     module.requires("kubernetes", "24.2.0", reason="to ask a cluster; snapshot_src needs none")
     module.requires("pyyaml")
     params = module.params
     now = datetime.datetime.now(datetime.timezone.utc)
-    with connect(module, params["exec_timeout"]) as (api, run), progress(tables) as watched:
-        sources = [source(module, api, run)]
-        taken_at = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        return gather(
+    api, run = stack.enter_context(connect(module, params["exec_timeout"]))
+    rights = ExecRights(api)
+    with progress(tables) as watched:
+        snapshot = gather(
             api,
-            sources,
+            [source(module, api, run, rights)],
             options.selection,
             params["istio_namespace"],
-            taken_at,
+            now.strftime("%Y-%m-%dT%H:%M:%SZ"),
             keep,
             watched,
             params["socket_source"] != "exec",
         )
 
+    def ask_these(snapshot: Snapshot, ports: Ports) -> list[dict[str, t.Any]]:
+        limits = params["concurrency"], params["concurrency_per_node"]
+        return ask_proxies(snapshot, ports, run, *limits, rights, params["exec_timeout"])
 
-def source(module: AnsibleK8SModule, api: Api, run: Run) -> Source:
+    return snapshot, ask_these
+
+
+def source(module: AnsibleK8SModule, api: Api, run: Run, rights: ExecRights) -> Source:
     """What O(socket_source) says."""
     params = module.params
-    rights = ExecRights(api)
     exec_source = by_exec(run, params["concurrency"], params["concurrency_per_node"], rights, params["exec_timeout"])
     if params["socket_source"] == "exec":
         return exec_source
@@ -696,30 +713,46 @@ def check(module: AnsibleK8SModule) -> None:
         if spool:
             spool.append(table)
 
-    try:
-        snapshot = load(module, keep) or ask(module, options, keep, tables)
-    except GatherError as error:
-        module.fail_json(msg=str(error))
-    gathered = time.monotonic()
-    for entry in spool.leave_out() if spool else ():  # what is judged is what is recorded
-        tables.drop((entry["namespace"], entry["pod"]))
-        snapshot["unread"].append(entry)
-    failure = record({**snapshot, "socketTables": spool}, destination) if spool and destination else None
-    waiver_failure = None
-    try:
-        report = evaluate(snapshot, options, tables)
-    except WaiverError as error:
-        waiver_failure, report = str(error), evaluate(snapshot, options._replace(waivers=()), tables)
-    failure = (
-        waiver_failure
-        or (None if tables else locked_out(snapshot))
-        or why_not_covered(snapshot, options.selection, report["summary"]["pods"])
-        or failure
-    )
-    report["summary"]["seconds"] = {
-        "gather": round(gathered - started, 3),
-        "evaluate": round(time.monotonic() - gathered, 3),
-    }
+    failure: str | None = None
+
+    def judge(snapshot: Snapshot) -> Report:
+        nonlocal failure, evaluating
+        began = time.monotonic()
+        try:
+            return evaluate(snapshot, options, tables)
+        except WaiverError as error:
+            failure = str(error)
+            return evaluate(snapshot, options._replace(waivers=()), tables)
+        finally:
+            evaluating += time.monotonic() - began
+
+    def write_record(snapshot: Snapshot) -> str | None:
+        return record({**snapshot, "socketTables": spool}, destination) if spool and destination else None
+
+    evaluating = 0.0
+    with contextlib.ExitStack() as stack:
+        recorded = load(module, keep)
+        try:
+            snapshot, ask_these = (recorded, None) if recorded else ask(module, options, keep, tables, stack)
+        except GatherError as error:
+            module.fail_json(msg=str(error))
+        for entry in spool.leave_out() if spool else ():  # what is judged is what is recorded
+            tables.drop((entry["namespace"], entry["pod"]))
+            snapshot["unread"].append(entry)
+        try:
+            report = judge(snapshot)
+            asked = proxies_to_ask(report, snapshot, options, tables.get) if ask_these else {}
+            if ask_these and asked:
+                snapshot["proxyConfigs"] = ask_these(snapshot, asked)
+                report = judge(snapshot)
+        except Exception:
+            write_record(snapshot)  # of which whoever looks for the fault has most use
+            raise
+    gathered = time.monotonic() - started - evaluating
+    unwritten = write_record(snapshot)
+    not_covered = (None if tables else locked_out(snapshot)) or why_not_covered(snapshot, options.selection, report["summary"]["pods"])
+    failure = failure or not_covered or unwritten
+    report["summary"]["seconds"] = {"gather": round(gathered, 3), "evaluate": round(evaluating, 3)}
     metadata = snapshot.get("metadata") or {}
     cluster = {
         "server": metadata.get("server") or "",

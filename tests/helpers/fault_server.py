@@ -22,6 +22,7 @@ import threading
 import time
 import types
 import typing as t
+from urllib.parse import parse_qs, urlsplit
 
 import trustme
 
@@ -254,6 +255,16 @@ def says(*parts: bytes, then: str = "close") -> Behaviour:
         elif then == "reset":
             time.sleep(0.05)  # a reset takes away what the client has not read yet
             connection.reset()
+
+    return behave
+
+
+def by_command(**behaviours: Behaviour) -> Behaviour:
+    """Execs by the name of their command, with `_` for `-`; `otherwise` where none is named."""
+
+    def behave(connection: Connection) -> None:
+        command = parse_qs(urlsplit(connection.request().path).query)["command"][0]
+        behaviours.get(command.replace("-", "_"), behaviours["otherwise"])(connection)
 
     return behave
 

@@ -55,10 +55,6 @@ def by_exec(
                     no_right[namespace] = t.cast("dict[str, t.Any]", result.unread)
             return result
 
-        def work() -> None:
-            for pod in turns.each():
-                take(read(pod))
-
         closed = rights.closed(sorted({pod.namespace for pod in pods} - set(no_right))) if rights else {}
         witness = next((pod for pod in pods if pod.namespace in closed), None)
         if witness:
@@ -68,19 +64,29 @@ def by_exec(
             for there, lacks in closed.items() if said else ():
                 entry = {"namespace": there, "reason": "forbidden", "detail": ""}
                 no_right.setdefault(there, explained(entry, lacks))
-        turns = _Turns(pods, per_node)
-        workers = min(concurrency, turns.most)
-        if not workers:
-            return
-        pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="exec")
-        try:
-            for worker in [pool.submit(work) for _number in range(workers)]:
-                worker.result()
-        finally:
-            turns.end()
-            pool.shutdown(wait=False)  # who interrupts a run closes its connections, which ends the workers
+        in_turns(pods, concurrency, per_node, lambda pod: take(read(pod)))
 
     return source
+
+
+def in_turns(pods: t.Sequence[Pod], concurrency: int, per_node: int, visit: t.Callable[[Pod], None]) -> None:
+    """Calls `visit` for each pod, for at most `concurrency` at once, and `per_node` of one node."""
+    turns = _Turns(pods, per_node)
+
+    def work() -> None:
+        for pod in turns.each():
+            visit(pod)
+
+    workers = min(concurrency, turns.most)
+    if not workers:
+        return
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="exec")
+    try:
+        for worker in [pool.submit(work) for _number in range(workers)]:
+            worker.result()
+    finally:
+        turns.end()
+        pool.shutdown(wait=False)  # who interrupts a run closes its connections, which ends the workers
 
 
 def read_pod(pod: Pod, run: Run, seconds: float) -> Step:

@@ -30,6 +30,8 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     SUCCESS,
     ApiServer,
     answers,
+    by_command,
+    exited,
     forbidden_exec,
     http,
     out,
@@ -625,3 +627,87 @@ def test_a_client_certificate_that_is_none_names_the_options(tmp_path):
         host="https://127.0.0.1:9", client_cert=str(tmp_path / "no.pem"), client_key=str(tmp_path / "no.pem")
     ).message
     assert "127.0.0.1:9" in message or "client_cert" in message or "PEM" in message or "SSL" in message
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Proxies
+
+
+ASKING = "/exec?container=istio-proxy&stdout=true&stderr=true&command=pilot-agent"
+
+
+def proxied(behaviour, table=TABLE):
+    return by_command(pilot_agent=behaviour, otherwise=says(out(table), status(SUCCESS)))
+
+
+def said(ports):
+    return says(out(cluster.proxy_answer(ports)), status(SUCCESS))
+
+
+def comparable(result):
+    result["summary"].pop("seconds")
+    return {part: result[part] for part in PARTS}
+
+
+def test_the_proxy_of_a_finding_is_asked_and_decides(tmp_path):
+    with ApiServer(lists(), proxied(said({8080: "127.0.0.1:8080"}))) as server:
+        found = live(server).result["findings"][0]
+    assert len(server.paths(ASKING)) == 1
+    assert (found["impact"], found["delivery"]["today"]["by"]) == ("breaks_on_upgrade", "proxy")
+
+
+def test_without_a_finding_no_proxy_is_asked():
+    with ApiServer(lists(), proxied(said({}), "LISTEN 0 128 0.0.0.0:8080 0.0.0.0:*\n")) as server:
+        live(server)
+    assert (len(server.paths("/exec")), server.paths(ASKING)) == (1, [])
+
+
+@pytest.mark.parametrize("source, asked, impact", [("rule", 0, "unknown"), ("proxy", 1, "unreachable")])
+def test_delivery_source_says_whether_proxies_are_asked(source, asked, impact):
+    with ApiServer(lists(), proxied(said({8080: None}))) as server:
+        ended = live(server, delivery_source=source)
+    assert len(server.paths(ASKING)) == asked
+    assert [found["impact"] for found in ended.result["findings"]] == [impact]
+
+
+def test_what_proxies_said_is_recorded_and_gives_the_same_report(tmp_path):
+    record = str(tmp_path / "record.json.gz")
+    with ApiServer(lists(), proxied(said({8080: "127.0.0.1:8080", 9: None}))) as server:
+        one = live(server, snapshot_dest=record).result
+    assert _snapshot.read(record)["proxyConfigs"] == [cluster.proxy_config({8080: "127.0.0.1:8080"})]
+    assert comparable(play(snapshot_src=record).result) == comparable(one)
+    rule = play(snapshot_src=record, delivery_source="rule").result["findings"][0]
+    assert (rule["impact"], rule["delivery"]["today"]["by"]) == ("unknown", "rule")
+
+
+NO_WORD = {
+    "in time": (says(then="hold"), "timeout"),
+    "but garbage": (says(out("\x1b[31m{"), status(SUCCESS)), "no_answer"),
+    "for want of a pilot-agent": (says(status(exited(127))), "no_agent"),
+}
+
+
+@pytest.mark.parametrize("case", NO_WORD)
+def test_a_proxy_that_says_nothing_costs_one_line_and_no_verdict(case, tmp_path):
+    behaviour, reason = NO_WORD[case]
+    record = str(tmp_path / "record.json")
+    with ApiServer(lists(), proxied(behaviour)) as server:
+        one, other = (
+            comparable(live(server, snapshot_dest=record).result),
+            comparable(live(server, delivery_source="rule").result),
+        )
+    assert len(one["hints"]) == len(other["hints"]) + 1
+    assert {**one, "hints": []} == {**other, "hints": []}
+    assert _snapshot.read(record)["proxyConfigs"][0]["reason"] == reason
+    assert comparable(play(snapshot_src=record).result) == one
+
+
+def test_a_record_is_written_even_if_it_cannot_be_judged(tmp_path, monkeypatch):
+    def broken(*_given):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "evaluate", broken)
+    record = str(tmp_path / "record.json")
+    with ApiServer(lists(), READ) as server, pytest.raises(ZeroDivisionError):
+        live(server, snapshot_dest=record)
+    assert _snapshot.read(record)["socketTables"]
