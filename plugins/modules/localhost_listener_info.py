@@ -129,6 +129,18 @@ options:
       - Seconds within which a probe must have started, its image pulled, at most 3600.
     type: float
     default: 60
+  delivery_source:
+    description:
+      - How to know where a connection to a port goes today.
+      - V(auto) asks the proxies of those pods of which something is in RV(findings), RV(waived) or RV(remediated), by C(pilot-agent request) in the
+        container C(istio-proxy). What a proxy says counts. Where it says nothing, istiod's version and settings and the Sidecars count, and
+        RV(hints) has one line on it.
+      - V(rule) asks no proxy, and leaves out what a record says of them.
+      - With V(proxy) only proxies count. Where one says nothing, it is not known where connections go today, and the impact is V(unknown).
+      - A port that the proxy does not see, as in a pod without a sidecar, is delivered by the kernel whatever is chosen here.
+    type: str
+    choices: [auto, rule, proxy]
+    default: auto
   waivers:
     description:
       - Findings that you accept. They move from RV(findings) to RV(waived).
@@ -280,7 +292,8 @@ findings:
       description:
         - Where a connection to the port goes, today and after the upgrade.
         - C(to) is V(localhost), V(pod_ip), V(kernel), V(unix) or V(unknown); C(address) and C(port) are what is dialled, the address empty where it is the
-          one that was asked for; C(by) is how that is known, V(rule) by versions, settings and Sidecars; C(why) says it in words.
+          one that was asked for; C(by) is how that is known, V(rule) by versions, settings and Sidecars, or V(proxy) by what the proxy itself says, see
+          O(delivery_source); C(why) says it in words.
       type: dict
       sample:
         today: {to: localhost, address: 127.0.0.1, port: 8080, by: rule, why: istiod 1.9 delivers to 127.0.0.1}
@@ -444,7 +457,8 @@ remediations:
       type: dict
       sample: {"namespace": "istio-system", "name": "default", "resourceVersion": "1234"}
 hints:
-  description: Waivers without effect, and lists that were refused.
+  description:
+    - Waivers without effect, lists that were refused, proxies that say something else than was expected of their istiod, and proxies that say nothing.
   returned: success
   type: list
   elements: str

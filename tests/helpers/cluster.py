@@ -14,8 +14,8 @@ import datetime
 import json
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import inbound_clusters
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection

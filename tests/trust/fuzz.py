@@ -205,6 +205,30 @@ def mesh_config(data: bytes) -> None:
     _plain_or(outside.OutsideError, lambda: outside.fields_of_yaml(data, ["a", "interceptionMode"]))
 
 
+def proxy_answer(data: bytes) -> None:
+    """Whatever a proxy prints is an entry that can be recorded and judged; so is what a file says that one has said, or it is refused."""
+    with _parts():
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import attempts as _attempts
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import proxies as _proxies
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+
+    base = json.loads(_base())
+    outcome = _attempts.Outcome(data.decode("utf-8", "replace"), 0)
+    entry = _proxies.proxy_config(("shop", "web-7d4b9-a"), outcome, (8080,))
+    assert "inbound" in entry or (entry["reason"] == "no_answer" and entry["detail"].isprintable())
+    base["proxyConfigs"] = [entry]
+    judged(_snapshot.check(outside.from_json(json.dumps(base))))
+    base["proxyConfigs"] = _plain_or(outside.OutsideError, lambda: outside.from_json(data)) or []
+    try:
+        _snapshot.check(base)
+    except _schema.SnapshotError as error:
+        assert str(error)
+    else:
+        judged(base)
+
+
 def reviewed_file(data: bytes) -> None:
     """A reviewed file holds Sidecars as plain data, or is refused in one line."""
     with _parts():
@@ -450,6 +474,7 @@ TARGETS: dict[str, t.Callable[[bytes], None]] = {
     "live_objects": live_objects,
     "recorded": recorded,
     "mesh_config": mesh_config,
+    "proxy_answer": proxy_answer,
     "reviewed_file": reviewed_file,
     "saved_report": saved_report,
     "probe": probe,
@@ -497,6 +522,16 @@ WORDS: dict[str, t.Sequence[str]] = {
         ".inf",
         "? ",
         "---\n",
+    ),
+    "proxy_answer": (
+        '{"configs": [',
+        '{"@type": "x.ClustersConfigDump.DynamicCluster", "cluster": ',
+        '{"name": "inbound|8080||", "type": "STATIC"',
+        ', "load_assignment": {"endpoints": [{"lb_endpoints": [{"endpoint": {"address": ',
+        '{"socket_address": {"address": "127.0.0.1", "port_value": 8080}}',
+        '{"pipe": {"path": "/x"}}',
+        '[{"namespace": "shop", "pod": "web-7d4b9-a", "inbound": [{"port": 8080, "type": "STATIC", "address": "[::1]:8080"}]}]',
+        "}}]}]}}}]}",
     ),
     "reviewed_file": (
         "kind: Sidecar\n",

@@ -85,6 +85,12 @@ class Delivery(t.NamedTuple):
     def why(self) -> str:
         return str(self.cause)
 
+    @property
+    def known(self) -> str:
+        """Why, and that the proxy says so, too, where it is what the rule expects."""
+        confirmed = self.by == "proxy" and not self.cause.name.startswith("proxy")
+        return f"{self.why} (its proxy says so)" if confirmed else self.why
+
     def destination(self, asked: str) -> str:
         return self.address or asked
 

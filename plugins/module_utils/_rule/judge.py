@@ -103,7 +103,7 @@ def _remediated(shown: t.Sequence[Listener], reached: bool, today: Delivery, aft
     on = _names(shown)
     if reached:
         return Verdict("remediated", None, f"It listens on {on} only, and {after.why}{over}.", _texts(shown))
-    said = f"It listens on {on} only: today {today.why}, which does not reach it, but after the upgrade {after.why}."
+    said = f"It listens on {on} only: today {today.known}, which does not reach it, but after the upgrade {after.why}."
     return Verdict("remediated", None, said, _texts(shown))
 
 
@@ -117,7 +117,7 @@ def _on_localhost(
     over: str,
 ) -> Verdict:
     """The finding on a port that listens on localhost only. `elsewhere`: what today's delivery reaches on another port."""
-    now, then = f"today {today.why}", f"after the upgrade {after.why}{over}"
+    now, then = f"today {today.known}", f"after the upgrade {after.why}{over}"
     if not reached and today.cause == after.cause:
         impact, said = "unreachable", f", and {after.why}{over}: other pods cannot reach it today either."
     elif not reached:
@@ -153,7 +153,7 @@ def _lost(on: str, texts: tuple[str, ...], today: Delivery, after: str) -> Verdi
     return Verdict(
         "finding",
         "breaks_on_upgrade",
-        f"Today {today.why}{where}, but after the upgrade {after}, where nothing {nothing}.",
+        f"Today {today.known}{where}, but after the upgrade {after}, where nothing {nothing}.",
         texts,
     )
 
