@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 from functools import wraps
 
@@ -16,6 +17,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply impo
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import text as _text
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, FailOnError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import SelectionError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options, target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _k8s_exec, _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
@@ -37,6 +39,7 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
             FailOnError,
             _document.ReportError,
             _manifests.ManifestError,
+            OptionError,
             SelectionError,
         ) as error:
             raise AnsibleFilterError(str(error)) from error
@@ -48,22 +51,28 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
     return face
 
 
-CHOICES = {"scope": ("mesh", "all"), "replicas": ("all", "one")}
-"""The module's, and its defaults are those of Selection."""
+CHOICES = {"scope": ("mesh", "all"), "replicas": ("all", "one"), "delivery_source": ("auto", "rule", "proxy")}
+"""The module's, and its defaults are those of Selection and Options."""
+
+JUDGING = ("target_version", "delivery_source")
+"""Options of the evaluation that say which proxies to ask."""
 
 
-def _selection(options: dict[str, t.Any]) -> Selection:
-    """The module's options as a Selection. Raises SelectionError for what the module would not take."""
+def _options(options: dict[str, t.Any]) -> Options:
+    """The module's options as those of the evaluation. Raises SelectionError or OptionError for what the module would not take."""
     given = {name: value for name, value in options.items() if name != "istio_namespace" and value is not None}
     for name, value in given.items():
-        if name not in Selection._fields:
-            raise SelectionError(f"{name}: wanted some of {', '.join(Selection._fields)}, istio_namespace")
+        if name not in Selection._fields and name not in JUDGING:
+            raise SelectionError(f"{name}: wanted some of {', '.join((*Selection._fields, *JUDGING))}, istio_namespace")
         if name in CHOICES and value not in CHOICES[name]:
             raise SelectionError(f"{name}: wanted one of {', '.join(CHOICES[name])}, found {value!r}")
+    judging = {name: given.pop(name) for name in JUDGING if name in given}
     chosen: dict[str, t.Any] = {
         name: value if name in CHOICES else tuple(_listed(name, value)) for name, value in given.items()
     }
-    return Selection(**chosen)
+    made = Options(datetime.date.min, Selection(**chosen), **judging)  # no waiver is looked at, so no day counts
+    target(made)
+    return made
 
 
 def _listed(name: str, value: t.Any) -> list[t.Any]:
@@ -76,7 +85,7 @@ def _listed(name: str, value: t.Any) -> list[t.Any]:
 def gather_step(
     state: dict[str, t.Any], options: dict[str, t.Any], results: t.Sequence[t.Any] = ()
 ) -> dict[str, t.Any]:
-    return _k8s_exec.gather_step(state, results, _selection(options), options.get("istio_namespace") or "istio-system")
+    return _k8s_exec.gather_step(state, results, _options(options), options.get("istio_namespace") or "istio-system")
 
 
 def gate(

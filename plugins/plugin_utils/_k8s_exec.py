@@ -20,6 +20,7 @@ import re
 import typing as t
 from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate, proxies_to_ask
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import (
     CANNOT_RUN,
     Outcome,
@@ -44,9 +45,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.lis
     reduced,
     requests,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.proxies import CONTAINER, proxy_config
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import COMMAND
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_users
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, asked, select
 
 Result = dict[str, t.Any]
@@ -71,20 +75,22 @@ KNOCK: dict[str, t.Any] = {
 
 
 def gather_step(
-    state: t.Mapping[str, t.Any], results: t.Sequence[Result], selection: Selection, istio_namespace: str
+    state: t.Mapping[str, t.Any], results: t.Sequence[Result], options: Options, istio_namespace: str
 ) -> dict[str, t.Any]:
     """One step from nothing to a snapshot: `state` is what the step before returned, `results` what came of the tasks that it asked for.
 
     Returns `{lists, execs, problem, snapshot, kept}`: what to ask k8s_info and k8s_exec next; if nothing, the snapshot, or why there is
-    none; and what the next step needs to know. Raises SelectionError.
+    none; and what the next step needs to know. Raises SelectionError and OptionError.
     """
+    selection = options.selection
     if state.get("problem") or state.get("snapshot"):
         return dict(state)
     kept = state.get("kept") or {"lists": [], "execs": [], "base": None}
     if not state and not results:
         return _step(kept, lists=[KNOCK])
     lists = list_answers([result for result in results if "kind" in result["item"]])
-    execs = exec_answers([result for result in results if "kind" not in result["item"]])
+    ran = [result for result in results if "kind" not in result["item"]]
+    execs = exec_answers([result for result in ran if "ports" not in result["item"]])
     known = {**kept, "lists": [*kept["lists"], *(each for each in lists if each["item"]["kind"] != KNOCK["kind"])]}
     known["execs"] = [*kept["execs"], *execs]
     for answer in lists:
@@ -101,7 +107,12 @@ def gather_step(
     commands = exec_requests(selection, known["base"], known["execs"])
     if commands:
         return _step(known, execs=commands)
-    return _step(snapshot=with_sockets(selection, known["base"], known["execs"]))
+    snapshot = with_sockets(selection, known["base"], known["execs"])
+    said = proxy_answers([result for result in ran if "ports" in result["item"]])
+    wanted = [] if said else proxy_requests(snapshot, options)
+    if wanted:
+        return _step(known, execs=wanted)
+    return _step(snapshot={**snapshot, "proxyConfigs": said} if said else snapshot)
 
 
 def _step(kept: t.Any = None, **more: t.Any) -> dict[str, t.Any]:
@@ -290,6 +301,25 @@ def with_sockets(selection: Selection, snapshot: Snapshot, answers: t.Sequence[A
         "socketTables": [r.table for r in results if r.table],
         "unread": [r.unread for r in results if r.unread],
     }
+
+
+def proxy_requests(snapshot: Snapshot, options: Options) -> list[dict[str, t.Any]]:
+    """What to ask proxies with k8s_exec; `ports` says what is kept of the answer. Raises OptionError."""
+    read = {(table["namespace"], table["pod"]) for table in snapshot["socketTables"]}
+    ports = proxies_to_ask(evaluate(snapshot, options), snapshot, options, read.__contains__)
+    return [
+        {"namespace": namespace, "pod": pod, "container": CONTAINER, "command": " ".join(COMMAND), "ports": list(asked)}
+        for (namespace, pod), asked in sorted(ports.items())
+    ]
+
+
+def proxy_answers(results: t.Sequence[Result]) -> list[dict[str, t.Any]]:
+    """`proxyConfigs` of a snapshot, from what k8s_exec returned of proxy_requests()."""
+    return [
+        proxy_config((item["namespace"], item["pod"]), _outcome(result), item["ports"])
+        for result in results
+        for item in (result["item"],)
+    ]
 
 
 def _steps(selection: Selection, snapshot: Snapshot, answers: t.Sequence[Answer]) -> list[tuple[PodKey, Step]]:

@@ -70,12 +70,12 @@ def proxy_config(pod_key: PodKey, outcome: Outcome, ports: t.Collection[int]) ->
     """The entry of a pod whose proxy was asked with COMMAND. Only these ports are kept: a proxy can say as many as it likes."""
     namespace, pod = pod_key
     entry: dict[str, t.Any] = {"namespace": namespace, "pod": pod}
+    if outcome.code in NOT_FOUND or outcome.reason == CANNOT_RUN:  # tasks do not say why a command could not be run
+        return {**entry, "reason": "no_agent", "detail": f"{COMMAND[0]} cannot be run in {CONTAINER}."}
     if outcome.code is None:
-        reason = "no_agent" if outcome.reason == CANNOT_RUN and COMMAND[0] in outcome.detail else outcome.reason
-        return {**entry, "reason": reason, "detail": as_text(outcome.detail)}
+        return {**entry, "reason": outcome.reason, "detail": as_text(outcome.detail)}
     if outcome.code:
-        reason = "no_agent" if outcome.code in NOT_FOUND else "no_answer"
-        return {**entry, "reason": reason, "detail": f"{COMMAND[0]} ended with {outcome.code}."}
+        return {**entry, "reason": "no_answer", "detail": f"{COMMAND[0]} ended with {outcome.code}."}
     try:
         clusters = inbound_clusters(outcome.stdout)
     except ProxyAnswerError as error:

@@ -72,12 +72,11 @@ class Proxies:
 
 
 SILENCE = {
-    "cannot_run": "no command can be run in its container",
     "connection": "the connection to it broke",
     "forbidden": "no command may be run in the pod",
     "gone": "the pod was gone",
     "masked": "kubernetes.core hid a part of its answer",
-    "no_agent": "its container has no pilot-agent",
+    "no_agent": "no pilot-agent can be run in its container",
     "no_answer": "its answer was none",
     "node_unreachable": "the API server did not reach its node",
     "not_asked": "it was not asked",

@@ -15,6 +15,8 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.meshops.istio_precheck.plugins.filter import precheck
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import Options, evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import SILENCE
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import COMMAND
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
@@ -252,12 +254,43 @@ def gathered(served, behave, options=None, most=20):
 def test_the_steps_end_with_a_snapshot_that_is_evaluated():
     pods, services = [cluster.pod()], [cluster.service()]
     table = "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"
-    step, asked = gathered({"Pod": pods, "Service": services}, lambda _item: {"stdout": table, "rc": 0})
+    step, asked = gathered(
+        {"Pod": pods, "Service": services}, lambda _item: {"stdout": table, "rc": 0}, {"delivery_source": "rule"}
+    )
     assert asked[0] == ["ClusterSnapshot"] and asked[-2:] == [["ss -ltnH"], []]
     assert (step["problem"], step["kept"]) == ("", {})
     found = evaluate(check(step["snapshot"]), Options(cluster.TODAY))
     assert [finding["port"] for finding in found["findings"]] == [8080]
     assert FILTERS["gather_step"](tagged(step), {}) == step
+
+
+def test_proxies_are_asked_last_and_only_where_something_was_found():
+    served = {"Pod": [cluster.pod()], "Service": [cluster.service(ports=[cluster.port(), cluster.port(81, 9, "b")])]}
+
+    def behave(item):
+        if item["command"].startswith("pilot-agent"):
+            return {"stdout": cluster.proxy_answer({8080: "127.0.0.1:8080", 7: None}), "rc": 0}
+        return {"stdout": f"LISTEN 0 128 {bind}:8080 0.0.0.0:*\n", "rc": 0}
+
+    bind = "127.0.0.1"
+    step, asked = gathered(served, behave)
+    assert asked[-3:] == [["ss -ltnH"], [" ".join(COMMAND)], []]
+    assert step["snapshot"]["proxyConfigs"] == [cluster.proxy_config({8080: "127.0.0.1:8080"})]
+    (found,) = evaluate(check(step["snapshot"]), Options(cluster.TODAY))["findings"]
+    assert (found["impact"], found["delivery"]["today"]["by"]) == ("breaks_on_upgrade", "proxy")
+    bind = "0.0.0.0"
+    assert gathered(served, behave)[1][-2:] == [["ss -ltnH"], []]
+
+
+@pytest.mark.parametrize("result", [{"msg": "", "module_stderr": "Traceback"}, {"rc": 124}, {"stdout": "x", "rc": 0}])
+def test_a_proxy_that_says_nothing_by_tasks_is_recorded_so(result):
+    def behave(item):
+        table = {"stdout": "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n", "rc": 0}
+        return result if item["command"].startswith("pilot-agent") else table
+
+    step, _asked = gathered({"Pod": [cluster.pod()], "Service": [cluster.service()]}, behave)
+    (entry,) = check(step["snapshot"])["proxyConfigs"]
+    assert entry["reason"] in SILENCE and "inbound" not in entry
 
 
 @pytest.mark.parametrize(
@@ -288,6 +321,7 @@ def test_a_bad_label_selector_is_the_users_and_says_so():
         {"scope": "pods"},
         {"replicas": "two"},
         {"namespace": ["shop"]},
+        {"delivery_source": "istiod"},
     ],
 )
 def test_options_that_mean_nothing_are_refused_by_name(options):
@@ -295,13 +329,19 @@ def test_options_that_mean_nothing_are_refused_by_name(options):
         FILTERS["gather_step"]({}, options)
 
 
+def test_a_target_that_is_no_version_is_refused_at_once():
+    with pytest.raises(AnsibleFilterError, match="^target_version: 'latest' is no Istio version"):
+        FILTERS["gather_step"]({}, {"target_version": "latest"})
+
+
 def test_options_have_the_modules_defaults_and_choices():
     spec = localhost_listener_info.argument_spec()
-    assert precheck._selection({}) == precheck.Selection()
-    assert {name: spec[name]["default"] for name in precheck.Selection._fields} == {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in precheck.Selection()._asdict().items()
+    made = precheck._options({})
+    assert made.selection == precheck.Selection()
+    known = {**made.selection._asdict(), **{name: getattr(made, name) for name in precheck.JUDGING}}
+    assert {name: spec[name].get("default") for name in known} == {
+        name: list(value) if isinstance(value, tuple) else value for name, value in known.items()
     }
     assert {name: sorted(words) for name, words in precheck.CHOICES.items()} == {
-        name: sorted(spec[name]["choices"]) for name in precheck.Selection._fields if "choices" in spec[name]
+        name: sorted(spec[name]["choices"]) for name in known if "choices" in spec[name]
     }

@@ -158,7 +158,7 @@ def test_proxies_that_say_nothing_are_one_line():
     ]
     found = report(pods, proxyConfigs=configs)
     assert found["hints"] == [
-        "3 proxies did not say how they deliver (1 because its container has no pilot-agent, 2 because it did not answer in time), "
+        "3 proxies did not say how they deliver (1 because no pilot-agent can be run in its container, 2 because it did not answer in time), "
         "so what is said of today in their pods rests on versions and settings. The first is shop/web-7d4b9-a: No answer in time."
     ]
     assert {k: v for k, v in found.items() if k != "hints"} == {k: v for k, v in report(pods).items() if k != "hints"}
@@ -172,7 +172,7 @@ def test_of_pods_that_differ_the_worst_counts():
 
 SILENT = {
     "not asked": ([], "it was not asked"),
-    "asked in vain": ([proxy_config(reason="no_agent")], "its container has no pilot-agent"),
+    "asked in vain": ([proxy_config(reason="no_agent")], "no pilot-agent can be run in its container"),
 }
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -17,6 +18,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.att
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_exec import by_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.cluster import read_sockets
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import COMMAND
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
@@ -371,3 +373,19 @@ def test_an_answer_in_which_a_secret_was_hidden_is_no_answer(secret):
     stdout = f"LISTEN 0 1 127.0.0.1:8080 {secret}"
     (answer,) = _k8s_exec.exec_answers([{"item": item, **remove_values({"stdout": stdout, "rc": 0}, {secret})}])
     assert (answer["code"], answer["reason"]) == (None, "masked")
+
+
+@pytest.mark.parametrize(("target", "asked"), [("1.24", ["web-7d4b9-a"]), ("1.21", [])])
+def test_the_proxies_of_what_this_upgrade_breaks_are_asked(target, asked):
+    """From 1.22 on the policy counts, and then the program, which has bound the pod IP alone, is not reached any more."""
+    snapshot = cluster.snapshot(istiods=[cluster.istiod("1.20.8", localhost=True)], binds=("10.0.0.5:8080",))
+    requests = _k8s_exec.proxy_requests(snapshot, Options(cluster.TODAY, target_version=target))
+    assert [request["pod"] for request in requests] == asked
+    rule = Options(cluster.TODAY, target_version=target, delivery_source="rule")
+    assert _k8s_exec.proxy_requests(snapshot, rule) == []
+
+
+def test_a_command_of_one_text_is_split_into_its_words_again():
+    """kubernetes.core splits it as a shell would: plugins/modules/k8s_exec.py@6.6.0."""
+    (request,) = _k8s_exec.proxy_requests(cluster.snapshot(), Options(cluster.TODAY))
+    assert tuple(shlex.split(request["command"])) == COMMAND
