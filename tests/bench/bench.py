@@ -83,7 +83,9 @@ class Bench:
     # --- what runs ---
 
     def module(self, **options: t.Any) -> harness.Ran:
-        ran = harness.run_module(self.cluster, concurrency=self.concurrency, **options)
+        ran = harness.run_module(
+            self.cluster, concurrency=self.concurrency, delivery_source="rule", **options
+        )  # what proxies cost depends on what is found
         if ran.code or ran.result["unchecked"]:
             raise RuntimeError(
                 f"the module did not read all pods: {ran.result.get('msg') or ran.result['unchecked'][:3]}"

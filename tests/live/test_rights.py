@@ -127,7 +127,7 @@ def test_with_the_rights_of_the_file_everything_works(ended, scope):
     assert (run.code, run.stderr) == (0, ""), run.output
     assert {entry["reason"] for entry in run.result["unchecked"]} <= ({"no_tool"} if scope == "cluster" else set())
     assert run.result["summary"]["pods_read"] >= 4
-    assert run.result["hints"] == []
+    assert [hint for hint in run.result["hints"] if "no pilot-agent" not in hint] == []  # these proxies have none
 
 
 REQUIRED = {"services", "pods", "sidecars", "serviceentries", "namespaces"}

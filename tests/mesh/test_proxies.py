@@ -58,27 +58,19 @@ def no_istiod(mesh):
 @contextlib.contextmanager
 def policy_in_no_config_map(mesh):
     """istiod reads its mesh configuration from a file, and no ConfigMap says LOCALHOST."""
-    import json
-
+    from testbed import mesh as made
     from testbed.settings import STATE
 
     folder = STATE / "istiod" / "etc"
     (folder / "istio" / "config").mkdir(parents=True)
     try:
-        config = json.loads(_mesh_config())
-        config["inboundTrafficPolicy"] = {"mode": "LOCALHOST"}
-        (folder / "istio" / "config" / "mesh").write_text(json.dumps(config), "utf-8")
+        config = made.mesh_config(inboundTrafficPolicy={"mode": "LOCALHOST"})["data"]["mesh"]
+        (folder / "istio" / "config" / "mesh").write_text(config, "utf-8")
         mesh.restart_istiod()
         yield
     finally:
         shutil.rmtree(folder)
         mesh.restart_istiod()
-
-
-def _mesh_config() -> str:
-    from testbed import mesh
-
-    return mesh.mesh_config()["data"]["mesh"]
 
 
 @contextlib.contextmanager

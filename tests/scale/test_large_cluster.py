@@ -13,10 +13,15 @@ def ids(ran):
     return [finding["id"] for finding in ran.result["findings"]]
 
 
-def test_every_pod_is_read_with_one_command(large, whole):
+def proxies(ran):
+    """How many proxies are asked: one for each pod of a finding that was read."""
+    return sum(len(finding["pods"]) for finding in ran.result["findings"])
+
+
+def test_every_pod_is_read_with_one_command_and_of_findings_the_proxy_is_asked_with_another(large, whole):
     assert (whole.result["summary"]["pods_read"], whole.execs, whole.result["unchecked"]) == (
         large.fleet.size,
-        large.fleet.size,
+        large.fleet.size + proxies(whole),
         [],
     )
 
@@ -37,10 +42,10 @@ def test_a_second_run_says_the_same(run, whole):
 
 def test_with_one_replica_each_template_is_read_once(large, run, whole):
     sampled = run(replicas="one")
-    assert (sampled.execs, ids(sampled)) == (large.fleet.services, ids(whole))
+    assert (sampled.execs, ids(sampled)) == (large.fleet.services + len(ids(sampled)), ids(whole))
 
 
 def test_with_one_namespace_the_others_are_left_alone(large, run):
     namespace = large.fleet.namespaces[0]
     some = run(namespaces=[namespace])
-    assert (some.execs, ids(some)) == (fleet.PODS_IN_NAMESPACE, large.fleet.findings(namespace))
+    assert (some.execs, ids(some)) == (fleet.PODS_IN_NAMESPACE + proxies(some), large.fleet.findings(namespace))
