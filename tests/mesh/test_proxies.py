@@ -13,6 +13,7 @@ import pytest
 from test_story import ANSWERED, REFUSED, application
 
 NS = "proxies"
+FINDING = f"IST0143/{NS}/Deployment/shop/8080"
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,8 @@ def test_the_proxy_decides_as_a_client_finds(shop, case, tmp_path):
         assert shop.stays(lambda: shop.http(NS, "shop", 80), 2) == {answer}
         record = str(tmp_path / "record.json")
         played = shop.gate(NS, check_listeners_snapshot_dest=record)
+        assert played.result, played.output
+        assert played.ids == [FINDING], played.output
         (found,) = played.result["findings"]
         today = found["delivery"]["today"]
         assert (found["impact"], today["to"], today["by"]) == (impact, to, "proxy"), played.output

@@ -17,6 +17,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Rights, Run
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import (
     COMMAND,
+    Cluster,
     ProxyAnswerError,
     inbound_clusters,
 )
@@ -68,16 +69,26 @@ def ask_proxies(
 
 def proxy_config(pod_key: PodKey, outcome: Outcome, ports: t.Collection[int]) -> dict[str, t.Any]:
     """The entry of a pod whose proxy was asked with COMMAND. Only these ports are kept: a proxy can say as many as it likes."""
-    namespace, pod = pod_key
-    entry: dict[str, t.Any] = {"namespace": namespace, "pod": pod}
+    said, why = _said(outcome)
+    kept = {"inbound": [each for each in said if each["port"] in ports]} if said is not None else why._asdict()
+    return {"namespace": pod_key[0], "pod": pod_key[1], **kept}
+
+
+class _Silence(t.NamedTuple):
+    """Why a proxy said nothing: one word of SILENCE, and a sentence."""
+
+    reason: str = ""
+    detail: str = ""
+
+
+def _said(outcome: Outcome) -> tuple[list[Cluster] | None, _Silence]:
     if outcome.code in NOT_FOUND or outcome.reason == CANNOT_RUN:  # tasks do not say why a command could not be run
-        return {**entry, "reason": "no_agent", "detail": f"{COMMAND[0]} cannot be run in {CONTAINER}."}
+        return None, _Silence("no_agent", f"{COMMAND[0]} cannot be run in {CONTAINER}.")
     if outcome.code is None:
-        return {**entry, "reason": outcome.reason, "detail": as_text(outcome.detail)}
+        return None, _Silence(outcome.reason, as_text(outcome.detail))
     if outcome.code:
-        return {**entry, "reason": "no_answer", "detail": f"{COMMAND[0]} ended with {outcome.code}."}
+        return None, _Silence("no_answer", f"{COMMAND[0]} ended with {outcome.code}.")
     try:
-        clusters = inbound_clusters(outcome.stdout)
+        return inbound_clusters(outcome.stdout), _Silence()
     except ProxyAnswerError as error:
-        return {**entry, "reason": "no_answer", "detail": as_text(str(error)[:300])}
-    return {**entry, "inbound": [cluster for cluster in clusters if cluster["port"] in ports]}
+        return None, _Silence("no_answer", as_text(str(error)[:300]))
