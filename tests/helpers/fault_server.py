@@ -22,7 +22,7 @@ import threading
 import time
 import types
 import typing as t
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import trustme
 
@@ -458,6 +458,9 @@ class ApiServer(FaultServer):
             connection.send(http(200, json.dumps(answer).encode(), "Connection: close"))
 
     def _page(self, items: list[t.Any], query: dict[str, str]) -> dict[str, t.Any]:
+        wanted = dict(part.split("=") for part in unquote(query.get("labelSelector", "")).split(",") if part)
+        if wanted:
+            items = [item for item in items if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
         start = int(query.get("continue") or 0)
         end = start + min(self.page, int(query.get("limit") or self.page))
         return {
