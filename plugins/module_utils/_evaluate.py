@@ -19,7 +19,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import PodPort
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.remedies import ExposedPod, Remedies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import (
+    Options,
+    current,
+    target,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import (
     Mesh,
     as_read,
@@ -57,10 +61,10 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
 
     Raises SelectionError, OptionError or WaiverError for options that cannot be understood.
     """
-    upgraded_to = target(options)
+    upgraded_to, now = target(options, snapshot), current(options, snapshot)
     pods = read_pods(snapshot["pods"])
     chosen = select(snapshot, options.selection, pods)
-    mesh = Mesh(snapshot, upgraded_to, options.delivery_source)
+    mesh = Mesh(snapshot, upgraded_to, now, options.delivery_source)
     controllers = Controllers(snapshot)
     tables = Tables(snapshot["socketTables"]) if tables is None else tables
     readings = Readings(snapshot, tables, pods)
@@ -128,6 +132,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
             f"{u.get('object') or u['resource']} could not be {'read' if u.get('object') else 'listed'}: {u.get('detail') or 'no reason given'}"
             for u in snapshot.get("unlisted") or ()
         )
+        + mesh.places()
         + mesh.downgrades()
         + mesh.moves()
         + sorted(by_neighbours)
@@ -189,4 +194,4 @@ def _look(entry: Target, readings: Readings, mesh: Mesh) -> ExposedPod:
             )
         return found
 
-    return ExposedPod(pod, seen(entry.exposures), seen(entry.istio_ports), mesh.sidecars(pod))
+    return ExposedPod(pod, seen(entry.exposures), seen(entry.istio_ports), mesh.sidecars(pod), mesh.hidden_root(pod))

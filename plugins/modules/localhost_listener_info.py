@@ -54,13 +54,22 @@ options:
     default: mesh
   istio_namespace:
     description:
-      - The namespace in which istiod and its mesh configuration live.
+      - The namespace in which istiod and its mesh configuration live, for where nothing else says it.
+      - An istiod is looked for in every namespace, or with O(namespaces) where the proxies say that theirs is, and serves the pods whose proxies
+        ask there. One that is found elsewhere is named in RV(hints).
     type: str
     default: istio-system
   target_version:
     description:
       - The Istio version that you are about to upgrade to, such as V(1.24).
       - Without it, any version that delivers to the pod IP.
+      - Where labels show an OpenShift Service Mesh 2, its numbers are taken too, V(2.2) for Istio 1.12.
+    type: str
+  current_version:
+    description:
+      - The Istio version that runs today, for control planes that nobody can see, such as managed and external ones, and for those whose
+        version neither an image nor a label says. Of any other one the version that was read counts.
+      - Nothing is known of the settings of a control plane that nobody can see, so from Istio 1.10 on, but for 1.21, impacts stay V(unknown).
     type: str
   snapshot_src:
     description:
@@ -294,6 +303,8 @@ findings:
         - C(to) is V(localhost), V(pod_ip), V(kernel), V(unix) or V(unknown); C(address) and C(port) are what is dialled, the address empty where it is the
           one that was asked for; C(by) is how that is known, V(rule) by versions, settings and Sidecars, or V(proxy) by what the proxy itself says, see
           O(delivery_source); C(why) says it in words.
+        - C(version_by) is where the version that decides was read, V(image), V(pod) and V(deployment) by labels, V(resource) by the status of a
+          ServiceMeshControlPlane, or V(current_version); there is none where no version decides, and none after the upgrade.
       type: dict
       sample:
         today: {to: localhost, address: 127.0.0.1, port: 8080, by: rule, why: istiod 1.9 delivers to 127.0.0.1}
@@ -530,7 +541,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label
     SelectionError,
     label_matcher,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import (
+    OptionError,
+    Options,
+    current,
+    target,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, why_not_covered
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import WaiverError, compile_waivers
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
@@ -545,6 +561,7 @@ def argument_spec() -> dict[str, t.Any]:
         scope={"type": "str", "choices": ["mesh", "all"], "default": "mesh"},
         istio_namespace={"type": "str", "default": "istio-system"},
         target_version={"type": "str"},
+        current_version={"type": "str"},
         snapshot_src={"type": "path"},
         snapshot={"type": "dict"},
         snapshot_dest={"type": "path"},
@@ -602,11 +619,13 @@ def read_options(module: AnsibleK8SModule) -> Options:
                 replicas=params["replicas"],
             ),
             target_version=params["target_version"],
+            current_version=params["current_version"],
             waivers=tuple(compile_waivers(params["waivers"])),
             sidecar_api_version=params["sidecar_api_version"],
             delivery_source=params["delivery_source"],
         )
         target(options)
+        current(options)
         return options
     except ImportError:
         module.fail_json(
@@ -715,6 +734,18 @@ def main() -> None:
         check(module)
 
 
+def evaluated(snapshot: Snapshot, options: Options, tables: Tables) -> tuple[Report, str]:
+    """The report, and what is wrong with options that only the snapshot shows to be: it is made without these."""
+    wrong = ""
+    while True:
+        try:
+            return evaluate(snapshot, options, tables), wrong
+        except OptionError as error:
+            options, wrong = options._replace(target_version=None, current_version=None), str(error)
+        except WaiverError as error:
+            options, wrong = options._replace(waivers=()), wrong or str(error)
+
+
 def check(module: AnsibleK8SModule) -> None:
     options = read_options(module)
     started = time.monotonic()
@@ -727,18 +758,14 @@ def check(module: AnsibleK8SModule) -> None:
         if spool:
             spool.append(table)
 
-    failure: str | None = None
+    wrong = ""
 
     def judge(snapshot: Snapshot) -> Report:
-        nonlocal failure, evaluating
+        nonlocal wrong, evaluating
         began = time.monotonic()
-        try:
-            return evaluate(snapshot, options, tables)
-        except WaiverError as error:
-            failure = str(error)
-            return evaluate(snapshot, options._replace(waivers=()), tables)
-        finally:
-            evaluating += time.monotonic() - began
+        report, wrong = evaluated(snapshot, options, tables)
+        evaluating += time.monotonic() - began
+        return report
 
     def write_record(snapshot: Snapshot) -> str | None:
         return record({**snapshot, "socketTables": spool}, destination) if spool and destination else None
@@ -764,8 +791,10 @@ def check(module: AnsibleK8SModule) -> None:
             raise
     gathered = time.monotonic() - started - evaluating
     unwritten = write_record(snapshot)
-    not_covered = (None if tables else locked_out(snapshot)) or why_not_covered(snapshot, options.selection, report["summary"]["pods"])
-    failure = failure or not_covered or unwritten
+    not_covered = (None if tables else locked_out(snapshot)) or why_not_covered(
+        snapshot, options.selection, report["summary"]["pods"]
+    )
+    failure = wrong or not_covered or unwritten
     report["summary"]["seconds"] = {"gather": round(gathered, 3), "evaluate": round(evaluating, 3)}
     metadata = snapshot.get("metadata") or {}
     cluster = {

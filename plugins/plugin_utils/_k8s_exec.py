@@ -40,9 +40,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.lis
     Listing,
     Request,
     assemble,
-    control_plane_requests,
-    control_planes,
     reduced,
+    refusal,
     requests,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.proxies import CONTAINER, proxy_config
@@ -126,22 +125,21 @@ def _step(kept: t.Any = None, **more: t.Any) -> dict[str, t.Any]:
 def list_requests(selection: Selection, istio_namespace: str, answers: t.Sequence[Answer]) -> list[dict[str, t.Any]]:
     """What to ask k8s_info next, given what it answered so far; empty when nothing is left.
 
-    The first round says which is the root namespace, the second lists everything, the third looks at namespaces that seem empty. Nothing
-    is left, either, once a list was refused that a verdict depends on.
+    Round by round more is known of where control planes are; the second looks at namespaces that seem empty. Nothing is left, either, once
+    a list was refused that a verdict depends on.
     """
-    first = [item for request in control_plane_requests(istio_namespace) for item in _items(request)]
-    if not answers:
-        return first
     try:
         objects = _objects(answers)
     except GatherError:
         return []
-    if len(answers) == len(first):
-        istio = control_planes(objects, istio_namespace)
-        return [item for request in requests(selection.namespaces, istio["rootNamespace"]) for item in _items(request)]
+    done = {(answer["item"]["key"], answer["item"]["kind"], answer["item"]["namespace"]) for answer in answers}
+    more = [each for each in requests(selection.namespaces, istio_namespace, objects) if each.id not in done]
+    items = [item for request in more for item in _items(request)]
+    if not answers:
+        return items
     asked = {answer["item"]["name"] for answer in answers if answer["item"]["kind"] == "Namespace"}
     seen = {thing["metadata"]["namespace"] for name in ("pods", "services") for thing in objects.get(name) or ()}
-    return [
+    return items + [
         {"key": "", "kind": "Namespace", "api_version": "v1", "namespace": "", "name": name, "label_selectors": []}
         for name in selection.namespaces
         if name not in seen and name not in asked
@@ -192,7 +190,7 @@ def base_snapshot(selection: Selection, istio_namespace: str, answers: t.Sequenc
         if item["kind"] == "Namespace" and answer.get("objects") == []:
             raise GatherError(f"namespaces: the cluster has no namespace {item['name']!r}")
     objects = _objects(answers)
-    return assemble(objects, {}, control_planes(objects, istio_namespace))
+    return assemble(objects, {}, istio_namespace)
 
 
 def _items(request: Request) -> list[dict[str, t.Any]]:
@@ -205,6 +203,7 @@ def _items(request: Request) -> list[dict[str, t.Any]]:
             "namespace": request.namespace,
             "name": "",
             "label_selectors": [request.label_selector] if request.label_selector else [],
+            "required": request.listing.required,
         }
         for version in request.listing.versions
     ]
@@ -222,17 +221,19 @@ def _objects(answers: t.Sequence[Answer]) -> dict[str, list[t.Any]]:
             objects.setdefault("emptyNamespaces", []).append(item["name"])
         elif item["kind"] == "Namespace" and "objects" not in answer:
             objects["unlisted"].append({"resource": "namespaces", "detail": answer["detail"]})
+        if listing:
+            objects.setdefault(listing.key, [])
         if listing is None or which in done or (answer.get("status") == 404 and listing.may_be_absent):
             continue
         done.add(which)
         if "objects" in answer:
             objects["served"].append(f"{item['api_version']}/{listing.kind}")
-            objects.setdefault(listing.key, []).extend(answer["objects"])
-        elif listing.required or answer["status"] not in (401, 403, 404):
-            path = Request(listing, item["namespace"]).path(item["api_version"])
-            raise ApiError(f"GET {path}", answer["detail"], answer["status"])
-        else:
-            objects["unlisted"].append({"resource": listing.resource, "detail": answer["detail"]})
+            objects[listing.key].extend(answer["objects"])
+            continue
+        request = Request(listing, item["namespace"])
+        if item.get("required", listing.required) or answer["status"] not in (401, 403, 404):
+            raise ApiError(f"GET {request.path(item['api_version'])}", answer["detail"], answer["status"])
+        objects["unlisted"].append(refusal(request, answer["detail"]))
     return objects
 
 

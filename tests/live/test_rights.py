@@ -149,7 +149,7 @@ def test_without_one_of_them_the_verb_and_the_resource_are_named(ended, workload
     assert wanting in said
     if place:
         assert f'in the namespace "{place}"' in said
-    control_plane = place == "istio-system" and resource in ("pods", "configmaps")
+    control_plane = place == "istio-system"
     if resource in REQUIRED and not control_plane:
         assert run.code == 1 and wanting in run.result["msg"]
     elif resource == "pods/exec":

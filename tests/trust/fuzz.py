@@ -125,7 +125,7 @@ def live_objects(data: bytes) -> None:
 
     objects = _listed(mutated(data))
     if objects is not None:
-        judged(_listing.assemble(objects, {}, {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}))
+        judged(_listing.assemble(objects, {}, "istio-system"))
 
 
 def recorded(data: bytes) -> None:
@@ -146,9 +146,9 @@ def recorded(data: bytes) -> None:
     if objects is None:
         return
     given = printed.decode("utf-8", "replace")  # the API server's answers are text, which the reader sees to
-    objects["configMaps"] = [{"metadata": {"name": "istio"}, "data": {"mesh": given}}]
+    objects["configMaps"] = [{"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": given}}]
     objects["istiods"] = [_istiod("docker.io/istio/pilot:1.24.0"), _istiod(given)]
-    snapshot = _listing.assemble(objects, {}, _listing.control_planes(objects, "istio-system"))
+    snapshot = _listing.assemble(objects, {}, "istio-system")
     with tempfile.TemporaryDirectory(prefix="precheck-fuzz-") as folder:
         path = f"{folder}/record.json{'.gz' if len(data) % 2 else ''}"
         spool, tables = _snapshot.Spool(path), _tables.Tables()
@@ -177,7 +177,10 @@ def _istiod(image: str) -> t.Any:
         "image": image,
         "env": [{"name": "PILOT_ENABLE_INBOUND_PASSTHROUGH", "value": image}],
     }
-    return {"metadata": {"name": "istiod", "labels": {"istio.io/rev": image}}, "spec": {"containers": [container]}}
+    return {
+        "metadata": {"name": "istiod", "namespace": "istio-system", "labels": {"istio.io/rev": image}},
+        "spec": {"containers": [container]},
+    }
 
 
 def _plain_or(error: type[Exception], read: t.Callable[[], t.Any]) -> t.Any:
@@ -195,12 +198,14 @@ def _plain_or(error: type[Exception], read: t.Callable[[], t.Any]) -> t.Any:
 def mesh_config(data: bytes) -> None:
     """A mesh configuration is plain data of a few fields, or is refused in one line."""
     with _parts():
-        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import (
+            control_planes as _control_planes,
+        )
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
         from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
 
     text = data.decode("utf-8", "surrogateescape")
-    config = _plain_or(outside.OutsideError, lambda: _listing.mesh_config(text))
+    config = _plain_or(outside.OutsideError, lambda: _control_planes.mesh_config(text))
     assert config is None or set(config) <= set(_shapes.MESH_CONFIG_FIELDS)
     _plain_or(outside.OutsideError, lambda: outside.fields_of_yaml(data, ["a", "interceptionMode"]))
 

@@ -182,7 +182,7 @@ def test_a_port_that_only_istios_webhook_refuses_can_be_recorded(tmp_path, port)
     }
     listed = {listing.key: listing for listing in _listing.SELECTED}
     kept = {key: [_listing.reduced(listed[key], each, "v1") for each in things] for key, things in objects.items()}
-    snapshot = _listing.assemble(kept, {}, {"rootNamespace": "istio-system"})
+    snapshot = _listing.assemble(kept, {}, "istio-system")
     path = str(tmp_path / "record.json")
     _snapshot.write(snapshot, path)
     fuzz.judged(_snapshot.read(path))

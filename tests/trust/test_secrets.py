@@ -76,7 +76,7 @@ def full_of_secrets() -> Cluster:
     istiod["spec"]["containers"] = [
         {"name": "discovery", "image": "istio/pilot:1.9.9", "env": [{"name": "TOKEN", "value": canary("istiod-env")}]}
     ]
-    server.lists["/api/v1/namespaces/istio-system/pods"] = [istiod]
+    server.lists["/api/v1/pods"].append(istiod)
     mesh = {
         "rootNamespace": "istio-system",
         "defaultConfig": {"tracing": {"lightstep": {"accessToken": canary("mesh-config")}}},

@@ -19,10 +19,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.err
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.listing import (
     Request,
     assemble,
-    control_plane_requests,
-    control_planes,
     leads,
     reduced,
+    refusal,
     requests,
     without_selector,
 )
@@ -53,17 +52,21 @@ def gather(
     objects: dict[str, list[t.Any]] = {"unlisted": []}
     trimmed = Trimmer()
     with without_collecting():
-        for request in control_plane_requests(istio_namespace):
-            _list(api, request, objects, trimmed)
-        istio = control_planes(objects, istio_namespace)
-        for request in requests(selection.namespaces, istio["rootNamespace"], container_ids):
-            _list(api, request, objects, trimmed)
+        asked_for: set[tuple[str, str, str]] = set()
+        while more := [
+            request
+            for request in requests(selection.namespaces, istio_namespace, objects, container_ids)
+            if request.id not in asked_for
+        ]:
+            for request in more:
+                _list(api, request, objects, trimmed)
+                asked_for.add(request.id)
     for namespace in selection.namespaces:
         if not any(
             thing["metadata"]["namespace"] == namespace for kind in ("pods", "services") for thing in objects[kind]
         ):
             _must_exist(api, namespace, objects)
-    snapshot = assemble(objects, metadata, istio)
+    snapshot = assemble(objects, metadata, istio_namespace)
     read_sockets(snapshot, sources, selection, keep or snapshot["socketTables"].append, progress)
     snapshot["socketTables"].sort(key=key_of_table)
     return snapshot
@@ -90,7 +93,7 @@ def _list(api: Api, request: Request, objects: dict[str, list[t.Any]], trimmed: 
                 continue
             if listing.required or error.status not in (401, 403, 404):
                 raise
-            objects["unlisted"].append({"resource": listing.resource, "detail": error.detail})
+            objects["unlisted"].append(refusal(request, error.detail))
             return
 
 

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import as_version, image_tag
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import controller_of
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, fields_of_yaml
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError, check_shape
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
-    ISTIOD,
-    ISTIOD_ENV,
-    MESH_CONFIG,
-    MESH_CONFIG_FIELDS,
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import control_planes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.control_planes import (
+    Objects,
+    is_hidden,
+    istiod_namespaces,
+    nameless_service_meshes,
+    places,
+    root_namespaces,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import controller_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError, check_shape
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import template_hash
@@ -74,10 +74,21 @@ SELECTED = (
     Listing("controllers", "ReplicationController", "replicationcontrollers", ("v1",), shapes.LISTED_CONTROLLER),
 )
 
-CONTROL_PLANE = (
-    Listing("istiods", "Pod", "pods", ("v1",), ISTIOD),
-    Listing("configMaps", "ConfigMap", "configmaps", ("v1",), MESH_CONFIG),
+ISTIODS = Listing(control_planes.ISTIODS, "Pod", "pods", ("v1",), shapes.ISTIOD)
+DEPLOYMENTS = Listing(control_planes.DEPLOYMENTS, "Deployment", "deployments", ("apps/v1",), shapes.ISTIOD_DEPLOYMENT)
+MESH_CONFIGS = Listing(control_planes.CONFIG_MAPS, "ConfigMap", "configmaps", ("v1",), shapes.MESH_CONFIG)
+SERVICE_MESHES = Listing(
+    control_planes.SERVICE_MESHES,
+    "ServiceMeshControlPlane",
+    "servicemeshcontrolplanes",
+    ("maistra.io/v2", "maistra.io/v1"),
+    shapes.SERVICE_MESH_CONTROL_PLANE,
 )
+DEFAULT_SIDECARS = SIDECARS._replace(required=False)
+"""Those of a root namespace beside the namespaces that were named: who may not see them still gets a verdict where they do not matter."""
+
+CONTROL_PLANE = (ISTIODS, DEPLOYMENTS, MESH_CONFIGS, SERVICE_MESHES)
+OF_ISTIOD = "app=istiod"
 
 
 class Request(t.NamedTuple):
@@ -87,30 +98,51 @@ class Request(t.NamedTuple):
     namespace: str
     label_selector: str | None = None
 
+    @property
+    def id(self) -> tuple[str, str, str]:
+        return self.listing.key, self.listing.kind, self.namespace
+
     def path(self, version: str) -> str:
         prefix = "/api" if "/" not in version else "/apis"
         where = f"namespaces/{quote(self.namespace, safe='')}/" if self.namespace else ""
         return f"{prefix}/{version}/{where}{self.listing.resource}"
 
 
-def control_plane_requests(istio_namespace: str) -> list[Request]:
-    """What says how istiod delivers; asked for first, because it names the root namespace."""
-    istiods, config_maps = CONTROL_PLANE
-    return [Request(istiods, istio_namespace, "app=istiod"), Request(config_maps, istio_namespace)]
+def requests(
+    namespaces: t.Sequence[str], istio_namespace: str, objects: Objects, container_ids: bool = False
+) -> list[Request]:
+    """The lists that are known to be needed by now. Others may follow from what these hold: ask again until there is nothing new.
 
-
-def requests(namespaces: t.Sequence[str], root_namespace: str, container_ids: bool = False) -> list[Request]:
-    """Everything else. With `namespaces`, only there, so that rights in them are enough, and the root namespace's Sidecars.
-
-    `container_ids` are for who reads sockets from outside of the containers.
+    Without `namespaces`, everywhere. With, only there, so that rights in them are enough; in the namespaces where their proxies say that
+    istiod is, or, if they do not, in `istio_namespace`; and Sidecars in the root namespaces. `container_ids` are for who reads sockets from
+    outside of the containers.
     """
     selected = [
         listing._replace(shape=shapes.POD) if container_ids and listing is PODS else listing for listing in SELECTED
     ]
     asked = [Request(listing, namespace) for listing in selected for namespace in namespaces or ("",)]
-    if namespaces and root_namespace not in namespaces:
-        asked.append(Request(SIDECARS, root_namespace))
+    if not namespaces:
+        asked.append(Request(ISTIODS, "", OF_ISTIOD))
+    elif PODS.key in objects:
+        asked += [Request(ISTIODS, place, OF_ISTIOD) for place in places(objects, istio_namespace)]
+    if ISTIODS.key not in objects:
+        return asked
+    looked = places(objects, istio_namespace) if namespaces else [istio_namespace]
+    there = istiod_namespaces(objects) or [each for each in looked if not is_hidden(objects, "pods", each)]
+    for namespace in there:
+        asked += [Request(DEPLOYMENTS, namespace, OF_ISTIOD), Request(MESH_CONFIGS, namespace)]
+    if DEPLOYMENTS.key in objects:
+        asked += [Request(SERVICE_MESHES, namespace) for namespace in nameless_service_meshes(objects)]
+    if namespaces and (MESH_CONFIGS.key in objects or not there):
+        roots = root_namespaces(objects, istio_namespace)
+        asked += [Request(DEFAULT_SIDECARS, root) for root in roots if root not in namespaces]
     return asked
+
+
+def refusal(request: Request, detail: str) -> dict[str, str]:
+    """The entry of a list that was refused in the snapshot's `unlisted`."""
+    where = {"namespace": request.namespace} if request.namespace else {}
+    return {"resource": request.listing.resource, **where, "detail": detail}
 
 
 def reduced(
@@ -180,8 +212,9 @@ def leads(part: dict[str, t.Any], without: t.Container[tuple[str, str]]) -> bool
     ) in without
 
 
-def assemble(objects: dict[str, list[t.Any]], metadata: dict[str, t.Any], istio: dict[str, t.Any]) -> Snapshot:
+def assemble(objects: Objects, metadata: dict[str, t.Any], istio_namespace: str) -> Snapshot:
     """A snapshot of `objects` by key, without socket tables yet. Objects are sorted, so that the same cluster gives the same file."""
+    istio, unreadable = control_planes.control_planes(objects, istio_namespace)
     snapshot: Snapshot = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -199,91 +232,8 @@ def assemble(objects: dict[str, list[t.Any]], metadata: dict[str, t.Any], istio:
     without = without_selector(snapshot["services"])
     snapshot["endpointSlices"] = [part for part in snapshot["endpointSlices"] if leads(part, without)]
     snapshot["emptyNamespaces"] = sorted(objects.get("emptyNamespaces") or ())
-    snapshot["unlisted"] = objects.get("unlisted") or []
+    snapshot["unlisted"] = [*(objects.get("unlisted") or ()), *unreadable]
     snapshot["sidecarVersions"] = sorted(
         {api.split("/")[1] for api in objects.get("served") or () if api.endswith("/Sidecar")}
     )
     return snapshot
-
-
-def control_planes(objects: dict[str, list[t.Any]], istio_namespace: str) -> dict[str, t.Any]:
-    """The snapshot's `istio`, from istiod's pods and their mesh configurations. `unlisted` of the objects gets those that cannot be read."""
-    configs = {}
-    for config_map in objects.get("configMaps") or ():
-        name = config_map["metadata"]["name"]
-        if name != "istio" and not name.startswith("istio-"):
-            continue
-        try:
-            configs[name] = mesh_config((config_map.get("data") or {}).get("mesh"))
-        except OutsideError as error:
-            hidden = {
-                "resource": "configmaps",
-                "object": f"ConfigMap {istio_namespace}/{name}",
-                "detail": f"mesh: {error}",
-            }
-            objects.setdefault("unlisted", []).append(hidden)
-    planes: dict[tuple[t.Any, ...], dict[str, t.Any]] = {}
-    for pod in objects.get("istiods") or ():
-        if (pod.get("status") or {}).get("phase") not in (None, "Running"):
-            continue
-        labels = pod["metadata"].get("labels") or {}
-        revision = labels.get("istio.io/rev") or "default"
-        containers = pod["spec"]["containers"]
-        discovery = next((c for c in containers if c["name"] == "discovery"), containers[0] if containers else {})
-        tag = image_tag(discovery.get("image"))
-        version = (
-            tag
-            if as_version(tag)
-            else labels.get("app.kubernetes.io/version") or labels.get("operator.istio.io/version") or tag or ""
-        )
-        env = {
-            e["name"]: e["value"]
-            for e in discovery.get("env") or ()
-            if e.get("name") in ISTIOD_ENV and isinstance(e.get("value"), str)
-        }
-        config = configs.get("istio" if revision == "default" else f"istio-{revision}") or {}
-        planes[revision, version, tuple(sorted(env.items()))] = {
-            "namespace": istio_namespace,
-            "revision": revision,
-            "version": version,
-            "env": env,
-            "meshConfig": config,
-        }
-    default: dict[str, t.Any] = configs.get("istio") or next(
-        (p["meshConfig"] for _key, p in sorted(planes.items())), {}
-    )
-    return {
-        "rootNamespace": str(default.get("rootNamespace") or istio_namespace),
-        "controlPlanes": [plane for _key, plane in sorted(planes.items())],
-        "meshConfig": default,
-    }
-
-
-POLICIES = {
-    "inboundTrafficPolicy": ("PASSTHROUGH", "LOCALHOST"),
-    "outboundTrafficPolicy": ("REGISTRY_ONLY", "ALLOW_ANY"),
-}
-"""The modes of the policies that the rule reads, each in the place of its number: mesh/v1alpha1/config.proto in istio/api@1.22.0."""
-
-
-def mesh_config(text: str | None) -> dict[str, t.Any]:
-    """The fields that the rule reads of a mesh configuration in YAML, as istiod reads them: either spelling of a field, and modes by number, too.
-
-    Raises OutsideError for one that istiod would not take, or that is not read; protomarshal.ApplyYAML, pkg/util/protomarshal/protomarshal.go@1.22.0.
-    """
-    spellings = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", field): field for field in MESH_CONFIG_FIELDS}
-    spellings.update(zip(MESH_CONFIG_FIELDS, MESH_CONFIG_FIELDS))
-    read = fields_of_yaml(text or "", spellings)
-    config = {spellings[name]: value for name, value in read.items() if value is not None}
-    if not isinstance(config.get("rootNamespace", ""), str):
-        raise OutsideError("rootNamespace: wanted text")
-    for field, modes in POLICIES.items():
-        policy = config.get(field, {})
-        if not isinstance(policy, dict):
-            raise OutsideError(f"{field}: wanted a mapping")
-        mode = policy.get("mode")
-        if isinstance(mode, int) and not isinstance(mode, bool) and 0 <= mode < len(modes):
-            config[field] = {**policy, "mode": modes[mode]}
-        elif mode is not None and mode not in modes:
-            raise OutsideError(f"{field}.mode: wanted one of {', '.join(modes)}, found {str(mode)[:60]}")
-    return config

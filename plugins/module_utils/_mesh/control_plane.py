@@ -14,15 +14,31 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import revision
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import (
+    SHORT,
+    STATED,
+    Known,
+    known,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
+    Discovery,
+    Revision,
+    discovery,
+    revision,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import (
     Version,
     as_version,
+    dotted,
     go_false,
     go_true,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Template
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import MERGE_ENV, PASSTHROUGH_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Template, Thing, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
+    ISTIOD_ENV,
+    MERGE_ENV,
+    PASSTHROUGH_ENV,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 
@@ -36,6 +52,21 @@ class ControlPlane(t.NamedTuple):
     assumed: bool = False
     """Whether no one said which version it is."""
     config_known: bool = True
+    namespace: str = ""
+    by: str = ""
+    """Where its version was read, of istio_version."""
+    service_mesh: str = ""
+    """The number of OpenShift Service Mesh that its version was read from, if so."""
+    said: tuple[str, ...] = ()
+    """What was read of a version that is not known."""
+    env_unknown: frozenset[str] = frozenset()
+    """Variables that are set, or may be, to what nobody saw."""
+    config_unknown: tuple[str, str] = ("", "")
+    """Why its mesh configuration is not known, and the name of the ConfigMap."""
+    at: str = ""
+    """Of one that was not found: where the pod's proxy asks it."""
+    rivals: tuple[str, ...] = ()
+    """Of one that was not found, the namespaces of those that it may be."""
 
     @property
     def localhost_policy(self) -> bool:
@@ -52,6 +83,10 @@ class ControlPlane(t.NamedTuple):
         """Unlisted ports keep their chains from 1.16 if asked for: pilot/pkg/features/experimental.go@1.16.0."""
         return go_true(self.env.get(MERGE_ENV)) and self.version is not None and self.version >= (1, 16)
 
+    @property
+    def may_merge_ingress(self) -> bool:
+        return MERGE_ENV in self.env_unknown and (self.version is None or self.version >= (1, 16))
+
     def default_delivery(self) -> str:
         """`localhost`, `pod_ip` or `unknown`: where the proxy connects for a port that no Sidecar mentions.
 
@@ -63,7 +98,9 @@ class ControlPlane(t.NamedTuple):
         if self.version < (1, 10):
             return "localhost"
         if self.version < (1, 21):
-            return "localhost" if self.passthrough_off else "pod_ip"
+            return (
+                "unknown" if PASSTHROUGH_ENV in self.env_unknown else "localhost" if self.passthrough_off else "pod_ip"
+            )
         if self.version < (1, 22):
             return "pod_ip"
         return "localhost" if self.localhost_policy else "pod_ip" if self.config_known else "unknown"
@@ -85,43 +122,80 @@ class ControlPlane(t.NamedTuple):
         """
         if target is None:
             stays = self.version is not None and self.version >= (1, 22) and self.localhost_policy
-            return self if stays else self._replace(version=(1, 21), assumed=True)
-        return self._replace(version=target)
+            return self if stays else self._replace(version=(1, 21), assumed=True, by="")
+        return self._replace(version=target, by="", service_mesh="", said=())
 
     def __str__(self) -> str:
         if self.assumed:
             return "a newer istiod"
-        return f"istiod {'.'.join(map(str, self.version[:2]))}" if self.version else "an istiod of unknown version"
+        if self.version:
+            mesh = [f"Service Mesh {self.service_mesh}"] if self.service_mesh else []
+            how = ", ".join([*mesh, *([SHORT[self.by]] if self.by in SHORT else [])])
+            return f"istiod {dotted(self.version[:2])}{f' ({how})' if how else ''}"
+        said = f" ({', '.join(self.said)})" if self.said else ""
+        return f"an istiod of unknown version{said}"
 
 
 UNKNOWN_CONTROL_PLANE = ControlPlane("", None, {}, {})
 
 
 class ControlPlanes:
-    """The control planes of a snapshot, found by the revision a pod names."""
+    """The control planes of a snapshot, found by where a pod's proxy asks, and by the revision that the pod names.
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    `current` is the version that the user states for those that nobody can see, or whose version nobody can read.
+    """
+
+    def __init__(self, snapshot: Snapshot, current: Version | None = None) -> None:
         istio = snapshot.get("istio") or {}
+        self._current = current
+        self._home: str | None = istio.get("istioNamespace")
         self._root_namespace: str = istio.get("rootNamespace") or "istio-system"
-        known = not any(entry["resource"] == "configmaps" for entry in snapshot.get("unlisted") or ())
-        self.all: list[ControlPlane] = []
-        for plane in istio.get("controlPlanes") or ():
-            own = plane.get("meshConfig")
-            config: dict[str, t.Any] = (
-                (istio.get("meshConfig") or {}) if own is None else own
-            )  # an empty one says something: all defaults
-            self.all.append(
-                ControlPlane(
-                    plane.get("revision") or "default",
-                    as_version(plane.get("version")),
-                    plane.get("env") or {},
-                    config,
-                    False,
-                    known,
-                )
-            )
+        self._services = {
+            key(service): service["spec"].get("selector") or {}
+            for service in snapshot["services"]
+            if service["metadata"]["name"].startswith("istiod")
+        }
+        unlisted = snapshot.get("unlisted") or ()
+        # Records from before it was kept by control plane.
+        configs_known = not any(u["resource"] == "configmaps" and not u.get("namespace") for u in unlisted)
+        self.all = [
+            self._plane(plane, istio.get("meshConfig") or {}, configs_known)
+            for plane in istio.get("controlPlanes") or ()
+        ]
         self.all.sort(
-            key=lambda p: (p.name, p.version or (), sorted(p.env.items()), p.localhost_policy, self.root_namespace(p))
+            key=lambda p: (
+                p.name,
+                p.version or (),
+                sorted(p.env.items()),
+                p.localhost_policy,
+                self.root_namespace(p),
+                p.namespace,
+            )
+        )
+
+    def _plane(self, plane: Thing, default: Thing, configs_known: bool) -> ControlPlane:
+        own = plane.get("meshConfig")
+        versions = plane.get("versions")
+        hidden = plane.get("meshConfigUnknown")
+        if versions is None:  # a record from before it was kept where a version stands
+            read = Known(as_version(plane.get("version")))
+        else:
+            read = known(versions, bool(plane.get("maistra")))
+        version, by, mesh, said = read
+        if version is None and self._current:
+            version, by, said = self._current, STATED, ()
+        return ControlPlane(
+            plane.get("revision") or "default",
+            version,
+            plane.get("env") or {},
+            default if own is None else own,  # an empty one says something: all defaults
+            config_known=configs_known and not hidden,
+            namespace=plane.get("namespace") or "",
+            by=by,
+            service_mesh=mesh,
+            said=said,
+            env_unknown=frozenset(plane.get("envUnknown") or ()),
+            config_unknown=(hidden["why"], hidden.get("name") or "") if hidden else ("", ""),
         )
 
     def today(self, pod: Pod | Template) -> ControlPlane:
@@ -131,42 +205,104 @@ class ControlPlanes:
         since that is what the pod may be served by today.
         """
         order = ("localhost", "unknown", "pod_ip")
-        return min(self._serving(pod), key=lambda p: order.index(p.default_delivery()), default=UNKNOWN_CONTROL_PLANE)
+        serving = self._serving(pod)
+        return min(serving, key=lambda p: order.index(p.default_delivery())) if serving else self._unseen(pod)
 
     def after(self, pod: Pod | Template, target: Version | None) -> ControlPlane:
-        """The control plane that will serve the pod: one that runs the target version beside today's, if the mesh has it, else today's, upgraded.
+        """The control plane that will serve the pod: one of its mesh that runs the target version beside today's, if there is one, else today's, upgraded.
 
         Of several, the one that hands least to localhost.
         """
-        serving = self._serving(pod) or [UNKNOWN_CONTROL_PLANE]
+        serving = self._serving(pod) or [self._unseen(pod)]
         return min(
-            self._ready(target) or [p.upgraded(target) for p in serving],
+            self._ready(target, serving) or [p.upgraded(target) for p in serving],
             key=lambda p: (p not in serving, _least_local(p)),
         )
 
     def moved_to_another(self, target: Version | None) -> list[tuple[str, str]]:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
-        ready = self._ready(target)
-        other = min(ready, key=_least_local, default=UNKNOWN_CONTROL_PLANE)
-        worse = {p.name for p in self.all if p not in ready and p.upgraded(target).default_delivery() == "pod_ip"} - {
-            p.name for p in ready
-        }
-        return [(name, other.name) for name in sorted(worse)] if other.default_delivery() == "localhost" else []
+        found = set()
+        for plane in self.all:
+            ready = self._ready(target, [plane])
+            other = min(ready, key=_least_local, default=UNKNOWN_CONTROL_PLANE)
+            if plane.name in {p.name for p in ready} or other.default_delivery() != "localhost":
+                continue
+            if plane.upgraded(target).default_delivery() == "pod_ip":
+                found.add((plane.name, other.name))
+        return sorted(found)
 
-    def _ready(self, target: Version | None) -> list[ControlPlane]:
-        return [p for p in self.all if target and p.version and p.version[: len(target)] == target]
+    def elsewhere(self) -> list[str]:
+        """The namespaces of control planes that are not where the user said, as far as that is recorded."""
+        return sorted({p.namespace for p in self.all} - {self._home}) if self._home else []
+
+    @property
+    def home(self) -> str:
+        return self._home or ""
+
+    def _ready(self, target: Version | None, serving: t.Sequence[ControlPlane]) -> list[ControlPlane]:
+        return [
+            p
+            for p in self.all
+            if target
+            and p.version
+            and p.version[: len(target)] == target
+            and any(self._one_mesh(p, s) for s in serving)
+        ]
+
+    def _one_mesh(self, one: ControlPlane, other: ControlPlane) -> bool:
+        """Whether two control planes are of one mesh: in one namespace, or with one root namespace. One that says neither is of the only mesh."""
+        if not one.namespace or not other.namespace:
+            return not (one.at or other.at) and len({self.root_namespace(p) for p in self.all}) == 1
+        return one.namespace == other.namespace or self.root_namespace(one) == self.root_namespace(other)
 
     def root_namespace(self, plane: ControlPlane) -> str:
+        """What the mesh configuration says, else its own namespace: values of the chart istiod, and forced by the operator of Service Mesh 2."""
         named = plane.mesh_config.get("rootNamespace")
-        return named if isinstance(named, str) and named else self._root_namespace
+        if isinstance(named, str) and named:
+            return named
+        return self._root_namespace if self._home is None or plane.namespace in ("", self._home) else plane.namespace
 
     def _serving(self, pod: Pod | Template) -> list[ControlPlane]:
-        """Those of the pod's revision. A name that is none may be a revision tag, which can only mean the one that there is."""
-        wanted = revision(pod)
-        serving = [p for p in self.all if p.name == wanted.name]
-        if not serving and not wanted.certain and len({p.name for p in self.all}) == 1:
-            return self.all
-        return serving
+        """Those that serve the pod: where its proxy asks, of the Service that it asks or of the revision that the pod names.
+
+        Without the proxy's word the revision alone has to do, as long as it means one mesh.
+        """
+        asked, wanted = discovery(pod), revision(pod)
+        if asked is None:
+            found = _of_revision(self.all, wanted)
+            return found if all(self._one_mesh(found[0], p) for p in found) else []
+        here = [p for p in self.all if asked.namespace and p.namespace == asked.namespace]
+        choices = [self._of_service(here, asked), _of_revision(here, wanted)]
+        return next(filter(None, choices if asked.certain or not wanted.certain else reversed(choices)), [])
+
+    def _of_service(self, planes: t.Sequence[ControlPlane], asked: Discovery) -> list[ControlPlane]:
+        """By the Service's own selector, where it is known, else by its name: `istiod`, or `istiod-REVISION`."""
+        selector = self._services.get((asked.namespace, asked.service)) or {}
+        name = selector.get("istio.io/rev") or asked.service.removeprefix("istiod").removeprefix("-") or "default"
+        return [p for p in planes if p.name == name]
+
+    def _unseen(self, pod: Pod | Template) -> ControlPlane:
+        """One of which nothing is known but what the user states: neither are its settings."""
+        asked = discovery(pod)
+        rivals = tuple(sorted({p.namespace for p in _of_revision(self.all, revision(pod))})) if asked is None else ()
+        plane = UNKNOWN_CONTROL_PLANE._replace(
+            at=asked.text if asked else "", namespace=asked.namespace if asked else "", rivals=rivals
+        )
+        if not self._current:
+            return plane
+        return plane._replace(
+            version=self._current,
+            by=STATED,
+            env_unknown=frozenset(ISTIOD_ENV),
+            config_known=False,
+            config_unknown=("unseen", ""),
+        )
+
+
+def _of_revision(planes: t.Sequence[ControlPlane], wanted: Revision) -> list[ControlPlane]:
+    """A name that is none may be a revision tag, which can only mean the one that there is."""
+    found = [p for p in planes if p.name == wanted.name]
+    return list(planes) if not found and not wanted.certain and len({p.name for p in planes}) == 1 else found
 
 
 def _least_local(plane: ControlPlane) -> int:

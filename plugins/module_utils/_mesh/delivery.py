@@ -25,7 +25,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DeliveryRecord
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PASSTHROUGH_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import MERGE_ENV, PASSTHROUGH_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
 
 CAUSES = {
@@ -39,7 +39,12 @@ CAUSES = {
     "plane": "{} delivers to {}",
     "no_config": "the mesh configuration could not be read",
     "no_version": "{} serves the pod",
+    "env_hidden": "{} delivers as {} says, whose value was not seen",
+    "config_hidden": "{} delivers as its mesh configuration says, and {}",
     "no_plane": "no istiod was found that serves the pod",
+    "no_plane_at": "its proxy is served by {}, where no istiod was found",
+    "which_plane": "the pod does not say which istiod serves it, that of {}",
+    "no_root": "a Sidecar for all namespaces may say otherwise, and those of {} could not be listed",
     "sidecar": "Sidecar {} delivers it to {}",
     "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",
     "no_endpoint": "Sidecar {} delivers it to the pod IP, because {} is no endpoint that istiod knows",
@@ -52,6 +57,16 @@ CAUSES = {
     "perhaps": "it may be delivered to the pod IP, because {}",
 }
 """Why a connection is delivered as it is, in the middle of a sentence."""
+
+
+HIDDEN = {
+    "unlisted": "the ConfigMaps of {} could not be listed",
+    "absent": "ConfigMap {} was not found",
+    "unreadable": "ConfigMap {} could not be read",
+    "unnamed": "SHARED_MESH_CONFIG, which names a part of it, has a value that was not seen",
+    "unseen": "that was not seen",
+}
+"""Why a mesh configuration is not known, by `meshConfigUnknown` of the snapshot."""
 
 
 class Cause(t.NamedTuple):
@@ -80,6 +95,8 @@ class Delivery(t.NamedTuple):
     """How it is known: by the `rule`, from versions, settings and Sidecars, or by the `proxy` itself."""
     instead_of: Cause | None = None
     """Why the rule expected something else than the proxy said, if so."""
+    version_by: str = ""
+    """Where the version was read that decides, of istio_version; empty where none does, or where nobody reads it, as that of the target."""
 
     @property
     def why(self) -> str:
@@ -95,7 +112,14 @@ class Delivery(t.NamedTuple):
         return self.address or asked
 
     def as_dict(self) -> DeliveryRecord:
-        return {"to": self.kind, "address": self.address or "", "port": self.port, "by": self.by, "why": self.why}
+        found: DeliveryRecord = {
+            "to": self.kind,
+            "address": self.address or "",
+            "port": self.port,
+            "by": self.by,
+            "why": self.why,
+        }
+        return {**found, "version_by": self.version_by} if self.version_by else found
 
 
 def localhost_of(ips: t.Sequence[str]) -> str:
@@ -121,27 +145,45 @@ def delivery(pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, se
         return Delivery("kernel", None, port, Cause("mode_none" if capture.mode == "NONE" else "excluded"))
     if entry:
         return _endpoint(entry, port, ips, plane, _name(sidecar))
-    if sidecar and sidecar["spec"].get("ingress") and not plane.merges_ingress:
-        return Delivery("pod_ip", None, port, Cause("not_listed", (_name(sidecar),)))
     kind = plane.default_delivery()
+    if sidecar and sidecar["spec"].get("ingress") and not plane.merges_ingress:
+        if plane.may_merge_ingress and kind != "pod_ip":
+            return Delivery("unknown", localhost_of(ips), port, Cause("env_hidden", (str(plane), MERGE_ENV)))
+        return Delivery("pod_ip", None, port, Cause("not_listed", (_name(sidecar),)))
     if kind == "localhost" and not served:
         # controller.go (GetProxyServiceInstances)@1.20.8
-        return Delivery("pod_ip", None, port, Cause("not_served", (str(plane),)))
+        return Delivery("pod_ip", None, port, Cause("not_served", (str(plane),)), plane.by)
     if kind == "localhost":
         address = localhost_of(ips)
-        return Delivery(kind, address, port, Cause("plane", (str(plane), f"{address}{_because(plane)}")))
+        return Delivery(kind, address, port, Cause("plane", (str(plane), f"{address}{_because(plane)}")), plane.by)
     if kind == "pod_ip":
-        return Delivery(kind, None, port, Cause("plane", (str(plane), "the pod IP")))
+        return Delivery(kind, None, port, Cause("plane", (str(plane), "the pod IP")), plane.by)
     return Delivery(
-        kind,
-        localhost_of(ips),
-        port,
-        Cause("no_config") if plane.version else _unknown_version(plane),
+        kind, localhost_of(ips), port, _unknown_settings(plane) if plane.version else _unknown_version(plane)
     )
 
 
+def under_hidden_default(pod: Pod, how: Delivery, root: str) -> Delivery:
+    """The delivery of a pod for which a Sidecar of the root namespace may be in effect, where these could not be listed."""
+    if how.kind not in ("localhost", "pod_ip"):
+        return how
+    return Delivery("unknown", localhost_of(pod.ips), how.port, Cause("no_root", (root,)))
+
+
 def _unknown_version(plane: ControlPlane) -> Cause:
-    return Cause("no_version", (str(plane),)) if plane.name else Cause("no_plane")
+    if plane.name:
+        return Cause("no_version", (str(plane),))
+    if plane.rivals:
+        return Cause("which_plane", (" or of ".join(plane.rivals),))
+    return Cause("no_plane_at", (plane.at,)) if plane.at else Cause("no_plane")
+
+
+def _unknown_settings(plane: ControlPlane) -> Cause:
+    if plane.version and plane.version < (1, 21):
+        return Cause("env_hidden", (str(plane), PASSTHROUGH_ENV))
+    why, name = plane.config_unknown
+    hidden = HIDDEN.get(why)
+    return Cause("config_hidden", (str(plane), hidden.format(name))) if hidden else Cause("no_config")
 
 
 def _because(plane: ControlPlane) -> str:

@@ -16,15 +16,19 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import (
+    Version,
     as_object,
     as_version,
     image_tag,
+    of_service_mesh,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    Pod,
     Template,
     Thing,
     once_per_template,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import CA_ENV, CONFIG_ENV
 
 ISTIO_PORTS = frozenset((15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090))
 """Ports of the proxy and its agent: istioReservedPorts, pilot/cmd/pilot-agent/status/server.go@1.20.8."""
@@ -38,6 +42,12 @@ tunnel, which istio-iptables does: tools/istio-iptables/pkg/capture/run.go@1.20.
 def proxy_container(pod: Template) -> Thing | None:
     """The container `istio-proxy`, ordinary or native sidecar: FindSidecar, pkg/kube/inject/app_probe.go@1.20.8."""
     return next((c for c in pod.containers if c["name"] == "istio-proxy"), None)
+
+
+def proxy_version(pod: Pod | Template, container: Thing) -> Version | None:
+    """The version of Istio that `container`, which an injector made, is of; that of OpenShift Service Mesh 2 labels its pods with its own numbers."""
+    mesh = pod.labels.get("maistra-version")
+    return of_service_mesh(mesh) if mesh else as_version(image_tag(container.get("image")))
 
 
 @once_per_template
@@ -82,6 +92,43 @@ def revision(pod: Template) -> Revision:
     if isinstance(named, str) and named:
         return Revision(named, True)
     return Revision(pod.labels.get("istio.io/rev") or "default", False)
+
+
+class Discovery(t.NamedTuple):
+    """Where a pod's proxy asks for its configuration: a Service and its namespace, both empty for an address outside of the cluster."""
+
+    service: str
+    namespace: str
+    text: str
+    certain: bool
+    """Whether the proxy's own configuration says so; else it is where it gets its certificates, which istiod mostly gives, too."""
+
+
+DEFAULT_DISCOVERY = "istiod.istio-system.svc:15012"
+"""What an injector leaves out of PROXY_CONFIG: pkg/config/mesh/mesh.go and cleanProxyConfig, pkg/kube/inject/template.go@1.20.8."""
+
+
+@once_per_template
+def discovery(pod: Template) -> Discovery | None:
+    """None where nothing says."""
+    proxy = proxy_container(pod) or {}
+    env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
+    args = list(proxy.get("args") or ())
+    if "--discoveryAddress" in args[:-1]:  # up to 1.5
+        return _discovery(args[args.index("--discoveryAddress") + 1], pod, True)
+    config = env.get(CONFIG_ENV)
+    if config is not None:
+        return _discovery(as_object(config).get("discoveryAddress") or DEFAULT_DISCOVERY, pod, True)
+    found = _discovery(env.get(CA_ENV) or "", pod, False)
+    return found if found.service.startswith("istiod") else None
+
+
+def _discovery(text: str, pod: Template, certain: bool) -> Discovery:
+    """As the cluster's DNS takes it: `SERVICE`, `SERVICE.NAMESPACE`, and on with `.svc`."""
+    parts = text.partition(":")[0].split(".")
+    if len(parts) > 2 and parts[2] != "svc":
+        return Discovery("", "", text, certain)
+    return Discovery(parts[0], parts[1] if len(parts) > 1 else pod.namespace, text, certain)
 
 
 class Interception(t.NamedTuple):
@@ -133,7 +180,7 @@ def interception(pod: Template) -> Interception:
         "",
     )
     ports = _ports(exclude) | _ports(annotations.get("status.sidecar.istio.io/port") or "")
-    version = as_version(image_tag((init or proxy).get("image")))
+    version = proxy_version(pod, init or proxy)
     if version and version < (1, 13):
         ports.add(22)  # always left out up to 1.12: run.go@1.12.0; no more from commit f1f7487b9cb
     return Interception(mode.upper(), include.strip(), frozenset(ports))

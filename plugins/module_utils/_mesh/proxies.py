@@ -119,5 +119,5 @@ def _compared(rule: Delivery, said: Delivery, ips: t.Sequence[str]) -> Delivery:
     """The proxy's word; where it is what the rule expects, for the rule's reason."""
     same = (rule.kind, rule.port) == (said.kind, said.port)
     if same and all(rule.destination(ip) == said.destination(ip) for ip in ips):
-        return rule._replace(by="proxy")
+        return rule._replace(by="proxy", version_by="")
     return said._replace(instead_of=rule.cause) if rule.kind != "unknown" and said.kind != "unknown" else said

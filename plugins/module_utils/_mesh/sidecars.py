@@ -32,6 +32,9 @@ class Sidecars:
         self._in: dict[str, list[Thing]] = defaultdict(list)
         for sidecar in sorted(snapshot["sidecars"], key=age):
             self._in[sidecar["metadata"]["namespace"]].append(sidecar)
+        self._hidden = {
+            u["namespace"] for u in snapshot.get("unlisted") or () if u["resource"] == "sidecars" and u.get("namespace")
+        }
 
     def effective(self, pod: Pod | Template, plane: ControlPlane) -> Thing | None:
         """The one Sidecar that `plane` applies to the pod, None for a pod without sidecar; they are never merged.
@@ -55,6 +58,13 @@ class Sidecars:
             if has_selector(sidecar) and matches(sidecar["spec"]["workloadSelector"].get("labels") or {}, pod.labels):
                 return sidecar
         return next((s for s in local + root if not has_selector(s)), None)
+
+    def hidden_root(self, pod: Pod, plane: ControlPlane) -> str:
+        """The root namespace, if its Sidecars could not be listed and one of them may be in effect for the pod; else an empty text."""
+        if not self._hidden or not has_sidecar(pod) or self.effective(pod, plane):
+            return ""
+        root = self._planes.root_namespace(plane)
+        return root if root in self._hidden else ""
 
 
 def age(thing: dict[str, t.Any]) -> tuple[str, str]:

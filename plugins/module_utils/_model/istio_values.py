@@ -18,15 +18,46 @@ Version = tuple[int, ...]
 """Major, minor and, where it is known, patch. `(1, 12, 5) <= (1, 12)` is false: compare with `<` and `>=` only."""
 
 
-def as_version(text: str | None) -> Version | None:
-    """The numbers of `1.20.8`, `1.11.2-asm.17-distroless`, `v1.9`, `release-1.3-latest-daily`; None for anything else.
+SERVICE_MESH: dict[Version, Version] = {
+    (1, 0): (1, 1),
+    (1, 1): (1, 4),
+    (2, 0): (1, 6),
+    (2, 1): (1, 9),
+    (2, 2): (1, 12),
+    (2, 3): (1, 14),
+    (2, 4): (1, 16),
+    (2, 5): (1, 18),
+    (2, 6): (1, 20),
+    (3, 0): (1, 24),
+}
+"""The Istio in each OpenShift Service Mesh: its release notes, and Makefile.core.mk of the branches maistra-2.0 to maistra-2.6 of maistra/istio."""
 
-    As TagToVersionString, operator/pkg/version/version.go@1.20.8.
+
+def numbers(text: str | None) -> Version | None:
+    """Those of `1.20.8`, `1.11.2-asm.17-distroless`, `v1.9`, `release-1.3-latest-daily`; None for anything else.
+
+    As TagToVersionString, operator/pkg/version/version.go@1.20.8. Whose numbers they are is another question.
     """
     found = re.fullmatch(
         r"(?:release-)?v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,9}))?(?:\.\d+)*(?:[-+.].*)?", text or "", re.ASCII
     )
     return tuple(int(part) for part in found.groups() if part) if found else None
+
+
+def as_version(text: str | None) -> Version | None:
+    """The version of Istio in a text, None for none: there is no other Istio than 1, so any other number is somebody else's."""
+    found = numbers(text)
+    return found if found and found[0] == 1 else None
+
+
+def of_service_mesh(text: str | None) -> Version | None:
+    """The version of Istio in the OpenShift Service Mesh of that number; None for one that the table does not have."""
+    found = numbers(text)
+    return SERVICE_MESH.get(found[:2]) if found else None
+
+
+def dotted(version: Version) -> str:
+    return ".".join(map(str, version))
 
 
 def image_tag(image: str | None) -> str | None:

@@ -241,9 +241,14 @@ class Process(t.TypedDict, total=False):
     process: str
 
 
-class DeliveryRecord(t.TypedDict):
+class _VersionBy(t.TypedDict, total=False):
+    version_by: str
+
+
+class DeliveryRecord(_VersionBy):
     """Where a connection goes. `to` is `localhost`, `pod_ip`, `kernel`, `unix` or `unknown`; `address` and `port` are what is dialled, the address empty
-    where it is the one that was asked for; `by` says how it is known: by the `rule`."""
+    where it is the one that was asked for; `by` says how it is known: by the `rule`.
+    `version_by` says where istiod's version was read, if one decides: `image`, `pod`, `deployment`, `resource` or `current_version`."""
 
     to: str
     address: str
@@ -379,6 +384,7 @@ DELIVERY = {
     "port": Required(PORT),
     "by": Required(str),
     "why": Required(str),
+    "version_by": str,
 }
 WAIVED_BY = {"reason": Required(str), "match": str, "until": str, "annotation": str}
 RECORD = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import as_object
@@ -41,7 +42,12 @@ ANNOTATIONS = (
 )
 
 POD_ENV = ("ISTIO_META_INTERCEPTION_MODE", "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION")
-"""Variables of the proxy whose values the rule reads; no other value of any container is ever kept."""
+"""Variables of the proxy whose values the rule reads; no other value of any container is ever kept, but for parts of those below."""
+
+CA_ENV = "CA_ADDR"
+CONFIG_ENV = "PROXY_CONFIG"
+ADDRESS = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})(?::\d{1,5})?", re.ASCII)
+"""The address of a control plane, a name and a port: what is kept of these two variables."""
 
 ISTIO_CONTAINERS = ("istio-proxy", "istio-init", "istio-validation")
 """Containers that Istio wrote; the arguments of any other one may hold secrets and are dropped."""
@@ -89,6 +95,13 @@ def _env(entries: list[t.Any]) -> list[dict[str, str]]:
             kept.append({"name": name, "value": value})
         elif name == PROBERS_ENV:
             kept.append({"name": name, "value": json.dumps(dict(_probers(value)), sort_keys=True)})
+        elif name == CA_ENV and ADDRESS.fullmatch(value):
+            kept.append({"name": name, "value": value})
+        elif name == CONFIG_ENV and value.lstrip().startswith("{"):
+            address = as_object(value).get("discoveryAddress")
+            known = isinstance(address, str) and ADDRESS.fullmatch(address)
+            if known or address is None:  # without one it is Istio's default
+                kept.append({"name": name, "value": json.dumps({"discoveryAddress": address} if known else {})})
     return kept
 
 
@@ -259,7 +272,20 @@ LISTED_CONTROLLER = {
 }
 CONTROLLER = {"kind": Required(str), **LISTED_CONTROLLER}
 
-CONTROL_PLANE = {"namespace": str, "revision": str, "version": str, "env": Mapping(str), "meshConfig": dict}
+CONTROL_PLANE = {
+    "namespace": str,
+    "revision": str,
+    "version": str,
+    "versions": [{"by": Required(str), "label": str, "text": Required(str)}],
+    "maistra": bool,
+    "env": Mapping(str),
+    "envUnknown": [str],
+    "meshConfig": dict,
+    "meshConfigUnknown": {"why": Required(str), "name": str},
+}
+"""`versions` is what was read of its version, and where; `version` is the Istio in it, as far as that agrees. `maistra` is whether its pods and
+Deployment are those of OpenShift Service Mesh 2. `envUnknown` are variables that are set, or may be, to what was not seen; `meshConfigUnknown` says
+why its mesh configuration is not known: `unlisted`, `absent`, `unreadable` or `unnamed`."""
 
 SOCKET_TABLE = {
     "namespace": Required(str),
@@ -290,8 +316,8 @@ SNAPSHOT = {
     "controllers": [CONTROLLER],
     "emptyNamespaces": [str],
     "sidecarVersions": [str],
-    "unlisted": [{"resource": Required(str), "object": str, "detail": str}],
-    "istio": {"rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
+    "unlisted": [{"resource": Required(str), "namespace": str, "object": str, "detail": str}],
+    "istio": {"istioNamespace": str, "rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
     "socketTables": Required([SOCKET_TABLE]),
     "proxyConfigs": [PROXY_CONFIG],
     "unread": Required(
@@ -308,18 +334,48 @@ SNAPSHOT = {
     ),
 }
 
+PASSTHROUGH_ENV = "PILOT_ENABLE_INBOUND_PASSTHROUGH"
+MERGE_ENV = "PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE"
+SHARED_ENV = "SHARED_MESH_CONFIG"
+ISTIOD_ENV = (PASSTHROUGH_ENV, MERGE_ENV)
+"""Variables of istiod whose values the rule reads."""
+
+VERSION_LABELS = ("app.kubernetes.io/version", "operator.istio.io/version", "maistra-version")
+MAISTRA_LABELS = ("maistra-control-plane", "maistra-version")
+"""Labels that OpenShift Service Mesh 2 gives to pods and Deployments of its control planes, the second also to pods that it injects."""
+
+
+def _istiod_env(entries: list[t.Any]) -> list[dict[str, t.Any]]:
+    return [entry for entry in entries if entry.get("name") in (*ISTIOD_ENV, SHARED_ENV)]
+
+
 ISTIOD = {
-    "metadata": Required({"name": Required(str), "namespace": str, "labels": LABELS}),
+    "metadata": Required({"name": Required(str), "namespace": Required(str), "labels": LABELS}),
     "spec": Required(
-        {"containers": Required([{"name": Required(str), "image": str, "env": [{"name": str, "value": str}]}])}
+        {
+            "containers": Required(
+                [
+                    {
+                        "name": Required(str),
+                        "image": str,
+                        "env": Reduced([{"name": str, "value": str, "valueFrom": {}}], _istiod_env),
+                        "envFrom": [{"prefix": str, "configMapRef": {}, "secretRef": {}}],
+                    }
+                ]
+            ),
+            "volumes": [{"name": str, "configMap": {"name": str}}],
+        }
     ),
     "status": {"phase": str},
 }
-MESH_CONFIG = {"metadata": Required({"name": Required(str)}), "data": {"mesh": str}}
-
-PASSTHROUGH_ENV = "PILOT_ENABLE_INBOUND_PASSTHROUGH"
-MERGE_ENV = "PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE"
-ISTIOD_ENV = (PASSTHROUGH_ENV, MERGE_ENV)
-"""Variables of istiod whose values the rule reads."""
+ISTIOD_DEPLOYMENT = {
+    "metadata": Required({"name": Required(str), "namespace": Required(str), "labels": LABELS}),
+    "spec": Required({"selector": {"matchLabels": LABELS}}),
+}
+SERVICE_MESH_CONTROL_PLANE = {
+    "metadata": Required({"name": Required(str), "namespace": Required(str)}),
+    "status": {"chartVersion": str},
+}
+MESH_CONFIG = {"metadata": Required({"name": Required(str), "namespace": Required(str)}), "data": {"mesh": str}}
 
 MESH_CONFIG_FIELDS = ("rootNamespace", "inboundTrafficPolicy", "outboundTrafficPolicy")

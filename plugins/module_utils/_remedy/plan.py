@@ -65,6 +65,8 @@ class WorkloadFacts(t.NamedTuple):
     """Istio's own ports, as far as Services expose them."""
     effective: t.Sequence[Thing | None]
     """The Sidecars that are in effect for the workload's pods, before and after the upgrade. One, if all is well."""
+    hidden_root: str
+    """The root namespace, where its Sidecars could not be listed and one of them may be in effect."""
     selectors: t.Sequence[Labels]
     """Labels to select the pods by, the best first."""
     neighbours: t.Sequence[Neighbour]
@@ -185,6 +187,10 @@ def _update(facts: WorkloadFacts, sidecar: Thing, cures: dict[int, str]) -> tupl
 
 def _create(facts: WorkloadFacts, default: Thing | None, cures: dict[int, str]) -> tuple[Thing, list[str]]:
     """A new Sidecar with everything of the default that it replaces; Istio inherits nothing (sidecar.go@1.20.8), whatever the reference says."""
+    if facts.hidden_root:
+        raise _Obstacle(
+            f"The Sidecars of {facts.hidden_root} could not be listed: one of them may be for all namespaces, and a new Sidecar has to carry it over."
+        )
     _one_effective(facts)
     _check_ports(facts)
     meta: dict[str, t.Any] = {"name": name_of(facts.workload), "namespace": facts.workload.namespace}

@@ -46,6 +46,8 @@ class ExposedPod(t.NamedTuple):
     ports: t.Mapping[int, PodPort]
     istio_ports: t.Mapping[int, PodPort]
     sidecars: tuple[Thing | None, Thing | None]
+    hidden_root: str = ""
+    """The root namespace, where its Sidecars could not be listed and one of them may be in effect."""
 
 
 class Remedies:
@@ -117,6 +119,7 @@ class Remedies:
                 for number, seens in sorted(ports.items())
             ],
             effective=_different([sidecar for each in looked for sidecar in each.sidecars]),
+            hidden_root=next((each.hidden_root for each in looked if each.hidden_root), ""),
             selectors=self._selectors(workload, looked),
             neighbours=self._neighbours[workload.namespace],
             dormant=self._dormant[workload.namespace],

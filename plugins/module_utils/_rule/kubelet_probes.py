@@ -16,13 +16,15 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar, proxy_container
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
+    has_sidecar,
+    proxy_container,
+    proxy_version,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import (
     as_object,
-    as_version,
     go_false,
     go_true,
-    image_tag,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     Pod,
@@ -87,7 +89,7 @@ def failing_probes(pod: Pod, port: int, after: ControlPlane, impact: str | None,
     proxy = proxy_container(pod)
     if not proxy or not has_sidecar(pod):
         return []
-    agent = as_version(image_tag(proxy.get("image")))
+    agent = proxy_version(pod, proxy)
     env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
     fails_already = agent is not None and agent >= (1, 10) and not go_true(env.get(LEGACY_ENV))
     next_agent = None if after.probes_localhost else after.version

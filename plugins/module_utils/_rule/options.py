@@ -12,8 +12,16 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version, as_version
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import (
+    Version,
+    as_version,
+    dotted,
+    numbers,
+    of_service_mesh,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import excerpt
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import MAISTRA_LABELS
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import Waiver
 
@@ -28,6 +36,7 @@ class Options(t.NamedTuple):
     target_version: str | None = None
     waivers: tuple[Waiver, ...] = ()
     sidecar_api_version: str | None = None
+    current_version: str | None = None
     delivery_source: str = "auto"
     """Whose word on today's deliveries counts: the proxy's where it said something (`auto`), only the `rule`'s, or only the `proxy`'s."""
 
@@ -36,15 +45,44 @@ class OptionError(ValueError):
     """An option value that cannot be understood; the text names the option."""
 
 
-def target(options: Options) -> Version | None:
-    """The version upgraded to. Raises OptionError if it is none."""
-    version = as_version(options.target_version)
-    if options.target_version and not version:
+def target(options: Options, snapshot: Snapshot | None = None) -> Version | None:
+    """The version upgraded to, of Istio. Raises OptionError if it is none.
+
+    The numbers of an OpenShift Service Mesh count where the cluster shows one; without a snapshot that is still to be seen.
+    """
+    return _version("target_version", options.target_version, snapshot)
+
+
+def current(options: Options, snapshot: Snapshot | None = None) -> Version | None:
+    """The version that the user states for today. Raises OptionError if it is none."""
+    return _version("current_version", options.current_version, snapshot)
+
+
+def _version(option: str, text: str | None, snapshot: Snapshot | None) -> Version | None:
+    if not text:
+        return None
+    version, mesh, number = as_version(text), of_service_mesh(text), numbers(text)
+    if not version and mesh:
+        if snapshot is None or shows_service_mesh(snapshot):
+            return mesh
         raise OptionError(
-            f"target_version: {excerpt(options.target_version)} is no Istio version; wanted one such as 1.24"
+            f"{option}: there is no istiod {text}. Service Mesh {text} is Istio {dotted(mesh)}: "
+            "give that number, since no label in this cluster shows a Service Mesh"
         )
-    if version and version < OLDEST_ISTIOD:
+    if not version and number:
+        raise OptionError(f"{option}: there is no istiod {text[:60]}; wanted a version such as 1.24")
+    if not version:
+        raise OptionError(f"{option}: {excerpt(text)} is no Istio version; wanted one such as 1.24")
+    if version < OLDEST_ISTIOD:
         raise OptionError(
-            f"target_version: there is no istiod {options.target_version}; a version such as 1.20 needs quotes in YAML, where it is the number 1.2"
+            f"{option}: there is no istiod {text}; a version such as 1.20 needs quotes in YAML, where it is the number 1.2"
         )
     return version
+
+
+def shows_service_mesh(snapshot: Snapshot) -> bool:
+    """Whether labels of pods or control planes are those of OpenShift Service Mesh 2."""
+    planes = (snapshot.get("istio") or {}).get("controlPlanes") or ()
+    return any(plane.get("maistra") for plane in planes) or any(
+        label in (pod["metadata"].get("labels") or {}) for pod in snapshot["pods"] for label in MAISTRA_LABELS
+    )

@@ -17,7 +17,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
     ControlPlane,
     ControlPlanes,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery, delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import (
+    Delivery,
+    delivery,
+    under_hidden_default,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import STATED
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import Proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars, ingress_entry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
@@ -70,10 +75,18 @@ ORDINARY = re.compile(r"(?!127\.|0\.0\.0\.0\Z)[0-9.]+\Z|[1-9A-Fa-f][0-9A-Fa-f]{3
 class Mesh:
     """What istiod does with a pod, before and after the upgrade; most of it is the same for all replicas, and found out once."""
 
-    def __init__(self, snapshot: Snapshot, upgraded_to: Version | None, delivery_source: str = "auto") -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        upgraded_to: Version | None,
+        current: Version | None = None,
+        delivery_source: str = "auto",
+    ) -> None:
         self.proxies = Proxies(snapshot, delivery_source)
         self._target = upgraded_to
-        self._planes = ControlPlanes(snapshot)
+        self._current = current
+        self._planes = ControlPlanes(snapshot, current)
+        self._serving: list[ControlPlane] = []
         self._sidecars = Sidecars(snapshot, self._planes)
         self.planes: t.Callable[[Pod], tuple[ControlPlane, ControlPlane]] = PerTemplate(self._planes_of)
         self.sidecars: t.Callable[[Pod], tuple[Thing | None, Thing | None]] = PerTemplate(self._sidecars_of)
@@ -87,7 +100,10 @@ class Mesh:
         return self._planes.all
 
     def _planes_of(self, pod: Pod) -> tuple[ControlPlane, ControlPlane]:
-        return self._planes.today(pod), self._planes.after(pod, self._target)
+        today = self._planes.today(pod)
+        if today not in self._serving:
+            self._serving.append(today)
+        return today, self._planes.after(pod, self._target)
 
     def _sidecars_of(self, pod: Pod) -> tuple[Thing | None, Thing | None]:
         today, after = self.planes(pod)
@@ -105,8 +121,20 @@ class Mesh:
         return any(ingress_entry(sidecar, port) for sidecar in self.sidecars(pod))
 
     def _deliveries_of(self, pod: Pod, port: int, served: bool, _ips: tuple[str, ...]) -> tuple[Delivery, Delivery]:
-        (today, after), (sidecar_today, sidecar_after) = self.planes(pod), self.sidecars(pod)
-        return delivery(pod, port, sidecar_today, today, served), delivery(pod, port, sidecar_after, after, served)
+        today, after = (
+            self._delivery_of(pod, port, sidecar, plane, served)
+            for plane, sidecar in zip(self.planes(pod), self.sidecars(pod))
+        )
+        return today, after
+
+    def _delivery_of(self, pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, served: bool) -> Delivery:
+        found = delivery(pod, port, sidecar, plane, served)
+        root = self._sidecars.hidden_root(pod, plane)
+        return under_hidden_default(pod, found, root) if root else found
+
+    def hidden_root(self, pod: Pod) -> str:
+        """The namespace whose Sidecars could not be listed, if one of them may be in effect for the pod, today or after the upgrade."""
+        return next(filter(None, (self._sidecars.hidden_root(pod, plane) for plane in self.planes(pod))), "")
 
     def _probes_of(self, pod: Pod, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
         return tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered))
@@ -133,6 +161,17 @@ class Mesh:
         target = self._target
         newer = [p for p in self._planes.all if target and p.version and p.version[: len(target)] > target]
         return [f"target_version is older than {plane} of revision {plane.name}." for plane in newer]
+
+    def places(self) -> list[str]:
+        """What the user says of control planes and does not hold: where they are, and which version they have."""
+        elsewhere, found = self._planes.elsewhere(), []
+        if elsewhere:
+            found.append(
+                f"An istiod was found in {' and '.join(elsewhere)}, beside istio_namespace, which is {self._planes.home}."
+            )
+        if self._current and self._serving and not any(plane.by == STATED for plane in self._serving):
+            found.append("current_version is not used: every version was read from the cluster.")
+        return found
 
     def moves(self) -> list[str]:
         return [

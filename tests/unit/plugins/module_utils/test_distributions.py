@@ -96,6 +96,7 @@ def test_each_distribution_gets_its_verdict(case, by):
             evaluate(snapshot, options(case))
         return
     report = evaluate(snapshot, options(case))
+    assert report == evaluate(json.loads(json.dumps(snapshot)), options(case))
     assert report["unchecked"] == [] and report["summary"]["pods_read"] == len(case.said["wanted"])
     found = verdicts(report)
     manifests = {each["findings"][0]: each["manifest"] for each in report["remediations"]}
@@ -104,7 +105,10 @@ def test_each_distribution_gets_its_verdict(case, by):
         assert record["impact"] == wanted["impact"], record
         if "today" in wanted:
             assert record["delivery"]["today"]["to"] == wanted["today"]
-        assert re.search(wanted.get("says", ""), record.get("reason", "")), record["reason"]
+        if "by" in wanted:
+            assert record["delivery"]["today"].get("version_by") == wanted["by"]
+        said = f"{record['delivery']['today']['why']}: {record['reason']}" if "delivery" in record else ""
+        assert re.search(wanted.get("says", ""), said), said
         if wanted.get("remedy"):
             assert record["remedy"] == wanted["remedy"], record["notes"]
         if wanted.get("endpoint"):

@@ -142,6 +142,13 @@ def test_what_was_recorded_from_a_live_cluster_evaluates_to_the_same_report(tmp_
     assert {part: one[part] for part in cluster.PARTS} == {part: other[part] for part in cluster.PARTS}
 
 
+def test_a_version_that_only_the_cluster_shows_to_be_none_is_refused_with_what_was_found(record):
+    ended = play(snapshot_src=record, target_version="2.2", waivers=[{"match": "type(`1`)", "reason": "x"}])
+    assert ended.code == 1
+    assert ended.message.startswith("target_version: there is no istiod 2.2. Service Mesh 2.2 is Istio 1.12: ")
+    assert ended.result["summary"]["pods"] == 1
+
+
 def test_a_recorded_cluster_needs_no_library(record, monkeypatch):
     real = builtins.__import__
 
@@ -176,6 +183,10 @@ BAD_OPTIONS = {
     "a version that is none": (
         {"target_version": "latest"},
         "target_version: 'latest' is no Istio version; wanted one such as 1.24",
+    ),
+    "a version of today that is none": (
+        {"current_version": "2024.11"},
+        "current_version: there is no istiod 2024.11; wanted a version such as 1.24",
     ),
     "no concurrency": ({"concurrency": 0}, "concurrency: wanted a number above 0, found 0"),
     "less than no concurrency": ({"concurrency": -1}, "concurrency: wanted a number above 0, found -1"),

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 import random
-import re
 
 import pytest
 
 pytest.importorskip("yaml")
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import control_plane as _control_plane
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import Trimmer
@@ -25,28 +22,78 @@ from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 BY_KIND = {listing.kind: listing for listing in (*_listing.CONTROL_PLANE, *_listing.SELECTED)}
 
 
-def test_everything_is_listed_once_where_no_namespace_is_named():
-    asked = _listing.requests((), "istio-system")
-    assert [r.namespace for r in asked] == [""] * len(_listing.SELECTED)
-    assert {r.listing.kind for r in asked} >= {
-        "Service",
-        "Pod",
-        "Sidecar",
-        "ServiceEntry",
-        "EndpointSlice",
-        "ReplicaSet",
+def rounds(namespaces=(), istio_namespace="istio-system", **found):
+    """What is asked for, round by round, as (kind, namespace); `found` are the objects of a list by its key."""
+    objects, asked, said = {"unlisted": []}, set(), []
+    while more := [r for r in _listing.requests(namespaces, istio_namespace, objects) if r.id not in asked]:
+        said.append([(r.listing.kind, r.namespace) for r in more])
+        for request in more:
+            asked.add(request.id)
+            objects.setdefault(request.listing.key, found.get(request.listing.key, []))
+    return said
+
+
+def istiod(namespace="istio-system", **labels):
+    return {
+        "metadata": {"name": "istiod-1", "namespace": namespace, "labels": {"app": "istiod", **labels}},
+        "spec": {"containers": [{"name": "discovery", "image": "docker.io/istio/pilot:1.9.9"}]},
     }
 
 
-def test_with_namespaces_only_these_are_listed_and_the_root_namespaces_sidecars():
-    asked = _listing.requests(("shop", "bank"), "istio-config")
-    assert {r.namespace for r in asked if r.listing.kind != "Sidecar"} == {"shop", "bank"}
-    assert [r.namespace for r in asked if r.listing.kind == "Sidecar"] == ["shop", "bank", "istio-config"]
+def asking(address):
+    return cluster.pod(env={"PROXY_CONFIG": json.dumps({"discoveryAddress": address} if address else {})})
 
 
-def test_a_root_namespace_that_is_named_is_not_listed_twice():
-    asked = _listing.requests(("istio-system",), "istio-system")
-    assert [r.namespace for r in asked if r.listing.kind == "Sidecar"] == ["istio-system"]
+def test_everything_is_listed_once_where_no_namespace_is_named():
+    first, *others = rounds()
+    assert {namespace for _kind, namespace in first} == {""}
+    assert sorted(kind for kind, _namespace in first) == sorted([*(each.kind for each in _listing.SELECTED), "Pod"])
+    assert others == [[("Deployment", "istio-system"), ("ConfigMap", "istio-system")]]
+
+
+def test_what_belongs_to_an_istiod_is_listed_where_it_is_found():
+    _first, second = rounds(istiods=[istiod("mesh-a"), istiod("mesh-b")])
+    assert second == [(kind, where) for where in ("mesh-a", "mesh-b") for kind in ("Deployment", "ConfigMap")]
+
+
+def test_a_service_mesh_is_listed_where_nothing_else_says_its_version():
+    nameless = istiod("mesh-a", **{"maistra-control-plane": "mesh-a"})
+    nameless["spec"]["containers"][0]["image"] = "quay.io/maistra/pilot@sha256:00"
+    assert rounds(istiods=[nameless])[2:] == [[("ServiceMeshControlPlane", "mesh-a")]]
+    deployment = {
+        **istiod("mesh-a", **{"maistra-version": "2.1.6"}),
+        "spec": {"selector": {"matchLabels": {"app": "istiod"}}},
+    }
+    assert rounds(istiods=[nameless], istiodDeployments=[deployment])[2:] == []
+    assert rounds(istiods=[istiod()])[2:] == []
+
+
+def test_with_namespaces_only_these_are_listed_and_where_istiod_is_asked_for():
+    first, second, third, fourth = rounds(("shop", "bank"), pods=[asking("istiod-basic.mesh-a.svc:15012")])
+    assert {namespace for _kind, namespace in first} == {"shop", "bank"}
+    assert second == [("Pod", "mesh-a")]
+    assert third == [("Deployment", "mesh-a"), ("ConfigMap", "mesh-a")]
+    assert fourth == [("Sidecar", "mesh-a")]
+
+
+@pytest.mark.parametrize(
+    ("address", "places"),
+    [
+        ("istiod.mesh-a.svc:15012", ["mesh-a"]),
+        (None, ["istio-system"]),  # Istio's default
+        ("trafficdirector.googleapis.com:443", ["config"]),
+    ],
+)
+def test_istio_namespace_counts_where_the_proxies_name_no_other(address, places):
+    assert rounds(("shop",), "config", pods=[asking(address)])[1] == [("Pod", place) for place in places]
+    assert ("Pod", "config") in rounds(("shop",), "config", pods=[asking(address), cluster.pod()])[1]
+
+
+def test_a_root_namespace_that_is_named_is_listed_once_and_one_that_is_not_may_be_refused():
+    assert [kind for kind, _where in sum(rounds(("istio-system",)), [])].count("Sidecar") == 1
+    config = {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": "rootNamespace: config"}}
+    assert rounds(("shop",), configMaps=[config])[-1] == [("Sidecar", "config")]
+    assert not _listing.DEFAULT_SIDECARS.required and _listing.SIDECARS.required
 
 
 @pytest.mark.parametrize(
@@ -79,7 +126,7 @@ def test_a_server_may_lack_an_extension_but_no_core_kind(kind, absent):
 def test_objects_are_sorted_so_that_the_same_cluster_gives_the_same_file():
     pods = [cluster.pod(name=f"web-{n}", namespace=namespace) for n in range(5) for namespace in ("shop", "bank")]
     shuffled = random.Random(1).sample(pods, len(pods))
-    one, other = (_listing.assemble({"pods": some}, {}, {}) for some in (pods, shuffled))
+    one, other = (_listing.assemble({"pods": some}, {}, "istio-system") for some in (pods, shuffled))
     assert one == other
     assert [(p["metadata"]["namespace"], p["metadata"]["name"]) for p in one["pods"]][:2] == [
         ("bank", "web-0"),
@@ -91,14 +138,14 @@ def test_an_assembled_snapshot_is_one():
     found = _listing.assemble(
         {"pods": [cluster.pod()], "services": [cluster.service()]},
         {"server": "x"},
-        _listing.control_planes({}, "istio-system"),
+        "istio-system",
     )
     assert check(found)["pods"][0]["metadata"]["name"] == "web-7d4b9-a"
 
 
 def test_the_served_versions_of_sidecars_are_kept():
     served = ["v1/Pod", "networking.istio.io/v1/Sidecar", "networking.istio.io/v1/ServiceEntry"]
-    assert _listing.assemble({"served": served}, {}, {})["sidecarVersions"] == ["v1"]
+    assert _listing.assemble({"served": served}, {}, "istio-system")["sidecarVersions"] == ["v1"]
 
 
 def test_an_object_keeps_what_its_list_says_of_it():
@@ -192,7 +239,7 @@ def test_an_object_that_no_kubernetes_has_is_named_with_the_path_inside_it(kind,
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The control plane
+# Pods alike
 
 
 def batch(name, image="batch:1", value="CANARY", token="x", **spec):
@@ -206,7 +253,7 @@ def batch(name, image="batch:1", value="CANARY", token="x", **spec):
 
 def likes(*pods, listing=_listing.PODS):
     kept = [_listing.reduced(listing, pod, "v1") for pod in pods]
-    snapshot = _listing.assemble({"pods": kept}, {}, {})
+    snapshot = _listing.assemble({"pods": kept}, {}, "istio-system")
     assert "CANARY" not in str(snapshot)
     return [pod.get("specLike") for pod in snapshot["pods"]]
 
@@ -226,191 +273,3 @@ def test_a_pod_whose_labels_name_no_template_names_the_first_pod_with_the_same_s
 
 def test_a_pod_whose_labels_name_its_template_needs_no_other():
     assert likes(cluster.pod()) == [None]
-
-
-def istiod(
-    name="istiod-1",
-    image="docker.io/istio/pilot:1.9.9",
-    revision="default",
-    phase="Running",
-    env=(),
-    labels=None,
-    containers=None,
-):
-    return {
-        "metadata": {
-            "name": name,
-            "namespace": "istio-system",
-            "labels": {"app": "istiod", "istio.io/rev": revision, **(labels or {})},
-        },
-        "spec": {
-            "containers": containers
-            or [{"name": "discovery", "image": image, "env": [{"name": n, "value": v} for n, v in env]}]
-        },
-        "status": {"phase": phase},
-    }
-
-
-def config(text, name="istio"):
-    return {"metadata": {"name": name}, "data": {"mesh": text}}
-
-
-def planes(*pods, configs=()):
-    return _listing.control_planes({"istiods": list(pods), "configMaps": list(configs)}, "istio-system")
-
-
-def test_an_istiod_says_version_revision_and_the_variables_that_the_rule_reads():
-    (plane,) = planes(istiod(env=[("PILOT_ENABLE_INBOUND_PASSTHROUGH", "false"), ("SECRET", "x")]))["controlPlanes"]
-    assert plane == {
-        "namespace": "istio-system",
-        "revision": "default",
-        "version": "1.9.9",
-        "env": {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"},
-        "meshConfig": {},
-    }
-
-
-def test_replicas_of_one_istiod_are_one_control_plane_and_two_versions_are_two():
-    found = planes(istiod(), istiod("istiod-2"), istiod("istiod-3", image="docker.io/istio/pilot:1.10.0"))[
-        "controlPlanes"
-    ]
-    assert [plane["version"] for plane in found] == ["1.10.0", "1.9.9"] or [plane["version"] for plane in found] == [
-        "1.9.9",
-        "1.10.0",
-    ]
-    assert len(found) == 2
-
-
-def test_an_istiod_that_does_not_run_delivers_nothing():
-    assert planes(istiod(phase="Failed"), istiod(phase="Pending"))["controlPlanes"] == []
-
-
-def test_an_image_without_a_version_leaves_it_to_the_labels():
-    (plane,) = planes(
-        istiod(image="registry.example/pilot@sha256:" + "0" * 64, labels={"app.kubernetes.io/version": "1.22.3"})
-    )["controlPlanes"]
-    assert plane["version"] == "1.22.3"
-
-
-def test_the_discovery_container_is_read_wherever_it_stands():
-    others = [{"name": "logger", "image": "logger:9.9.9"}, {"name": "discovery", "image": "istio/pilot:1.9.9"}]
-    assert planes(istiod(containers=others))["controlPlanes"][0]["version"] == "1.9.9"
-
-
-def test_each_revision_has_its_own_mesh_configuration():
-    found = planes(
-        istiod(),
-        istiod("istiod-canary", revision="canary"),
-        configs=[config("rootNamespace: config"), config("rootNamespace: other", "istio-canary")],
-    )
-    assert {plane["revision"]: plane["meshConfig"] for plane in found["controlPlanes"]} == {
-        "default": {"rootNamespace": "config"},
-        "canary": {"rootNamespace": "other"},
-    }
-    assert found["rootNamespace"] == "config"
-
-
-def test_without_an_istiod_the_istio_namespace_is_the_root():
-    assert planes() == {"rootNamespace": "istio-system", "controlPlanes": [], "meshConfig": {}}
-
-
-@pytest.mark.parametrize(
-    "text", [None, "", "# nothing", "---", "null", "a: !!python/object/apply:os.system [id]", "a: b"]
-)
-def test_a_mesh_configuration_that_says_nothing_is_all_defaults(text):
-    assert _listing.mesh_config(text) == {}
-
-
-BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
-LOCALHOST = {"inboundTrafficPolicy": {"mode": "LOCALHOST"}}
-TAKEN = {
-    "an alias": ("x: &x {mode: LOCALHOST}\ninboundTrafficPolicy: *x", LOCALHOST),
-    "a merge": ("x: &x {mode: LOCALHOST}\ninboundTrafficPolicy: {<<: *x}", LOCALHOST),
-    "a merge that is overruled": (
-        "x: &x {mode: PASSTHROUGH}\ninboundTrafficPolicy: {<<: [*x], mode: LOCALHOST}",
-        LOCALHOST,
-    ),
-    "a merge of everything": ("x: &x {inboundTrafficPolicy: {mode: LOCALHOST}}\n<<: *x", LOCALHOST),
-    "its other spelling": ("inbound_traffic_policy: {mode: LOCALHOST}", LOCALHOST),
-    "its number": ("inboundTrafficPolicy: {mode: 1}", LOCALHOST),
-    "JSON": ('{"inboundTrafficPolicy": {"mode": "LOCALHOST"}}', LOCALHOST),
-    "a bomb beside it": (f"{BOMB}inboundTrafficPolicy: {{mode: LOCALHOST}}", LOCALHOST),
-    "what is no plain data beside it": (
-        "x: !!binary aGk=\ny: !!set {a}\nz: 2020-01-01\ninboundTrafficPolicy: {mode: LOCALHOST}",
-        LOCALHOST,
-    ),
-    "nothing": ("inboundTrafficPolicy:", {}),
-    "a name that is a date": ("rootNamespace: 2020-01-01", {"rootNamespace": "2020-01-01"}),
-    "a name to the base of 60": ("rootNamespace: 1:30", {"rootNamespace": "1:30"}),
-}
-
-
-@pytest.mark.parametrize("what", TAKEN)
-def test_a_mesh_configuration_is_read_as_istiod_reads_it(what):
-    text, fields = TAKEN[what]
-    assert _listing.mesh_config(text) == fields
-
-
-UNREADABLE = {
-    "a list": ("- a list", "mesh: line 1: wanted a mapping"),
-    "text": ("just text", "mesh: line 1: wanted a mapping"),
-    "a number": ("5", "mesh: line 1: wanted a mapping"),
-    "no YAML": ("a: b\n{unclosed", "mesh: it is not YAML: line "),
-    "a tab": ("\t\tbad", "mesh: it is not YAML: line 1: "),
-    "two documents": ("a: b\n---\na: b", "mesh: line 3: wanted one document"),
-    "a date": (
-        "inboundTrafficPolicy: {mode: 2020-01-01}",
-        "mesh: inboundTrafficPolicy.mode: wanted one of PASSTHROUGH, LOCALHOST, found 2020-01-01",
-    ),
-    "a set": ("inboundTrafficPolicy: !!set {mode}", "mesh: line 1: the tag !!set is none of plain data"),
-    "bytes": ("rootNamespace: !!binary aGk=", "mesh: line 1: the tag !!binary is none of plain data"),
-    "a time": ("outboundTrafficPolicy: {mode: !!timestamp 2020-01-01}", "mesh: line 1: the tag !!timestamp is none"),
-    "a number to the base of 60": (
-        "outboundTrafficPolicy: {mode: 1:30}",
-        "mesh: outboundTrafficPolicy.mode: wanted one of",
-    ),
-    "an object of Python": (
-        "rootNamespace: !!python/name:os.system x",
-        "mesh: line 1: the tag !!python/name:os.system is none",
-    ),
-    "a namespace that is true": ("rootNamespace: yes", "mesh: rootNamespace: wanted text"),
-    "a policy that is a list": ("inboundTrafficPolicy: [LOCALHOST]", "mesh: inboundTrafficPolicy: wanted a mapping"),
-    "two of a key": (
-        "inboundTrafficPolicy: {mode: LOCALHOST}\ninboundTrafficPolicy: {}",
-        "mesh: line 2: the key 'inboundTrafficPolicy' comes twice",
-    ),
-    "infinity": ("outboundTrafficPolicy: {x: .inf}", "mesh: line 1: .inf is no number that JSON has"),
-    "more than any number": ("outboundTrafficPolicy: {x: 1e999}", "mesh: line 1: 1e999 is no number that JSON has"),
-    "digits without end": (
-        f"outboundTrafficPolicy: {{x: 0x{'f' * 5000}}}",
-        "mesh: line 1: a number has more than 400 characters",
-    ),
-    "a bomb": (f"{BOMB}outboundTrafficPolicy: {{x: *a11}}", "mesh: line 1: its aliases stand for more than is read"),
-    "itself": ("outboundTrafficPolicy: &x {x: *x}", "mesh: line 1: the alias \\*x stands for nothing, or for itself"),
-    "levels without end": (
-        "a: " + "[" * 100_000,
-        "mesh: (line 1: it holds more than 100 levels|it is not YAML: line 1: .*exceeded maximum nesting depth)",
-    ),
-    "half of a surrogate pair": ("a: \ud800", "mesh: it is not YAML: 'utf-8' codec"),
-}
-
-
-@pytest.mark.parametrize("what", UNREADABLE)
-def test_a_mesh_configuration_that_istiod_would_not_take_is_named_and_nothing_is_made_of_it(what):
-    text, message = UNREADABLE[what]
-    objects = {"configMaps": [config(text)], "istiods": [istiod()]}
-    found = _listing.control_planes(objects, "istio-system")
-    (hidden,) = objects["unlisted"]
-    assert (hidden["resource"], hidden["object"]) == ("configmaps", "ConfigMap istio-system/istio")
-    assert re.match(message, hidden["detail"]) and hidden["detail"].isprintable() or "surrogate" in what
-    assert found["meshConfig"] == {} and found["rootNamespace"] == "istio-system"
-    snapshot = {**cluster.snapshot(), "istio": found, "unlisted": objects["unlisted"]}
-    _snapshot.check(snapshot)
-    (plane,) = _control_plane.ControlPlanes(snapshot).all
-    assert not plane.config_known
-
-
-@pytest.mark.parametrize("name", ["other", "istiox"])
-def test_no_other_config_map_is_read(name):
-    objects = {"configMaps": [config("- a list", name)]}
-    assert _listing.control_planes(objects, "istio-system")["meshConfig"] == {} and "unlisted" not in objects

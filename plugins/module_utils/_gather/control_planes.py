@@ -1,0 +1,262 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""The control planes of a snapshot, from istiods' pods and what belongs to them: where to look for these, and what is kept of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import istio_version
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import discovery, has_sidecar
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import dotted, image_tag
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, key, matches, read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, fields_of_yaml
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
+    ISTIOD_ENV,
+    MAISTRA_LABELS,
+    MESH_CONFIG_FIELDS,
+    SHARED_ENV,
+    VERSION_LABELS,
+)
+
+Objects = dict[str, t.Any]
+"""The objects of each list by its key, there once it was asked for; `unlisted`, what could not be; and what else assemble() takes."""
+
+ISTIODS, DEPLOYMENTS, CONFIG_MAPS, SERVICE_MESHES = "istiods", "istiodDeployments", "configMaps", "serviceMeshes"
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where to look
+
+
+def places(objects: Objects, istio_namespace: str) -> list[str]:
+    """The namespaces in which the proxies of the pods say that istiod is; `istio_namespace` too, if one does not say.
+
+    Found out once: pods are listed before anything asks.
+    """
+    if "places" not in objects:
+        asked = {discovery(pod) for pod in read_pods(objects.get("pods") or ()) if has_sidecar(pod)}
+        named = {where.namespace for where in asked if where and where.namespace}
+        objects["places"] = sorted(named | ({istio_namespace} if None in asked or not named else set()))
+    return t.cast("list[str]", objects["places"])
+
+
+def istiod_namespaces(objects: Objects) -> list[str]:
+    """Those of the istiods that were found."""
+    return sorted({pod["metadata"]["namespace"] for pod in _running(objects)})
+
+
+def is_hidden(objects: Objects, resource: str, namespace: str) -> bool:
+    """Whether a list was refused there."""
+    return any(
+        entry["resource"] == resource and entry.get("namespace") in (None, namespace) and not entry.get("object")
+        for entry in objects.get("unlisted") or ()
+    )
+
+
+def nameless_service_meshes(objects: Objects) -> list[str]:
+    """The namespaces of OpenShift Service Meshes 2 whose version neither an image nor a label says."""
+    found = set()
+    for pod in _running(objects):
+        versions, maistra = _said(pod, objects)
+        if maistra and not any(
+            istio_version.known([each], maistra).version for each in versions if each["by"] != istio_version.RESOURCE
+        ):
+            found.add(pod["metadata"]["namespace"])
+    return sorted(found)
+
+
+def root_namespaces(objects: Objects, istio_namespace: str) -> list[str]:
+    """Those of the control planes that were found, and of those that were looked for and not found."""
+    istio, _unreadable = control_planes(objects, istio_namespace)
+    found = {}
+    for plane in istio["controlPlanes"]:
+        found[plane["namespace"]] = plane["meshConfig"].get("rootNamespace") or plane["namespace"]
+    for place in places(objects, istio_namespace):
+        found.setdefault(place, istio["rootNamespace"] if place == istio_namespace else place)
+    return sorted(set(found.values()))
+
+
+def _running(objects: Objects) -> list[Thing]:
+    return [pod for pod in objects.get(ISTIODS) or () if (pod.get("status") or {}).get("phase") in (None, "Running")]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is kept
+
+
+def control_planes(objects: Objects, istio_namespace: str) -> tuple[Thing, list[Thing]]:
+    """The snapshot's `istio`, and entries of its `unlisted` for what cannot be read of it."""
+    configs = _Configs(objects)
+    planes = {}
+    for pod in _running(objects):
+        plane = _plane(pod, objects, configs)
+        planes[json.dumps(plane, sort_keys=True)] = plane
+    found = sorted(
+        planes.values(), key=lambda p: (p["namespace"], p["revision"], p["version"], json.dumps(p, sort_keys=True))
+    )
+    at_home = [plane["meshConfig"] for plane in found if plane["namespace"] == istio_namespace]
+    default = configs.of(istio_namespace, "istio") or next(iter(at_home), {})
+    istio = {
+        "istioNamespace": istio_namespace,
+        "rootNamespace": str(default.get("rootNamespace") or istio_namespace),
+        "controlPlanes": found,
+        "meshConfig": default,
+    }
+    return istio, [configs.unreadable[name] for name in sorted(configs.unreadable)]
+
+
+def _plane(pod: Thing, objects: Objects, configs: _Configs) -> Thing:
+    namespace = pod["metadata"]["namespace"]
+    revision = (pod["metadata"].get("labels") or {}).get("istio.io/rev") or "default"
+    versions, maistra = _said(pod, objects)
+    known = istio_version.known(versions, maistra)
+    env, unknown = _variables(_discovery(pod))
+    plane = {
+        "namespace": namespace,
+        "revision": revision,
+        "version": dotted(known.version) if known.version else "",
+        "versions": versions,
+        "env": {name: value for name, value in env.items() if name in ISTIOD_ENV},
+        **configs.mounted(pod, env.get(SHARED_ENV), SHARED_ENV in unknown),
+    }
+    if maistra:
+        plane["maistra"] = True
+    if unknown:
+        plane["envUnknown"] = sorted(unknown & {*ISTIOD_ENV})
+    return plane
+
+
+def _discovery(pod: Thing) -> Thing:
+    containers = pod["spec"]["containers"]
+    return next((c for c in containers if c["name"] == "discovery"), containers[0] if containers else {})
+
+
+def _said(pod: Thing, objects: Objects) -> tuple[list[dict[str, str]], bool]:
+    """What says an istiod's version, the nearest first; and whether it is one of OpenShift Service Mesh 2."""
+    namespace = pod["metadata"]["namespace"]
+    labels = pod["metadata"].get("labels") or {}
+    deployment = _deployment(pod, objects)
+    versions = []
+    tag = image_tag(_discovery(pod).get("image"))
+    if tag:
+        versions.append({"by": istio_version.IMAGE, "text": tag})
+    for by, some in ((istio_version.POD, labels), (istio_version.DEPLOYMENT, deployment)):
+        versions += [{"by": by, "label": name, "text": some[name]} for name in VERSION_LABELS if some.get(name)]
+    meshes = [each for each in objects.get(SERVICE_MESHES) or () if each["metadata"]["namespace"] == namespace]
+    named = [each for each in meshes if each["metadata"]["name"] == labels.get("istio.io/rev")]
+    for each in named or (meshes if len(meshes) == 1 else []):
+        if (each.get("status") or {}).get("chartVersion"):
+            versions.append({"by": istio_version.RESOURCE, "text": each["status"]["chartVersion"]})
+    return versions, any(name in some for some in (labels, deployment) for name in MAISTRA_LABELS)
+
+
+def _deployment(pod: Thing, objects: Objects) -> t.Mapping[str, str]:
+    """The labels of the Deployment that made the pod."""
+    for each in objects.get(DEPLOYMENTS) or ():
+        selector = (each["spec"].get("selector") or {}).get("matchLabels")
+        if selector and key(each)[0] == key(pod)[0] and matches(selector, pod["metadata"].get("labels")):
+            return each["metadata"].get("labels") or {}
+    return {}
+
+
+def _variables(container: Thing) -> tuple[dict[str, str], set[str]]:
+    """Those that are spelled out, of which the last of a name counts, and those that are set, or may be, to what is not seen."""
+    known: dict[str, str | None] = {}
+    for entry in container.get("env") or ():
+        known[entry.get("name") or ""] = entry.get("value", "") if "valueFrom" not in entry else None
+    prefixes = tuple(each.get("prefix") or "" for each in container.get("envFrom") or ())
+    unknown = {name for name in (*ISTIOD_ENV, SHARED_ENV) if name not in known and name.startswith(prefixes)}
+    return {name: value for name, value in known.items() if value is not None}, unknown | {
+        name for name, value in known.items() if value is None
+    }
+
+
+class _Configs:
+    """The mesh configurations of the ConfigMaps that were listed."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._maps = {key(each): each for each in objects.get(CONFIG_MAPS) or ()}
+        self.unreadable: dict[tuple[str, str], Thing] = {}
+
+    def of(self, namespace: str, name: str) -> dict[str, t.Any]:
+        """Nothing of one that is not there, or that cannot be read: then `unreadable` has it."""
+        there = self._maps.get((namespace, name))
+        try:
+            return mesh_config((there.get("data") or {}).get("mesh")) if there else {}
+        except OutsideError as error:
+            self.unreadable[namespace, name] = {
+                "resource": "configmaps",
+                "namespace": namespace,
+                "object": f"ConfigMap {namespace}/{name}",
+                "detail": f"mesh: {error}",
+            }
+            return {}
+
+    def mounted(self, pod: Thing, shared: str | None, hidden: bool) -> Thing:
+        """The `meshConfig` of an istiod, the one that it mounts over the one that SHARED_MESH_CONFIG names; why it is not known, if so.
+
+        Which it mounts: volumes of the chart istiod, and getMeshConfigMapName, pilot/pkg/bootstrap/mesh.go@1.20.8. One that it shares and that is
+        not there counts as empty: AddUserMeshConfig, pkg/config/mesh/kubemesh/watcher.go@1.20.8.
+        """
+        namespace = pod["metadata"]["namespace"]
+        revision = (pod["metadata"].get("labels") or {}).get("istio.io/rev") or "default"
+        volumes = {v.get("name"): (v.get("configMap") or {}).get("name") for v in pod["spec"].get("volumes") or ()}
+        name = (
+            volumes.get("config-volume")
+            or volumes.get("config")
+            or ("istio" if revision == "default" else f"istio-{revision}")
+        )
+        own = self.of(namespace, name)
+        config = {**(self.of(namespace, shared) if shared else {}), **own}
+        broken = [each for each in (name, shared) if (namespace, each) in self.unreadable]
+        if is_hidden(self._objects, "configmaps", namespace):
+            return _unknown("unlisted", namespace)
+        if (namespace, name) not in self._maps:
+            return _unknown("absent", f"{namespace}/{name}")
+        if broken:
+            return _unknown("unreadable", f"{namespace}/{broken[0]}")
+        if hidden and "inboundTrafficPolicy" not in own:
+            return {**_unknown("unnamed"), "meshConfig": config}
+        return {"meshConfig": config}
+
+
+def _unknown(why: str, name: str = "") -> Thing:
+    return {"meshConfig": {}, "meshConfigUnknown": {"why": why, **({"name": name} if name else {})}}
+
+
+POLICIES = {
+    "inboundTrafficPolicy": ("PASSTHROUGH", "LOCALHOST"),
+    "outboundTrafficPolicy": ("REGISTRY_ONLY", "ALLOW_ANY"),
+}
+"""The modes of the policies that the rule reads, each in the place of its number: mesh/v1alpha1/config.proto in istio/api@1.22.0."""
+
+
+def mesh_config(text: str | None) -> dict[str, t.Any]:
+    """The fields that the rule reads of a mesh configuration in YAML, as istiod reads them: either spelling of a field, and modes by number, too.
+
+    Raises OutsideError for one that istiod would not take, or that is not read; protomarshal.ApplyYAML, pkg/util/protomarshal/protomarshal.go@1.22.0.
+    """
+    spellings = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", field): field for field in MESH_CONFIG_FIELDS}
+    spellings.update(zip(MESH_CONFIG_FIELDS, MESH_CONFIG_FIELDS))
+    read = fields_of_yaml(text or "", spellings)
+    config = {spellings[name]: value for name, value in read.items() if value is not None}
+    if not isinstance(config.get("rootNamespace", ""), str):
+        raise OutsideError("rootNamespace: wanted text")
+    for field, modes in POLICIES.items():
+        policy = config.get(field, {})
+        if not isinstance(policy, dict):
+            raise OutsideError(f"{field}: wanted a mapping")
+        mode = policy.get("mode")
+        if isinstance(mode, int) and not isinstance(mode, bool) and 0 <= mode < len(modes):
+            config[field] = {**policy, "mode": modes[mode]}
+        elif mode is not None and mode not in modes:
+            raise OutsideError(f"{field}.mode: wanted one of {', '.join(modes)}, found {str(mode)[:60]}")
+    return config

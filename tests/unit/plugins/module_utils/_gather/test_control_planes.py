@@ -1,0 +1,304 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a snapshot keeps of control planes and of their mesh configuration."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+pytest.importorskip("yaml")
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import control_planes as _control_planes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import control_plane as _control_plane
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+
+
+def istiod(
+    name="istiod-1",
+    image="docker.io/istio/pilot:1.9.9",
+    revision="default",
+    phase="Running",
+    env=(),
+    labels=None,
+    containers=None,
+    **spec,
+):
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "istio-system",
+            "labels": {"app": "istiod", "istio.io/rev": revision, **(labels or {})},
+        },
+        "spec": {
+            "containers": containers
+            or [{"name": "discovery", "image": image, "env": [{"name": n, "value": v} for n, v in env]}],
+            **spec,
+        },
+        "status": {"phase": phase},
+    }
+
+
+def config(text, name="istio"):
+    return {"metadata": {"name": name, "namespace": "istio-system"}, "data": {"mesh": text}}
+
+
+def planes(*pods, configs=(), **objects):
+    found, unreadable = _control_planes.control_planes(
+        {"istiods": list(pods), "configMaps": list(configs), **objects}, "istio-system"
+    )
+    assert unreadable == []
+    return found
+
+
+def test_an_istiod_says_version_revision_and_the_variables_that_the_rule_reads():
+    seen = istiod(env=[("PILOT_ENABLE_INBOUND_PASSTHROUGH", "false"), ("SECRET", "x")])
+    (plane,) = planes(seen, configs=[config("")])["controlPlanes"]
+    assert plane == {
+        "namespace": "istio-system",
+        "revision": "default",
+        "version": "1.9.9",
+        "versions": [{"by": "image", "text": "1.9.9"}],
+        "env": {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"},
+        "meshConfig": {},
+    }
+
+
+PASSTHROUGH, SHARED = "PILOT_ENABLE_INBOUND_PASSTHROUGH", "SHARED_MESH_CONFIG"
+ENVIRONMENTS = {
+    "spelled out": ({"env": [{"name": PASSTHROUGH, "value": "false"}]}, {PASSTHROUGH: "false"}, []),
+    "empty": ({"env": [{"name": PASSTHROUGH, "value": ""}]}, {PASSTHROUGH: ""}, []),
+    "the last of two": ({"env": [{"name": PASSTHROUGH, "value": "1"}, {"name": PASSTHROUGH}]}, {PASSTHROUGH: ""}, []),
+    "from a Secret": ({"env": [{"name": PASSTHROUGH, "valueFrom": {}}]}, {}, [PASSTHROUGH]),
+    "from a Secret, and then spelled out": (
+        {"env": [{"name": PASSTHROUGH, "valueFrom": {}}, {"name": PASSTHROUGH, "value": "1"}]},
+        {PASSTHROUGH: "1"},
+        [],
+    ),
+    "all of a ConfigMap": ({"envFrom": [{"configMapRef": {}}]}, {}, sorted(_shapes.ISTIOD_ENV)),
+    "all of a ConfigMap, and one spelled out": (
+        {"envFrom": [{"configMapRef": {}}], "env": [{"name": PASSTHROUGH, "value": "1"}]},
+        {PASSTHROUGH: "1"},
+        [_shapes.MERGE_ENV],
+    ),
+    "of a ConfigMap under another prefix": ({"envFrom": [{"prefix": "X_", "configMapRef": {}}]}, {}, []),
+}
+
+
+@pytest.mark.parametrize("case", ENVIRONMENTS)
+def test_a_variable_whose_value_is_not_seen_is_not_unset(case):
+    container, known, unknown = ENVIRONMENTS[case]
+    (plane,) = planes(istiod(containers=[{"name": "discovery", **container}]), configs=[config("")])["controlPlanes"]
+    assert (plane["env"], plane.get("envUnknown", [])) == (known, unknown)
+
+
+def mounts(name, volume="config-volume"):
+    return {"volumes": [{"name": "cacerts"}, {"name": volume, "configMap": {"name": name}}]}
+
+
+OWN, USER = (
+    "inboundTrafficPolicy: {mode: PASSTHROUGH}",
+    "inboundTrafficPolicy: {mode: LOCALHOST}\nrootNamespace: config",
+)
+MODE = "inboundTrafficPolicy"
+CONFIGS = {
+    "that of its revision": ({}, {"istio": OWN}, ("PASSTHROUGH", None)),
+    "the one that it mounts": (mounts("istio-x"), {"istio": OWN, "istio-x": USER}, ("LOCALHOST", None)),
+    "under its other name": (mounts("y", "config"), {"istio": OWN, "y": USER}, ("LOCALHOST", None)),
+    "the user's below it": ({SHARED: "u"}, {"istio": "rootNamespace: own", "u": USER}, ("LOCALHOST", None)),
+    "the user's, which says less": ({SHARED: "u"}, {"istio": OWN, "u": USER}, ("PASSTHROUGH", None)),
+    "the user's, which is not there": ({SHARED: "u"}, {"istio": OWN}, ("PASSTHROUGH", None)),
+    "the user's, of an unseen name": ({SHARED: None}, {"istio": "", "u": USER}, (None, {"why": "unnamed"})),
+    "the user's, of an unseen name, which cannot matter": ({SHARED: None}, {"istio": OWN}, ("PASSTHROUGH", None)),
+    "none": ({}, {"other": USER}, (None, {"why": "absent", "name": "istio-system/istio"})),
+    "only the user's": ({SHARED: "u"}, {"u": USER}, (None, {"why": "absent", "name": "istio-system/istio"})),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_the_mesh_configuration_is_the_one_that_istiod_reads(case):
+    spec, maps, (mode, unknown) = CONFIGS[case]
+    pod = istiod(**{key: value for key, value in spec.items() if key != SHARED})
+    if SHARED in spec:
+        value = {"value": spec[SHARED]} if spec[SHARED] else {"valueFrom": {}}
+        pod["spec"]["containers"][0]["env"] = [{"name": SHARED, **value}]
+    (plane,) = planes(pod, configs=[config(text, name) for name, text in maps.items()])["controlPlanes"]
+    assert plane["meshConfig"].get(MODE, {}).get("mode") == mode
+    assert plane.get("meshConfigUnknown") == unknown
+    assert SHARED not in plane["env"]
+
+
+def test_a_mesh_configuration_that_may_not_be_listed_is_unknown():
+    refused = [{"resource": "configmaps", "namespace": "istio-system", "detail": "no"}]
+    (plane,) = planes(istiod(), unlisted=refused)["controlPlanes"]
+    assert plane["meshConfigUnknown"] == {"why": "unlisted", "name": "istio-system"}
+
+
+def test_the_deployment_is_the_one_that_selects_the_pod():
+    def deployment(namespace, selector, **labels):
+        spec = {"selector": {"matchLabels": selector}}
+        return {"metadata": {"name": "istiod", "namespace": namespace, "labels": labels}, "spec": spec}
+
+    others = [
+        deployment("istio-system", {"app": "istiod", "istio.io/rev": "canary"}, **{"operator.istio.io/version": "1"}),
+        deployment("mesh-a", {"app": "istiod"}, **{"operator.istio.io/version": "2"}),
+    ]
+    own = deployment("istio-system", {"app": "istiod"}, **{"operator.istio.io/version": "1.9.9"})
+    (plane,) = planes(istiod(), configs=[config("")], istiodDeployments=[*others, own])["controlPlanes"]
+    assert plane["versions"][1:] == [{"by": "deployment", "label": "operator.istio.io/version", "text": "1.9.9"}]
+    (plane,) = planes(istiod(), configs=[config("")], istiodDeployments=others)["controlPlanes"]
+    assert plane["versions"][1:] == []
+
+
+def test_replicas_of_one_istiod_are_one_control_plane_and_two_versions_are_two():
+    found = planes(istiod(), istiod("istiod-2"), istiod("istiod-3", image="docker.io/istio/pilot:1.10.0"))[
+        "controlPlanes"
+    ]
+    assert [plane["version"] for plane in found] == ["1.10.0", "1.9.9"] or [plane["version"] for plane in found] == [
+        "1.9.9",
+        "1.10.0",
+    ]
+    assert len(found) == 2
+
+
+def test_an_istiod_that_does_not_run_delivers_nothing():
+    assert planes(istiod(phase="Failed"), istiod(phase="Pending"))["controlPlanes"] == []
+
+
+def test_an_image_without_a_version_leaves_it_to_the_labels():
+    (plane,) = planes(
+        istiod(image="registry.example/pilot@sha256:" + "0" * 64, labels={"app.kubernetes.io/version": "1.22.3"})
+    )["controlPlanes"]
+    assert plane["version"] == "1.22.3"
+
+
+def test_the_discovery_container_is_read_wherever_it_stands():
+    others = [{"name": "logger", "image": "logger:9.9.9"}, {"name": "discovery", "image": "istio/pilot:1.9.9"}]
+    assert planes(istiod(containers=others))["controlPlanes"][0]["version"] == "1.9.9"
+
+
+def test_each_revision_has_its_own_mesh_configuration():
+    found = planes(
+        istiod(),
+        istiod("istiod-canary", revision="canary"),
+        configs=[config("rootNamespace: config"), config("rootNamespace: other", "istio-canary")],
+    )
+    assert {plane["revision"]: plane["meshConfig"] for plane in found["controlPlanes"]} == {
+        "default": {"rootNamespace": "config"},
+        "canary": {"rootNamespace": "other"},
+    }
+    assert found["rootNamespace"] == "config"
+
+
+def test_without_an_istiod_the_istio_namespace_is_the_root():
+    assert planes() == {
+        "istioNamespace": "istio-system",
+        "rootNamespace": "istio-system",
+        "controlPlanes": [],
+        "meshConfig": {},
+    }
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "# nothing", "---", "null", "a: !!python/object/apply:os.system [id]", "a: b"]
+)
+def test_a_mesh_configuration_that_says_nothing_is_all_defaults(text):
+    assert _control_planes.mesh_config(text) == {}
+
+
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+LOCALHOST = {"inboundTrafficPolicy": {"mode": "LOCALHOST"}}
+TAKEN = {
+    "an alias": ("x: &x {mode: LOCALHOST}\ninboundTrafficPolicy: *x", LOCALHOST),
+    "a merge": ("x: &x {mode: LOCALHOST}\ninboundTrafficPolicy: {<<: *x}", LOCALHOST),
+    "a merge that is overruled": (
+        "x: &x {mode: PASSTHROUGH}\ninboundTrafficPolicy: {<<: [*x], mode: LOCALHOST}",
+        LOCALHOST,
+    ),
+    "a merge of everything": ("x: &x {inboundTrafficPolicy: {mode: LOCALHOST}}\n<<: *x", LOCALHOST),
+    "its other spelling": ("inbound_traffic_policy: {mode: LOCALHOST}", LOCALHOST),
+    "its number": ("inboundTrafficPolicy: {mode: 1}", LOCALHOST),
+    "JSON": ('{"inboundTrafficPolicy": {"mode": "LOCALHOST"}}', LOCALHOST),
+    "a bomb beside it": (f"{BOMB}inboundTrafficPolicy: {{mode: LOCALHOST}}", LOCALHOST),
+    "what is no plain data beside it": (
+        "x: !!binary aGk=\ny: !!set {a}\nz: 2020-01-01\ninboundTrafficPolicy: {mode: LOCALHOST}",
+        LOCALHOST,
+    ),
+    "nothing": ("inboundTrafficPolicy:", {}),
+    "a name that is a date": ("rootNamespace: 2020-01-01", {"rootNamespace": "2020-01-01"}),
+    "a name to the base of 60": ("rootNamespace: 1:30", {"rootNamespace": "1:30"}),
+}
+
+
+@pytest.mark.parametrize("what", TAKEN)
+def test_a_mesh_configuration_is_read_as_istiod_reads_it(what):
+    text, fields = TAKEN[what]
+    assert _control_planes.mesh_config(text) == fields
+
+
+UNREADABLE = {
+    "a list": ("- a list", "mesh: line 1: wanted a mapping"),
+    "text": ("just text", "mesh: line 1: wanted a mapping"),
+    "a number": ("5", "mesh: line 1: wanted a mapping"),
+    "no YAML": ("a: b\n{unclosed", "mesh: it is not YAML: line "),
+    "a tab": ("\t\tbad", "mesh: it is not YAML: line 1: "),
+    "two documents": ("a: b\n---\na: b", "mesh: line 3: wanted one document"),
+    "a date": (
+        "inboundTrafficPolicy: {mode: 2020-01-01}",
+        "mesh: inboundTrafficPolicy.mode: wanted one of PASSTHROUGH, LOCALHOST, found 2020-01-01",
+    ),
+    "a set": ("inboundTrafficPolicy: !!set {mode}", "mesh: line 1: the tag !!set is none of plain data"),
+    "bytes": ("rootNamespace: !!binary aGk=", "mesh: line 1: the tag !!binary is none of plain data"),
+    "a time": ("outboundTrafficPolicy: {mode: !!timestamp 2020-01-01}", "mesh: line 1: the tag !!timestamp is none"),
+    "a number to the base of 60": (
+        "outboundTrafficPolicy: {mode: 1:30}",
+        "mesh: outboundTrafficPolicy.mode: wanted one of",
+    ),
+    "an object of Python": (
+        "rootNamespace: !!python/name:os.system x",
+        "mesh: line 1: the tag !!python/name:os.system is none",
+    ),
+    "a namespace that is true": ("rootNamespace: yes", "mesh: rootNamespace: wanted text"),
+    "a policy that is a list": ("inboundTrafficPolicy: [LOCALHOST]", "mesh: inboundTrafficPolicy: wanted a mapping"),
+    "two of a key": (
+        "inboundTrafficPolicy: {mode: LOCALHOST}\ninboundTrafficPolicy: {}",
+        "mesh: line 2: the key 'inboundTrafficPolicy' comes twice",
+    ),
+    "infinity": ("outboundTrafficPolicy: {x: .inf}", "mesh: line 1: .inf is no number that JSON has"),
+    "more than any number": ("outboundTrafficPolicy: {x: 1e999}", "mesh: line 1: 1e999 is no number that JSON has"),
+    "digits without end": (
+        f"outboundTrafficPolicy: {{x: 0x{'f' * 5000}}}",
+        "mesh: line 1: a number has more than 400 characters",
+    ),
+    "a bomb": (f"{BOMB}outboundTrafficPolicy: {{x: *a11}}", "mesh: line 1: its aliases stand for more than is read"),
+    "itself": ("outboundTrafficPolicy: &x {x: *x}", "mesh: line 1: the alias \\*x stands for nothing, or for itself"),
+    "levels without end": (
+        "a: " + "[" * 100_000,
+        "mesh: (line 1: it holds more than 100 levels|it is not YAML: line 1: .*exceeded maximum nesting depth)",
+    ),
+    "half of a surrogate pair": ("a: \ud800", "mesh: it is not YAML: 'utf-8' codec"),
+}
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+def test_a_mesh_configuration_that_istiod_would_not_take_is_named_and_nothing_is_made_of_it(what):
+    text, message = UNREADABLE[what]
+    objects = {"configMaps": [config(text)], "istiods": [istiod()]}
+    found, (hidden,) = _control_planes.control_planes(objects, "istio-system")
+    assert (hidden["resource"], hidden["object"]) == ("configmaps", "ConfigMap istio-system/istio")
+    assert re.match(message, hidden["detail"]) and hidden["detail"].isprintable() or "surrogate" in what
+    assert found["meshConfig"] == {} and found["rootNamespace"] == "istio-system"
+    snapshot = {**cluster.snapshot(), "istio": found, "unlisted": [hidden]}
+    _snapshot.check(snapshot)
+    (plane,) = _control_plane.ControlPlanes(snapshot).all
+    assert not plane.config_known and plane.config_unknown == ("unreadable", "istio-system/istio")
+
+
+@pytest.mark.parametrize("name", ["other", "istio-canary"])
+def test_no_other_config_map_is_read(name):
+    assert planes(istiod(), configs=[config("- a list", name), config("")])["meshConfig"] == {}
