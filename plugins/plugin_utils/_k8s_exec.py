@@ -126,11 +126,13 @@ def list_requests(selection: Selection, istio_namespace: str, answers: t.Sequenc
     """What to ask k8s_info next, given what it answered so far; empty when nothing is left.
 
     Round by round more is known of where control planes are; the second looks at namespaces that seem empty. Nothing is left, either, once
-    a list was refused that a verdict depends on.
+    a list was refused that a verdict depends on, or a namespace is known not to exist.
     """
     try:
         objects = _objects(answers)
     except GatherError:
+        return []
+    if any(answer["item"]["kind"] == "Namespace" and answer.get("objects") == [] for answer in answers):
         return []
     done = {(answer["item"]["key"], answer["item"]["kind"], answer["item"]["namespace"]) for answer in answers}
     more = [each for each in requests(selection.namespaces, istio_namespace, objects) if each.id not in done]

@@ -297,8 +297,8 @@ def test_a_proxy_that_says_nothing_by_tasks_is_recorded_so(result):
     ("served", "options", "problem", "rounds"),
     [
         ({"ClusterSnapshot": {"msg": "Could not create API client"}}, {}, "no cluster to look at: Could not", 2),
-        ({"Pod": {"msg": "no"}}, {}, "GET /api/v1/namespaces/istio-system/pods: no", 3),
-        ({}, {"namespaces": ["shopp"]}, "namespaces: the cluster has no namespace 'shopp'", 5),
+        ({"Pod": {"msg": "no"}}, {}, "GET /api/v1/pods: no", 3),
+        ({}, {"namespaces": ["shopp"]}, "namespaces: the cluster has no namespace 'shopp'", 4),
     ],
 )
 def test_why_there_is_no_snapshot_is_a_sentence_and_nothing_more_is_asked(served, options, problem, rounds):

@@ -59,16 +59,14 @@ def by_module(case):
 
 def by_tasks(case):
     selection, where = options(case).selection, case.options.get("istio_namespace", "istio-system")
-    answers = []
-    while asked := tasks.list_requests(selection, where, answers):
-        answers += tasks.list_answers([distributed.k8s_info(case, item) for item in asked])
-    snapshot = tasks.base_snapshot(selection, where, answers)
-    ran = []
-    while asked := tasks.exec_requests(selection, snapshot, ran):
-        ran += tasks.exec_answers(
-            [{"item": each, "stdout": case.table(f"{each['namespace']}/{each['pod']}"), "rc": 0} for each in asked]
-        )
-    return tasks.with_sockets(selection, snapshot, ran)
+    step = tasks.gather_step({}, [], selection, where)
+    while not step["snapshot"]:
+        assert not step["problem"] and (step["lists"] or step["execs"])
+        tables = [case.table(f"{each['namespace']}/{each['pod']}") for each in step["execs"]]
+        results = [distributed.k8s_info(case, item) for item in step["lists"]]
+        results += [{"item": each, "stdout": text, "rc": 0} for each, text in zip(step["execs"], tables)]
+        step = tasks.gather_step(step, results, selection, where)
+    return step["snapshot"]
 
 
 GATHERS = {"module": by_module, "k8s_exec": by_tasks}
