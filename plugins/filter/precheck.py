@@ -17,7 +17,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply impo
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import text as _text
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, FailOnError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import SelectionError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options, target
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import (
+    OptionError,
+    Options,
+    current,
+    target,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _k8s_exec, _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
@@ -54,7 +59,7 @@ def _face(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
 CHOICES = {"scope": ("mesh", "all"), "replicas": ("all", "one"), "delivery_source": ("auto", "rule", "proxy")}
 """The module's, and its defaults are those of Selection and Options."""
 
-JUDGING = ("target_version", "delivery_source")
+JUDGING = ("target_version", "current_version", "delivery_source")
 """Options of the evaluation that say which proxies to ask."""
 
 
@@ -72,6 +77,7 @@ def _options(options: dict[str, t.Any]) -> Options:
     }
     made = Options(datetime.date.min, Selection(**chosen), **judging)  # no waiver is looked at, so no day counts
     target(made)
+    current(made)
     return made
 
 

@@ -20,6 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.def
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.remedies import ExposedPod, Remedies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import (
+    OptionError,
     Options,
     current,
     target,
@@ -42,7 +43,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.recor
     urgency,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target, select
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import apply
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import WaiverError, apply
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers, Workload
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
 
@@ -143,6 +144,18 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     }
     report["summary"] = summarize(report, chosen.targets, groups)
     return for_people(report)
+
+
+def evaluated(snapshot: Snapshot, options: Options, tables: Tables | None = None) -> tuple[Report, str]:
+    """The report, and what is wrong with options that only the snapshot shows to be: it is made without these."""
+    wrong = ""
+    while True:
+        try:
+            return evaluate(snapshot, options, tables), wrong
+        except OptionError as error:
+            options, wrong = options._replace(target_version=None, current_version=None), str(error)
+        except WaiverError as error:
+            options, wrong = options._replace(waivers=()), wrong or str(error)
 
 
 def proxies_to_ask(

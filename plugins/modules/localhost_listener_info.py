@@ -515,7 +515,7 @@ from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate, proxies_to_ask
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluated, proxies_to_ask
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_exec import by_exec
@@ -732,18 +732,6 @@ def main() -> None:
             check_pyyaml=False,
         )
         check(module)
-
-
-def evaluated(snapshot: Snapshot, options: Options, tables: Tables) -> tuple[Report, str]:
-    """The report, and what is wrong with options that only the snapshot shows to be: it is made without these."""
-    wrong = ""
-    while True:
-        try:
-            return evaluate(snapshot, options, tables), wrong
-        except OptionError as error:
-            options, wrong = options._replace(target_version=None, current_version=None), str(error)
-        except WaiverError as error:
-            options, wrong = options._replace(waivers=()), wrong or str(error)
 
 
 def check(module: AnsibleK8SModule) -> None:

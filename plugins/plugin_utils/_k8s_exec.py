@@ -20,7 +20,7 @@ import re
 import typing as t
 from collections import defaultdict
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate, proxies_to_ask
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluated, proxies_to_ask
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import (
     CANNOT_RUN,
     Outcome,
@@ -307,9 +307,9 @@ def with_sockets(selection: Selection, snapshot: Snapshot, answers: t.Sequence[A
 
 
 def proxy_requests(snapshot: Snapshot, options: Options) -> list[dict[str, t.Any]]:
-    """What to ask proxies with k8s_exec; `ports` says what is kept of the answer. Raises OptionError."""
+    """What to ask proxies with k8s_exec; `ports` says what is kept of the answer."""
     read = {(table["namespace"], table["pod"]) for table in snapshot["socketTables"]}
-    ports = proxies_to_ask(evaluate(snapshot, options), snapshot, options, read.__contains__)
+    ports = proxies_to_ask(evaluated(snapshot, options)[0], snapshot, options, read.__contains__)
     return [
         {"namespace": namespace, "pod": pod, "container": CONTAINER, "command": " ".join(COMMAND), "ports": list(asked)}
         for (namespace, pod), asked in sorted(ports.items())

@@ -12,8 +12,8 @@ import pytest
 import running
 from servers import Cluster, auth
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     SUCCESS,
     by_command,
     out,

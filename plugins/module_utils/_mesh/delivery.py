@@ -152,12 +152,14 @@ def delivery(pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, se
         return Delivery("pod_ip", None, port, Cause("not_listed", (_name(sidecar),)))
     if kind == "localhost" and not served:
         # controller.go (GetProxyServiceInstances)@1.20.8
-        return Delivery("pod_ip", None, port, Cause("not_served", (str(plane),)), plane.by)
+        return Delivery("pod_ip", None, port, Cause("not_served", (str(plane),)), version_by=plane.by)
     if kind == "localhost":
         address = localhost_of(ips)
-        return Delivery(kind, address, port, Cause("plane", (str(plane), f"{address}{_because(plane)}")), plane.by)
+        return Delivery(
+            kind, address, port, Cause("plane", (str(plane), f"{address}{_because(plane)}")), version_by=plane.by
+        )
     if kind == "pod_ip":
-        return Delivery(kind, None, port, Cause("plane", (str(plane), "the pod IP")), plane.by)
+        return Delivery(kind, None, port, Cause("plane", (str(plane), "the pod IP")), version_by=plane.by)
     return Delivery(
         kind, localhost_of(ips), port, _unknown_settings(plane) if plane.version else _unknown_version(plane)
     )

@@ -28,7 +28,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snap
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _k8s_exec as tasks
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster, distributed
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, distributed
 
 CASES = distributed.cases()
 AT = "2026-11-23T00:00:00Z"
@@ -42,10 +42,11 @@ def alone(monkeypatch, tmp_path):
 
 
 def options(case):
+    """Those of the case; no proxy is asked, since none of these clusters has one to answer."""
     known = ("target_version", "current_version")
     assert set(case.options) <= {*known, "namespaces", "istio_namespace"}
     selection = Selection(namespaces=tuple(case.options.get("namespaces") or ()))
-    return Options(cluster.TODAY, selection, **{name: case.options.get(name) for name in known})
+    return Options(cluster.TODAY, selection, **{name: case.options.get(name) for name in known}, delivery_source="rule")
 
 
 def by_module(case):
@@ -58,14 +59,14 @@ def by_module(case):
 
 
 def by_tasks(case):
-    selection, where = options(case).selection, case.options.get("istio_namespace", "istio-system")
-    step = tasks.gather_step({}, [], selection, where)
+    where = case.options.get("istio_namespace", "istio-system")
+    step = tasks.gather_step({}, [], options(case), where)
     while not step["snapshot"]:
         assert not step["problem"] and (step["lists"] or step["execs"])
         tables = [case.table(f"{each['namespace']}/{each['pod']}") for each in step["execs"]]
         results = [distributed.k8s_info(case, item) for item in step["lists"]]
         results += [{"item": each, "stdout": text, "rc": 0} for each, text in zip(step["execs"], tables)]
-        step = tasks.gather_step(step, results, selection, where)
+        step = tasks.gather_step(step, results, options(case), where)
     return step["snapshot"]
 
 

@@ -657,7 +657,7 @@ def said(ports):
 
 def comparable(result):
     result["summary"].pop("seconds")
-    return {part: result[part] for part in PARTS}
+    return {part: result[part] for part in cluster.PARTS}
 
 
 def test_the_proxy_of_a_finding_is_asked_and_decides(tmp_path):
@@ -717,7 +717,7 @@ def test_a_record_is_written_even_if_it_cannot_be_judged(tmp_path, monkeypatch):
     def broken(*_given):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(module, "evaluate", broken)
+    monkeypatch.setattr(module, "evaluated", broken)
     record = str(tmp_path / "record.json")
     with ApiServer(lists(), READ) as server, pytest.raises(ZeroDivisionError):
         live(server, snapshot_dest=record)

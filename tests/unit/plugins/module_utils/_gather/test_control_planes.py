@@ -16,7 +16,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather imp
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import control_plane as _control_plane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 
 def istiod(

@@ -27,8 +27,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.pro
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import ExecRights
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import SILENCE
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import COMMAND
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils import cluster
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     NO_BINARY,
     SUCCESS,
     ApiServer,

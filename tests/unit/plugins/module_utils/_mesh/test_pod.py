@@ -14,7 +14,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod i
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import pod
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import pod
 
 
 def kept(made):

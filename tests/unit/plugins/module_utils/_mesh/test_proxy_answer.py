@@ -14,7 +14,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy
     ProxyAnswerError,
     inbound_clusters,
 )
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.cluster import proxy_answer
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import proxy_answer
 
 TYPE = "type.googleapis.com/envoy.admin.v3.ClustersConfigDump.DynamicCluster"
 

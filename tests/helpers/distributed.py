@@ -20,7 +20,7 @@ import typing as t
 
 import yaml
 
-from ansible_collections.meshops.istio_precheck.tests.unit.plugins.module_utils.fault_server import (
+from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     SUCCESS,
     ApiServer,
     Connection,
