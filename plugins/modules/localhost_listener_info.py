@@ -746,7 +746,7 @@ def check(module: AnsibleK8SModule) -> None:
         if spool:
             spool.append(table)
 
-    wrong = ""
+    wrong, evaluating = "", 0.0
 
     def judge(snapshot: Snapshot) -> Report:
         nonlocal wrong, evaluating
@@ -758,7 +758,6 @@ def check(module: AnsibleK8SModule) -> None:
     def write_record(snapshot: Snapshot) -> str | None:
         return record({**snapshot, "socketTables": spool}, destination) if spool and destination else None
 
-    evaluating = 0.0
     with contextlib.ExitStack() as stack:
         recorded = load(module, keep)
         try:
