@@ -15,6 +15,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OPTION, excerpt
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import misreadings
 
 SUPPRESS_ANNOTATION = "galley.istio.io/analyze-suppress"
 
@@ -70,7 +71,14 @@ def compile_waivers(entries: t.Sequence[t.Mapping[str, t.Any]] | None) -> list[W
         functions = jmespath.functions.Functions.FUNCTION_TABLE
         try:
             expression = jmespath.compile(match)
-            mistake = next(itertools.chain(_mistakes(expression.parsed, functions), _type_mistakes(expression)), None)
+            mistake = next(
+                itertools.chain(
+                    _mistakes(expression.parsed, functions),
+                    misreadings(expression.parsed, SAMPLE),
+                    _type_mistakes(expression),
+                ),
+                None,
+            )
         except RecursionError as error:
             raise WaiverError(f"{where}.match: it is nested too deep: {excerpt(match)}") from error
         except jmespath.exceptions.JMESPathError as error:

@@ -159,7 +159,7 @@ def test_a_recorded_cluster_needs_no_library(record, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     assert play(snapshot_src=record).code == 0
-    ended = play(snapshot_src=record, waivers=[{"match": "true", "reason": "x"}])
+    ended = play(snapshot_src=record, waivers=[{"match": "port", "reason": "x"}])
     assert "jmespath" in ended.message
 
 
@@ -220,15 +220,15 @@ BAD_OPTIONS = {
     ),
     "no time for a probe": ({"node_probe_timeout": 0}, "node_probe_timeout: wanted a number above 0, found 0"),
     "a waiver without a reason": (
-        {"waivers": [{"match": "true"}]},
+        {"waivers": [{"match": "port"}]},
         "missing required arguments: reason found in waivers",
     ),
     "a waiver with an empty reason": (
-        {"waivers": [{"match": "true", "reason": " "}]},
+        {"waivers": [{"match": "port", "reason": " "}]},
         "waivers[0].reason: a waiver says why",
     ),
     "a waiver whose reason was not written": (
-        {"waivers": [{"match": "true", "reason": "..."}]},
+        {"waivers": [{"match": "port", "reason": "..."}]},
         "waivers[0].reason: a waiver says why",
     ),
     "a waiver that takes a port for text": (
@@ -241,7 +241,7 @@ BAD_OPTIONS = {
     ),
     "a waiver with an unknown function": ({"waivers": [{"match": "nosuch(@)", "reason": "x"}]}, "waivers"),
     "a waiver until a day that is none": (
-        {"waivers": [{"match": "true", "reason": "x", "until": "2026-13-01"}]},
+        {"waivers": [{"match": "port", "reason": "x", "until": "2026-13-01"}]},
         "waivers[0].until: wanted a day such as 2026-12-31",
     ),
     **{
@@ -260,7 +260,7 @@ BAD_OPTIONS = {
         )
     },
     "a waiver until a very long day": (
-        {"waivers": [{"match": "true", "reason": "x", "until": "9" * 100_000}]},
+        {"waivers": [{"match": "port", "reason": "x", "until": "9" * 100_000}]},
         f"waivers[0].until: wanted a day such as 2026-12-31, found '{'9' * 57}'...",
     ),
     "a label selector without end": (
@@ -296,12 +296,12 @@ def test_a_waiver_that_fails_over_a_finding_only_costs_no_part_of_the_report(rec
     ended = play(
         snapshot_src=record,
         waivers=[
-            {"match": "true || id", "reason": "x"},
+            {"match": "notes[0] || id", "reason": "x"},
             {"match": "impact == 'breaks_on_upgrade' && pods[0]", "reason": "x"},
         ],
     )
     assert ended.code == 0
-    late = {"match": "pods[0] == 'web-7d4b9-a' && starts_with(prot, '8')", "reason": "x"}
+    late = {"match": "pods[0] == 'web-7d4b9-a' && starts_with(notes[3], '8')", "reason": "x"}
     ended = play(snapshot_src=record, waivers=[late])
     assert (
         ended.code == 1
