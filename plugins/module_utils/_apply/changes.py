@@ -21,7 +21,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.sche
     check_shape,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.plan import CARRIES_OVER, name_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Workload
 
@@ -59,11 +59,8 @@ RECORD = Only(
 """What record() makes: before an undo sends any of it, it is read from a file that anybody may have written."""
 
 
-class RecordError(ValueError):
+class RecordError(OutsideTextError):
     """Something that is no record of a remediation of this cluster; the text is printable."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(printable(text))
 
 
 def changes(manifests: t.Sequence[Thing], current: t.Sequence[Thing], report: Thing) -> Thing:

@@ -20,7 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.sche
     SnapshotError,
     check_shape,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
 
 Thing = dict[str, t.Any]
 
@@ -49,11 +49,8 @@ MANIFEST = Only(
 """A Sidecar that is to be applied: what this collection writes, and what reviewers may add to it."""
 
 
-class ManifestError(ValueError):
+class ManifestError(OutsideTextError):
     """A remediation or a file that cannot be used; the text names it, and is printable."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(printable(text))
 
 
 def sidecar_manifests(files: t.Sequence[Thing]) -> list[Thing]:

@@ -19,7 +19,7 @@ from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError, printable
 
 PROCESSES = 256
 """Processes of one container that are looked at."""
@@ -204,7 +204,7 @@ def command(word: str, seconds: float) -> tuple[str, ...]:
     return "sh", "-c", SCRIPT, "sh", word, str(max(1, int(seconds)))
 
 
-class ProbeError(ValueError):
+class ProbeError(OutsideTextError):
     """What a probe printed is not the whole of what it was to print; the text says why."""
 
 

@@ -20,6 +20,7 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import as_object
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_json
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import is_address
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
 
 COMMAND = (
     "pilot-agent",
@@ -51,7 +52,7 @@ class Cluster(t.TypedDict, total=False):
     """What the proxy dials, `127.0.0.1:8080` or `unix:///path`; absent for the address that was asked for, or where there is not exactly one."""
 
 
-class ProxyAnswerError(ValueError):
+class ProxyAnswerError(OutsideTextError):
     """The proxy's answer is none; the text says why."""
 
 

@@ -24,6 +24,8 @@ import stat
 import typing as t
 import zlib
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
+
 BYTES = 256 << 20
 """Most bytes of JSON, unpacked; ten thousand pods take about 50 MB."""
 
@@ -46,7 +48,7 @@ OPTION = 10_000
 """Most characters of an option that is a language of its own: a waiver's expression, a label selector."""
 
 
-class OutsideError(ValueError):
+class OutsideError(OutsideTextError):
     """Something that is not read. The text says why, and where in it."""
 
 

@@ -16,6 +16,7 @@ import socket
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import content_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
 
 MAX_DEPTH = 64
 """Most levels of what is carried over as it is, which copying and printing goes through level by level."""
@@ -115,7 +116,7 @@ def check_free(value: t.Any) -> t.Any:
     raise Misshapen(f"at most {MAX_DEPTH} levels", value)
 
 
-class SnapshotError(ValueError):
+class SnapshotError(OutsideTextError):
     """A document that is not a ClusterSnapshot; the text names the path inside it."""
 
 

@@ -19,6 +19,18 @@ def printable(text: str, instead: t.Callable[[str], str] = lambda _char: "?") ->
     return text if text.isprintable() else "".join(char if char.isprintable() else instead(char) for char in text)
 
 
+class OutsideTextError(ValueError):
+    """An error that quotes what comes from outside, in one short line that a terminal obeys nothing of."""
+
+    def __init__(self, text: str) -> None:
+        line = printable(text)
+        super().__init__(line if len(line) <= LINE else f"{line[: LINE - 3]}...")
+
+
+LINE = 390
+"""Characters of a message, after which nobody reads on."""
+
+
 def is_printable(value: t.Any) -> bool:
     """Whether a terminal obeys nothing in any text of `value`, plain data; keys are texts, too."""
     if isinstance(value, dict):

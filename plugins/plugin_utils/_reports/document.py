@@ -36,6 +36,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.sche
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
 
 KIND = "Report"
 
@@ -52,7 +53,7 @@ METADATA = {
 }
 
 
-class ReportError(ValueError):
+class ReportError(OutsideTextError):
     """Something that is no Report; the text names the path inside it."""
 
 
