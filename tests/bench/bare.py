@@ -6,11 +6,13 @@
 
 bare.py exec KUBECONFIG CONCURRENCY < PODS    one exec a line of `NAMESPACE POD`, and nothing is done with what it prints
 bare.py fetch KUBECONFIG PATH...              the pages of these lists, each through json.loads and dropped
+bare.py loads KUBECONFIG FILE                 a recorded cluster through json.loads; reading the file is not counted
 """
 
 from __future__ import annotations
 
 import json
+import pathlib
 import ssl
 import sys
 import time
@@ -68,12 +70,14 @@ def main() -> None:
     context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
     context.load_cert_chain(configuration.cert_file, configuration.key_file)
     pods = [line.split() for line in sys.stdin] if what == "exec" else []
+    recorded = pathlib.Path(arguments[0]).read_bytes() if what == "loads" else b""
     began, cpu = time.monotonic(), time.process_time()
-    count = (
-        execs(configuration.host, context, int(arguments[0]), pods)
-        if what == "exec"
-        else fetch(configuration.host, context, arguments)
-    )
+    if what == "exec":
+        count = execs(configuration.host, context, int(arguments[0]), pods)
+    elif what == "fetch":
+        count = fetch(configuration.host, context, arguments)
+    else:
+        count = len(json.loads(recorded)["pods"])
     print(json.dumps({"seconds": time.monotonic() - began, "cpu": time.process_time() - cpu, "count": count}))
 
 

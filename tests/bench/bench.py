@@ -27,7 +27,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.playing import env
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-PARTS = ("floor", "node", "lists", "size", "plays")
+PARTS = ("floor", "node", "lists", "offline", "size", "plays")
 EMPTY, FEW = "empty", "few"
 FOR_KUBECTL, FOR_LOOPS = 200, 10
 """Pods for what takes a process, or a task, a pod."""
@@ -175,6 +175,21 @@ class Bench:
         seconds = min(sum(ran.result["summary"]["seconds"].values()) for ran in ours)
         what = f"list and evaluate {self.cluster.fleet.size:,} pods, no exec / fetch and `json.loads` the pages"
         self.row(what, seconds / min(run["seconds"] for run in theirs), "{:.2f}", most=1.3)
+
+    def offline(self) -> None:
+        """Reading, checking and judging a recorded cluster: the CPU of the process beyond that for an empty namespace."""
+        with tempfile.TemporaryDirectory(prefix="istio-precheck-bench-") as scratch:
+            whole, nothing = (str(pathlib.Path(scratch, name)) for name in ("whole.json", "nothing.json"))
+            self.module(canned=True, snapshot_dest=whole)
+            self.module(namespaces=[EMPTY], snapshot_dest=nothing)
+            ours, start, theirs = self.in_turn(
+                lambda: self.module(snapshot_src=whole),
+                lambda: self.module(snapshot_src=nothing),
+                lambda: self.bare("loads", whole),
+            )
+        cpu = min(ran.cpu for ran in ours) - min(ran.cpu for ran in start)
+        what = f"evaluate a recorded cluster of {self.cluster.fleet.size:,} pods, CPU / `json.loads` of the file"
+        self.row(what, cpu / min(run["cpu"] for run in theirs), "{:.1f}", most=6)
 
     def size(self) -> None:
         """Memory and time of the whole check, by size."""
