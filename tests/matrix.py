@@ -80,7 +80,7 @@ PLAYED_ONCE = (
         "a_reviewed_file_with_more_than_a_sidecar_is_refused_before_anything_is_sent",
         "an_undo_file_that_is_no_file_is_refused_and_not_waited_for",
         "an_undo_sends_nothing_of_a_record_that_names_anything_but_its_sidecars",
-        "one_that_someone_makes_after_the_trial_is_neither_overwritten_nor_recorded_nor_removed",
+        "a_sidecar_made_after_the_trial_is_not_overwritten_recorded_or_removed",
         "one_that_someone_changes_after_the_trial_is_left_as_it_is",
     ),
     *_tests(

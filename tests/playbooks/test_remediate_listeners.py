@@ -99,7 +99,7 @@ def test_what_was_reviewed_is_applied_and_taken_back(remediate, reviewed, tmp_pa
         assert (twice.code, "changed=0" in twice.output) == (0, True), twice.output
 
 
-def test_a_fresh_plan_is_applied_without_files_whatever_the_first_check_is_told_to_fail_on(remediate):
+def test_a_fresh_plan_is_applied_without_files_whatever_fail_on_says(remediate):
     with Mesh() as server:
         played = remediate(server, check_listeners_fail_on=["breaks_on_upgrade"])
         assert (played.code, list(server.specs)) == (0, [f"shop/{NAME}"]), played.output
@@ -245,7 +245,7 @@ FOREIGN = {
 }
 
 
-def test_one_that_someone_makes_after_the_trial_is_neither_overwritten_nor_recorded_nor_removed(remediate, tmp_path):
+def test_a_sidecar_made_after_the_trial_is_not_overwritten_recorded_or_removed(remediate, tmp_path):
     with Mesh() as server:
         server.lists["/api/v1/pods"] += [
             cluster.pod("api-7d4b9-a", app="api", owner=("ReplicaSet", "api-7d4b9"), ips=("10.0.0.6",))

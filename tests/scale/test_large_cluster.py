@@ -18,7 +18,7 @@ def proxies(ran):
     return sum(len(finding["pods"]) for finding in ran.result["findings"])
 
 
-def test_every_pod_is_read_with_one_command_and_of_findings_the_proxy_is_asked_with_another(large, whole):
+def test_every_pod_is_read_with_one_command_and_the_proxy_of_a_finding_with_another(large, whole):
     assert (whole.result["summary"]["pods_read"], whole.execs, whole.result["unchecked"]) == (
         large.fleet.size,
         large.fleet.size + proxies(whole),

@@ -160,7 +160,7 @@ def test_what_never_could_be_reached_is_not_unknown_without_a_control_plane():
     assert verdict(report([pod(proxy=None)], istiods=[], scope="all")) == NEVER
 
 
-def test_a_port_that_an_endpoint_slice_alone_exposes_is_passed_through_if_another_service_selects_the_pod():
+def test_a_port_of_an_endpoint_slice_is_passed_through_if_another_service_selects_the_pod():
     by_slice = [service("manual", selector={}, ports=[port(81, 9090, "other")])]
     part = endpoint_slice("manual", pods=["web-7d4b9-a"], number=9090, name="other")
     binds = ["127.0.0.1:8080", "127.0.0.1:9090"]
@@ -189,7 +189,7 @@ def test_a_port_that_an_endpoint_slice_alone_exposes_is_passed_through_if_anothe
         ([service("dns", selector={"app": "other"}, ports=[port(53, 53, "dns", "UDP")])], [], BREAKS),
     ],
 )
-def test_endpoint_slices_count_where_no_kubernetes_service_selects_the_pod_whatever_its_ports(beside, entries, wanted):
+def test_endpoint_slices_count_where_no_service_selects_the_pod_whatever_its_ports(beside, entries, wanted):
     binds = ["127.0.0.1:8080", "0.0.0.0:9090"]
     for services in ([service(selector={}), *beside], [*beside, service(selector={})]):
         found = report(
@@ -565,9 +565,7 @@ def test_a_target_version_that_is_none_is_refused(text, wanted):
         ([istiod("1.9.9")], []),
     ],
 )
-def test_a_revision_whose_settings_speak_for_another_is_hinted_at_where_an_upgrade_in_place_would_be_worse(
-    istiods, spoken_for
-):
+def test_settings_of_the_target_that_count_for_another_revision_are_hinted_at(istiods, spoken_for):
     hints = report(istiods=istiods, target="1.24")["hints"]
     assert hints == [
         f"The settings of revision test, which runs the target version, count for pods of revision {name} too: let them move to it. "

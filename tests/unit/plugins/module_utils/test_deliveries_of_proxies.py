@@ -198,7 +198,7 @@ def test_where_only_the_proxy_counts_a_unix_socket_that_the_rule_expects_is_not_
     assert verdict(report(delivery_source="proxy", **more)) == "unknown"
 
 
-def test_where_only_the_proxy_counts_what_is_fine_and_what_the_kernel_delivers_needs_no_word():
+def test_where_only_the_proxy_counts_what_is_fine_or_kernel_delivered_needs_no_word():
     assert verdict(report(binds=("0.0.0.0:8080",), delivery_source="proxy")) == "ok"
     assert verdict(report([MODE_NONE], delivery_source="proxy")) == "unreachable"
     assert verdict(report([pod(proxy=None)], scope="all", delivery_source="proxy")) == "unreachable"

@@ -59,7 +59,7 @@ def test_a_folder_that_is_a_link_is_not_followed_and_left_as_it_is(tmp_path, to)
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
-def test_what_stands_in_the_place_of_a_file_is_replaced_or_named_and_never_written_through(tmp_path, kind):
+def test_what_stands_in_a_files_place_is_replaced_or_named_never_written_through(tmp_path, kind):
     place, victim = tmp_path / "sidecars", tmp_path / "victim"
     (place / "shop").mkdir(parents=True)
     victim.write_text("mine\n", "utf-8")

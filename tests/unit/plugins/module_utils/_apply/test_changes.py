@@ -415,7 +415,7 @@ NO_RECORD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("bad", NO_RECORD, ids=repr)
+@pytest.mark.parametrize("bad", NO_RECORD, ids=lambda bad: repr(bad)[:50])
 def test_something_else_is_no_record(bad):
     with pytest.raises(RecordError, match="no RemediationRecord"):
         undo(bad, [])

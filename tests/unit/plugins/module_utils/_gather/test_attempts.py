@@ -134,7 +134,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED, ids=str)
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: str(case)[:50])
 def test_an_http_error_is_a_word_and_a_sentence(case):
     assert refused(*case) == REFUSED[case]
 

@@ -316,7 +316,7 @@ def test_where_a_container_hangs_the_next_is_asked_in_the_same_time():
     assert table["container"] == "app"
 
 
-def test_a_busy_server_is_asked_again_in_all_of_the_pods_time_and_not_in_one_commands_share():
+def test_a_busy_server_is_asked_again_for_all_of_the_pods_time():
     """Its Retry-After is longer than half of the pod's time, which is what one command may take."""
     busy = http(429, refusal(429, "TooManyRequests", "slow down"), "Retry-After: 2", "Connection: close")
     with ApiServer(lists(pods("web-1")), READ, {"/exec": [busy, None]}) as server:

@@ -175,7 +175,7 @@ def test_a_credential_plugin_that_hangs_from_the_start_is_named_and_ended(tmp_pa
     assert plugin.left() == []
 
 
-def test_a_credential_plugin_that_hangs_while_pods_are_read_keeps_no_pod_beyond_its_deadline(tmp_path):
+def test_a_credential_plugin_that_hangs_keeps_no_pod_beyond_its_deadline(tmp_path):
     with ApiServer({PODS: []}, execs=READ) as server:
         plugin = Plugin(tmp_path, server.url)
         with connected(1.5, kubeconfig=plugin.kubeconfig) as (_api, run):

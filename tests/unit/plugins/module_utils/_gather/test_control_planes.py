@@ -286,7 +286,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("what", UNREADABLE)
-def test_a_mesh_configuration_that_istiod_would_not_take_is_named_and_nothing_is_made_of_it(what):
+def test_a_mesh_configuration_that_istiod_would_not_take_is_named_and_not_used(what):
     text, message = UNREADABLE[what]
     objects = {"configMaps": [config(text)], "istiods": [istiod()]}
     found, (hidden,) = _control_planes.control_planes(objects, "istio-system")

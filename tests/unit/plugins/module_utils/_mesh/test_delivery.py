@@ -102,7 +102,7 @@ def test_ports_that_a_sidecar_does_not_list_keep_their_delivery_only_where_istio
 
 
 @pytest.mark.parametrize("version, where", [("1.9.9", "pod IP"), ("1.24.0", "pod IP")])
-def test_a_port_that_istiod_does_not_count_among_the_services_of_the_pod_is_passed_through(version, where):
+def test_a_port_that_istiod_does_not_count_among_the_pods_services_is_passed_through(version, where):
     plane = serving(pod(), istiod(version, localhost=True))
     found = delivery(pod(), 8080, None, plane, served=False)
     assert (found.kind, found.address) == ("pod_ip", None)
@@ -115,7 +115,7 @@ def test_without_control_plane_the_delivery_is_unknown_but_a_sidecar_is_still_re
     assert delivered(pod(proxy=None), 8080, None, nothing) == "kernel"
 
 
-def test_a_mesh_configuration_that_was_not_listed_makes_the_delivery_unknown_where_it_decides():
+def test_an_unlisted_mesh_configuration_makes_delivery_unknown_where_it_decides():
     unlisted = [{"resource": "configmaps", "detail": "forbidden"}]
     assert delivery(pod(), 8080, None, planes(istiod("1.22.0"), unlisted=unlisted).today(pod())).kind == "unknown"
     assert (
@@ -358,12 +358,12 @@ def test_a_pod_is_served_by_the_control_plane_of_its_revision(spec, istiods, wan
         ([istiod("weird"), istiod("1.9.9")], "localhost"),
     ],
 )
-def test_in_the_middle_of_a_rollout_the_replica_that_hands_most_to_localhost_counts_today(istiods, wanted):
+def test_amid_a_rollout_the_replica_that_hands_most_to_localhost_counts_today(istiods, wanted):
     for order in (istiods, istiods[::-1]):
         assert serving(pod(), *order).default_delivery() == wanted
 
 
-def test_in_the_middle_of_a_rollout_the_replica_that_hands_least_to_localhost_counts_for_the_upgrade():
+def test_amid_a_rollout_the_replica_that_hands_least_to_localhost_counts_for_the_upgrade():
     istiods = [istiod("1.12.0", opt_out=True), istiod("1.12.0")]
     for order in (istiods, istiods[::-1]):
         assert planes(*order).after(pod(), (1, 15)).default_delivery() == "pod_ip"

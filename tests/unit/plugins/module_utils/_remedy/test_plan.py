@@ -353,7 +353,7 @@ SWITCHED_OFF = (
         ({"pods": [pod(annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "15000"})]}, False),
     ],
 )
-def test_one_of_istios_own_ports_is_not_listed_but_it_is_said_if_a_sidecar_switches_it_off(cluster, noted):
+def test_a_port_of_istio_is_not_listed_but_a_sidecar_that_switches_it_off_is_named(cluster, noted):
     found = plans(services=ADMIN, **{"binds": ("127.0.0.1:8080", "127.0.0.1:15000"), **cluster})
     listed = {*ingress(found)} - {8080, 9090}
     assert listed == (
@@ -482,7 +482,7 @@ def test_a_selector_that_catches_another_workload_gives_no_manifest():
     ) == ("The selector app=web also selects pods of other workloads: Deployment other.")
 
 
-def test_a_narrower_service_is_used_where_the_controllers_selector_catches_another_workload():
+def test_a_narrower_service_is_used_where_the_selector_catches_another_workload():
     pods = [pod(labels={"track": "stable"}), pod("other-1-a", ips=("10.0.0.6",), owner=("ReplicaSet", "other-1"))]
     found = plans(pods, [service(selector={"app": "web", "track": "stable"})])
     assert selector(found) == {"app": "web", "track": "stable"}
@@ -847,7 +847,7 @@ def test_of_two_services_the_oldest_and_then_the_first_by_name_gives_name_and_pr
         ({"web": ["http-z", "grpc-a"]}, [], "http-z"),
     ],
 )
-def test_what_was_made_in_one_second_comes_by_host_name_and_within_a_service_as_it_is_written(services, hosts, wanted):
+def test_within_one_second_host_names_decide_and_within_a_service_the_written_order(services, hosts, wanted):
     made = [
         service(name, ports=[port(900 - n, 8080, of) for n, of in enumerate(ports)]) for name, ports in services.items()
     ]

@@ -191,9 +191,7 @@ LO4 = f"   0: 0100007F:1F90 00000000:0000 {REST}"
         (PROCNET.format(LO4, ANY6), "IPv4", truth.IP, "unreachable"),
     ],
 )
-def test_an_ipv6_wildcard_that_may_be_v6only_is_taken_for_both_families_unless_localhost_is_bound_beside_it(
-    text, asked, today, wanted
-):
+def test_an_ipv6_wildcard_counts_for_both_families_unless_localhost_is_bound_beside_it(text, asked, today, wanted):
     seen = parse("procnet", text)
     assert not seen.suspect and seen.listeners
     found = judge(seen.listeners, 8080, IPS[asked], as_delivery(today), as_delivery(truth.IP))

@@ -247,7 +247,7 @@ def test_a_probe_of_a_port_that_no_service_exposes_keeps_the_gate_shut_too():
     assert report([pod(**through_the_proxy)], target="1.24", binds=("127.0.0.1:9090",))["failing_probes"] == []
 
 
-def test_a_probe_that_a_sidecar_helps_blocks_with_its_port_and_by_itself_where_that_is_waived():
+def test_a_probe_that_a_sidecar_helps_blocks_with_its_port_or_alone_where_that_is_waived():
     a_pod = pod(**plain(HTTP, "readinessProbe"))
     found = report([a_pod], target="1.24")
     assert [probe["sidecar_helps"] for probe in found["failing_probes"]] == [True]

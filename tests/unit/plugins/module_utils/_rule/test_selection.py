@@ -302,7 +302,7 @@ def test_a_pod_is_asked_from_the_proxy_first_and_with_netstat_last():
     ]
 
 
-def test_a_native_sidecar_is_asked_like_any_other_and_a_pod_without_one_by_its_own_containers():
+def test_a_native_sidecar_is_asked_like_any_other_or_else_the_pods_own_containers():
     assert attempts(read_pod(native=True))[0].container == "istio-proxy"
     assert {a.container for a in attempts(read_pod(proxy=None))} == {"app"}
 

@@ -149,7 +149,7 @@ BATCH, OTHER = (
 @pytest.mark.parametrize(
     "one, other, same", [(BATCH, BATCH, True), (BATCH, OTHER, False), (BATCH, {**BATCH, "owner": ("Job", "x")}, False)]
 )
-def test_pods_without_a_hash_share_a_template_if_their_controller_and_their_spec_are_the_same(one, other, same):
+def test_pods_without_a_hash_share_a_template_if_controller_and_spec_are_the_same(one, other, same):
     keys = [
         template_key(as_read({**pod(owner=each["owner"], labels=each["labels"]), "specLike": each["like"]}))
         for each in (one, other)

@@ -185,7 +185,7 @@ def test_a_screen_too_small_for_anything_shows_the_first_finding_in_brief(screen
     assert len(lines) <= max(15, screen.lines)
 
 
-def test_on_a_small_screen_the_reasons_fall_before_the_findings_and_what_is_there_to_be_copied_stays():
+def test_on_a_small_screen_reasons_fall_before_findings_and_lines_to_copy_stay():
     lines = verdict(many(4, unread=1), ALL, screen=Screen(68, 12), reports=["/tmp/reports/localhost.html"])
     assert lines == [
         "shop: StatefulSet app-000",

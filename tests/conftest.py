@@ -6,8 +6,15 @@ from __future__ import annotations
 
 import gc
 
+LONGEST_ID = 50
+
 
 def pytest_collection_finish():
     """Let the garbage collector pass by what is loaded until the end: a tenth of the processor time of all tests."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """A text that would fill the screen is cut; pytest tells those apart that are alike then."""
+    return f"{val[: LONGEST_ID - 3]}..." if isinstance(val, str) and len(val) > LONGEST_ID else None
