@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 LONGEST_ID = 50
 
 
@@ -18,3 +20,12 @@ def pytest_collection_finish():
 def pytest_make_parametrize_id(config, val, argname):
     """A text that would fill the screen is cut; pytest tells those apart that are alike then."""
     return f"{val[: LONGEST_ID - 3]}..." if isinstance(val, str) and len(val) > LONGEST_ID else None
+
+
+@pytest.fixture()
+def alone(monkeypatch, tmp_path):
+    """No proxy of the user's, no file about an earlier server, no wait that a user would notice."""
+    from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import api, exec
+    from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import stand_alone
+
+    stand_alone(monkeypatch, tmp_path, api, exec)

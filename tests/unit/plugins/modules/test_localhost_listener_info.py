@@ -20,8 +20,6 @@ from ansible.module_utils.ansible_release import __version__ as ansible_version
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import api as _api
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import BARE, SAMPLE
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info as module
@@ -38,7 +36,6 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     refusal,
     reviews,
     says,
-    stand_alone,
     status,
 )
 from ansible_collections.meshops.istio_precheck.tests.helpers.module_runner import run
@@ -48,9 +45,7 @@ READ = says(out(TABLE), status(SUCCESS))
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    """No cluster of the user's, no cache of an earlier server, no waits."""
-    stand_alone(monkeypatch, tmp_path, _api, _exec)
+def no_cluster_of_the_users(alone, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in list(os.environ):
         if name.startswith(("K8S_AUTH_", "KUBE")):

@@ -32,7 +32,6 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     answers,
     http,
     refusal,
-    stand_alone,
 )
 
 PODS = "/api/v1/pods"
@@ -40,9 +39,7 @@ NAMES = [{"metadata": {"name": f"web-{n}"}} for n in range(7)]
 FORBIDDEN = 'pods is forbidden: User "jane" cannot list resource "pods" in API group "" at the cluster scope'
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    stand_alone(monkeypatch, tmp_path, _api)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def api(server: ApiServer, timeout: float = 5.0, **auth: t.Any) -> Api:

@@ -19,7 +19,6 @@ pytest.importorskip("websocket")
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import api as _api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Outcome, Step
@@ -43,7 +42,6 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     refusal,
     reviews,
     says,
-    stand_alone,
     status,
 )
 
@@ -54,9 +52,7 @@ READ = says(out(TABLE), status(SUCCESS))
 AT = "2026-11-23T00:00:00Z"
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    stand_alone(monkeypatch, tmp_path, _api, _exec)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def pods(*names, namespace="shop", **more):

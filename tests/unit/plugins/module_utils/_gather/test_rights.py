@@ -35,7 +35,6 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     refusal,
     reviews,
     says,
-    stand_alone,
     status,
 )
 
@@ -44,9 +43,7 @@ READ = says(out("LISTEN 0 128 0.0.0.0:8080 0.0.0.0:*\n"), status(SUCCESS))
 MANY = 300
 
 
-@pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    stand_alone(monkeypatch, tmp_path, _api, _exec)
+pytestmark = pytest.mark.usefixtures("alone")
 
 
 def forbidding(verb, *namespaces):
