@@ -23,7 +23,13 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         directory = pathlib.Path(task_vars["role_path"])
         found = _role_variables.of(directory.name, directory, self._templar, task_vars)
-        # What the variables of the connection hold stays out of results.
+        # What the variables of the connection hold stays out of results, and so does a whole cluster.
         named = {name: _role_variables.option(directory.name, name) for name in found.values}
-        shown = {name: value for name, value in found.values.items() if named[name] not in AUTH_ARG_SPEC}
-        return {"changed": False, "variables": shown, "problem": "; ".join(found.problems)}
+        shown = {name: value for name, value in found.values.items() if named[name] not in (*AUTH_ARG_SPEC, "snapshot")}
+        return {
+            "changed": False,
+            "variables": shown,
+            "problem": "; ".join(found.problems),
+            "by_tasks": not found.problems and _role_variables.by_tasks(found.values),
+            "_ansible_verbose_override": True,
+        }

@@ -10,6 +10,7 @@ import pathlib
 import typing as t
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
 from ansible_collections.meshops.istio_precheck.plugins.action.localhost_listener_info import (
@@ -38,7 +39,7 @@ class ActionModule(ListenerInfo):
             return {"failed": True, "msg": taken}
         args = {name: plain(value) for name, value in self._task.args.items()}
         variables = _role_variables.of(ROLE, pathlib.Path(task_vars["role_path"]), self._templar, task_vars)
-        problem = "; ".join(variables.problems) or args.get("problem") or ""
+        problem = "; ".join(variables.problems) or self._speaks_for_others(task_vars) or args.get("problem") or ""
         returned = {} if problem else self._check(variables.values, args.get("snapshot") or None, task_vars)
         place = _gate.Place(
             host=str(task_vars.get("inventory_hostname") or "localhost"),
@@ -64,6 +65,22 @@ class ActionModule(ListenerInfo):
             "ansible_stats": stats,
             "_ansible_verbose_override": True,  # all of it is said by the verdict
         }
+
+    def _speaks_for_others(self, task_vars: Values) -> str:
+        """Why the verdict on this host's cluster would be that on others, which nobody looks at; empty if it would not.
+
+        With run_once what this host sets is set for all of the play, and include_role with it is played for this host alone.
+        """
+        hosts = task_vars.get("ansible_play_hosts_all") or ()
+        each = self._task if len(hosts) > 1 else None
+        while each is not None:
+            if boolean(self._templar.template(getattr(each, "run_once", False)), strict=False):
+                return (
+                    f"run_once: each host of the inventory is a cluster, and only one of {len(hosts)} would be checked. "
+                    "Leave run_once out, or play the role for one host"
+                )
+            each = getattr(each, "_parent", None)
+        return ""
 
     def _check(self, values: Values, snapshot: Values | None, task_vars: Values) -> Values:
         """What the module returns for the role's variables, and for the snapshot that tasks have gathered, if they have."""

@@ -35,6 +35,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+by_tasks:
+  description: Whether tasks gather for the role C(check_listeners).
+  returned: always
+  type: bool
+  sample: false
 problem:
   description: What is wrong with the variables; empty where nothing is.
   returned: always

@@ -50,7 +50,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_users
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, asked, select
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import (
+    Selection,
+    asked,
+    recorded_part,
+    select,
+)
 
 Result = dict[str, t.Any]
 """One item of a registered loop: the request it had as `item`, beside what the module returned."""
@@ -87,6 +92,7 @@ def gather_step(
     kept = state.get("kept") or {"lists": [], "execs": [], "base": None}
     if not state and not results:
         return _step(kept, lists=[KNOCK])
+    results = [{**result, "item": result[result.get("ansible_loop_var", "item")]} for result in results]
     lists = list_answers([result for result in results if "kind" in result["item"]])
     ran = [result for result in results if "kind" not in result["item"]]
     execs = exec_answers([result for result in ran if "ports" not in result["item"]])
@@ -192,7 +198,7 @@ def base_snapshot(selection: Selection, istio_namespace: str, answers: t.Sequenc
         if item["kind"] == "Namespace" and answer.get("objects") == []:
             raise GatherError(f"namespaces: the cluster has no namespace {item['name']!r}")
     objects = _objects(answers)
-    return assemble(objects, {}, istio_namespace)
+    return assemble(objects, recorded_part(selection), istio_namespace)
 
 
 def _items(request: Request) -> list[dict[str, t.Any]]:

@@ -115,7 +115,7 @@ def as_list(name: str, value: t.Any) -> t.Any:
 
 def _contradiction(values: dict[str, t.Any]) -> str:
     """Why options of check_listeners cannot be taken together; empty if they can."""
-    if not _by_tasks(values):
+    if not by_tasks(values):
         return ""
     source = values.get("check_listeners_socket_source")
     if source != "exec":
@@ -135,7 +135,8 @@ def _contradiction(values: dict[str, t.Any]) -> str:
     return ""
 
 
-def _by_tasks(values: dict[str, t.Any]) -> bool:
+def by_tasks(values: t.Mapping[str, t.Any]) -> bool:
+    """Whether tasks of kubernetes.core gather for check_listeners."""
     return values.get("check_listeners_gather_with") == "k8s_exec" and not is_recorded(values)
 
 

@@ -454,6 +454,17 @@ def test_a_limit_that_leaves_no_cluster_does_not_pass(play, record):
     assert set(play("--limit", "ea*,web1", inventory=hosts, check_listeners_hosts="east").facts) == {"east"}
 
 
+def test_a_limit_in_a_file_is_one(play, record, tmp_path):
+    hosts = {name: {"check_listeners_snapshot_src": record(name, **FINE)} for name in ("east", "west")}
+    (tmp_path / "hosts").write_text("web1\n", "utf-8")
+    played = play("--limit", "@hosts", inventory={**hosts, "web1": {}}, check_listeners_hosts="east,west")
+    assert played.code != 0, played.output
+    assert "--limit leaves none of check_listeners_hosts" in played.output
+    (tmp_path / "hosts").write_text("east\n\nweb1\n", "utf-8")
+    played = play("--limit", "@hosts", inventory={**hosts, "web1": {}}, check_listeners_hosts="east,west")
+    assert (played.code, set(played.facts)) == (0, {"east"}), played.output
+
+
 def test_options_that_leave_nothing_to_check_do_not_pass(play, record):
     played = play(check_listeners_snapshot_src=record(), check_listeners_exclude_namespaces="shop")
     assert (played.code, played.passed) == (2, False)
@@ -488,6 +499,23 @@ def test_each_host_of_the_inventory_is_a_cluster_and_a_bad_one_hides_no_other(pl
     assert "Do not upgrade yet: 1 breaks_on_upgrade" in played.verdict("west")
     assert "/no/such.json cannot be read" in played.verdict("lost")
     assert "check_listeners_concurrency" in played.verdict("typo")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("check_listeners_gather_with", "{{ nope }}"),
+        ("check_listeners_gather_with", "{{ '{' | from_json }}"),
+        ("check_listeners_snapshot", "{{ 'x' | from_json }}"),
+        ("check_listeners_fail_on", "{{ nope }}"),
+    ],
+)
+def test_no_variable_without_a_value_hides_the_verdict_on_another_cluster(play, record, name, value):
+    bad = {"check_listeners_snapshot_src": record("bad", **FINE), name: value}
+    played = play(inventory={"bad": bad, "west": {"check_listeners_snapshot_src": record("west")}})
+    assert (played.code, played.facts["bad"]["check_listeners_passed"]) == (2, False)
+    assert name in played.verdict("bad")
+    assert "Do not upgrade yet: 1 breaks_on_upgrade" in played.verdict("west")
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["the playbook", "a play with connection: local"])

@@ -159,3 +159,21 @@ def test_a_proxy_and_what_goes_past_it_count_in_both(play, tmp_path):
         via.requests.clear()
         both(play, tmp_path, **told, check_listeners_proxy=via.url, check_listeners_no_proxy="127.0.0.1")
         assert via.requests == []
+
+
+def tasks_of(things):
+    for thing in things:
+        yield thing
+        for part in ("block", "rescue", "always"):
+            yield from tasks_of(thing.get(part) or ())
+
+
+@pytest.mark.parametrize("path", sorted(ROLES.rglob("tasks/*.yml")), ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_no_loop_and_no_variable_of_a_task_hides_one_of_the_users(path):
+    """One that does is seen by all that the user's variables are made of, and an extra variable of its name is seen by the task."""
+    own = (f"__{path.parts[-3]}_", "ansible_", "check_listeners_")
+    for task in tasks_of(yaml.safe_load(path.read_text("utf-8"))):
+        names = [*(task.get("vars") or ())]
+        if "loop" in task:
+            names.append((task.get("loop_control") or {}).get("loop_var", "item"))
+        assert [name for name in names if not name.startswith(own)] == [], task["name"]

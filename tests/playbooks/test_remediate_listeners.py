@@ -105,6 +105,24 @@ def test_a_fresh_plan_is_applied_without_files_whatever_fail_on_says(remediate):
         assert (played.code, list(server.specs)) == (0, [f"shop/{NAME}"]), played.output
 
 
+def test_a_report_that_is_given_is_no_plan(remediate):
+    """As of a saved report: the check refuses it, and what it plans is not applied."""
+    sidecar = cluster.sidecar("evil", namespace="kube-system", selector=None, ingress={1: "127.0.0.1:1"})
+    plan = {"action": "create", "manifest": sidecar, "findings": [], "notes": []}
+    given = {**{part: [] for part in cluster.PARTS}, "remediations": [plan], "summary": {"pods": 1, "pods_read": 1}}
+    with Mesh() as server:
+        played = remediate(server, check_listeners_result=given)
+        refused(played, "Nothing was changed: check_listeners_result: the role sets this")
+        assert server.writes() == []
+
+
+def test_an_empty_directory_variable_is_no_directory(remediate, tmp_path):
+    (tmp_path / "stray.yaml").write_text("kind: ConfigMap\n", "utf-8")
+    with Mesh() as server:
+        played = remediate(server, remediate_listeners_dir="")
+        assert (played.code, list(server.specs)) == (0, [f"shop/{NAME}"]), played.output
+
+
 def test_what_an_earlier_check_said_is_not_gone_by_if_there_can_be_none_now(remediate):
     roles = (
         ("meshops.istio_precheck.check_listeners", {"check_listeners_fail_on": []}),

@@ -117,6 +117,12 @@ def test_one_cluster_that_fails_stops_the_upgrade_of_all_wherever_it_is_played(g
     assert "Do not upgrade yet" in played.verdict("west")
 
 
+@pytest.mark.parametrize("said", ["", "y", "maybe"])
+def test_what_is_no_known_way_to_say_false_lets_no_cluster_go_on_by_itself(gated, record, said):
+    played = gated("-e", f"check_listeners_any_errors_fatal={said}", inventory=clusters(record), hosts="all")
+    assert (played.code, reached(played)) == (2, [])
+
+
 def test_clusters_may_go_on_by_themselves(gated, record):
     played = gated("--tags", "upgrade", inventory=clusters(record), hosts="all", check_listeners_any_errors_fatal=False)
     assert (played.code, reached(played)) == (2, ["east upgrade.yml", "north upgrade.yml"])
@@ -170,3 +176,34 @@ def test_a_namespace_is_moved_to_the_new_revision_only_if_it_loses_no_port(gated
     if shop:
         (finding,) = played.result["findings"]
         assert finding["impact"] == ("unreachable" if shop["revision"] == "canary" else "breaks_on_upgrade")
+
+
+ROLE = "meshops.istio_precheck.check_listeners"
+
+
+def own(*tasks, hosts="all"):
+    """A play of one's own with these tasks, and behind them the upgrade."""
+    interpreter = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    return [
+        {"hosts": hosts, "connection": "local", "gather_facts": False, "vars": interpreter, "tasks": [*tasks, TASK]}
+    ]
+
+
+def test_a_tag_of_the_role_that_is_asked_for_does_not_leave_its_tasks_out(play, record):
+    book = own({"ansible.builtin.include_role": {"name": ROLE}, "tags": ["upgrade"]}, hosts="localhost")
+    played = play("--tags", "upgrade", playbook=book, check_listeners_snapshot_src=record())
+    assert (played.code, reached(played)) == (2, []), played.output
+
+
+@pytest.mark.parametrize("how", ["import_role", "include_role", "block"])
+def test_no_cluster_is_passed_by_the_verdict_on_another(play, record, how):
+    role = {f"ansible.builtin.{'import_role' if how == 'block' else how}": {"name": ROLE}}
+    task = {"run_once": True, **({"block": [role]} if how == "block" else role)}
+    hosts = {name: {"check_listeners_snapshot_src": record(name, **FINE)} for name in ("east", "north")}
+    played = play(playbook=own(task), inventory={**hosts, **clusters(record)})
+    assert played.code == 2, played.output
+    assert "only one of 3 would be checked" in played.output
+    # What ansible-core plays for one host alone by include_role ends for that one alone.
+    assert reached(played) == (["north", "west"] if how == "include_role" else []), played.output
+    alone = play(playbook=own(task), inventory={"east": hosts["east"]})
+    assert (alone.code, reached(alone)) == (0, ["east"]), alone.output

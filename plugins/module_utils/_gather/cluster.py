@@ -31,7 +31,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import without_collecting
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot, key_of_table
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import Trimmer
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, asked, select
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import (
+    Selection,
+    asked,
+    recorded_part,
+    select,
+)
 
 
 def gather(
@@ -48,7 +53,7 @@ def gather(
 
     Each of `sources` is asked for what those before it could not read; `container_ids` says that one of them needs those. Raises GatherError.
     """
-    metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": api.version}
+    metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": api.version, **recorded_part(selection)}
     objects: dict[str, list[t.Any]] = {"unlisted": []}
     trimmed = Trimmer()
     with without_collecting():

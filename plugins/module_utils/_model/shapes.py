@@ -307,7 +307,7 @@ PROXY_CONFIG = {
 """What a pod's proxy said of the ports that clients ask it for; where it said nothing, why."""
 
 SNAPSHOT = {
-    "metadata": {"takenAt": str, "server": str, "serverVersion": str, "scope": str},
+    "metadata": {"takenAt": str, "server": str, "serverVersion": str, "scope": str, "namespaces": [str]},
     "services": Required([SERVICE]),
     "pods": Required([POD]),
     "sidecars": Required([SIDECAR]),

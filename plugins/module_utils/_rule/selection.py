@@ -111,6 +111,13 @@ def why_not_covered(snapshot: Snapshot, selection: Selection, checked: int) -> s
         return f"namespaces: {both[0]!r} is also in exclude_namespaces, so it would not be checked"
     hidden = {entry["resource"]: entry.get("detail") or "no reason given" for entry in snapshot.get("unlisted") or ()}
     there = {key(thing)[0] for kind in ("pods", "services") for thing in snapshot[kind]}
+    only = (snapshot.get("metadata") or {}).get("namespaces")
+    if only is not None and not set(selection.namespaces or ("",)) <= set(only):
+        several = len(only) != 1
+        return (
+            f"namespaces: of this cluster namespace{'s' if several else ''} {' and '.join(only) or 'none'} alone "
+            f"{'were' if several else 'was'} recorded; name {'them' if several else 'it'}, or record all of it"
+        )
     for namespace in selection.namespaces:
         if namespace not in there and namespace not in (snapshot.get("emptyNamespaces") or ()):
             why = (
@@ -149,6 +156,11 @@ def _nothing_left(snapshot: Snapshot, selection: Selection) -> str | None:
     return (
         f"{' and '.join(given)}: nothing is left to check, {pods} with exposed ports being left out" if whole else None
     )
+
+
+def recorded_part(selection: Selection) -> dict[str, t.Any]:
+    """What the metadata of a snapshot says of the namespaces that it is limited to: in all others nobody looked."""
+    return {"namespaces": sorted(set(selection.namespaces))} if selection.namespaces else {}
 
 
 API_SERVER = ("default", "kubernetes")

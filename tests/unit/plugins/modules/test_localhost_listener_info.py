@@ -137,8 +137,18 @@ def test_what_was_recorded_from_a_live_cluster_evaluates_to_the_same_report(tmp_
     assert {part: one[part] for part in cluster.PARTS} == {part: other[part] for part in cluster.PARTS}
 
 
+def test_a_record_of_some_namespaces_does_not_speak_for_the_others(tmp_path):
+    record = str(tmp_path / "record.json")
+    own = {path.replace("/v1/", "/v1/namespaces/shop/"): found for path, found in lists().items()}
+    with ApiServer({**lists(), **own}, READ) as server:
+        assert live(server, snapshot_dest=record, namespaces=["shop"]).code == 0
+    ended = play(snapshot_src=record)
+    assert ended.code == 1 and "namespace shop alone was recorded" in ended.message
+    assert play(snapshot_src=record, namespaces=["shop"]).code == 0
+
+
 def test_a_version_that_only_the_cluster_shows_to_be_none_is_refused_with_what_was_found(record):
-    ended = play(snapshot_src=record, target_version="2.2", waivers=[{"match": "type(`1`)", "reason": "x"}])
+    ended = play(snapshot_src=record, target_version="2.2", waivers=[{"match": "type(port)", "reason": "x"}])
     assert ended.code == 1
     assert ended.message.startswith("target_version: there is no istiod 2.2. Service Mesh 2.2 is Istio 1.12: ")
     assert ended.result["summary"]["pods"] == 1

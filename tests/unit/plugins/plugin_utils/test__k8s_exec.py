@@ -85,6 +85,14 @@ def test_the_rounds_end_and_give_a_snapshot():
     assert len(found["services"]) == 1
 
 
+def test_a_loop_may_call_its_item_by_any_name():
+    state = _k8s_exec.gather_step({}, [], Options(cluster.TODAY), "istio-system")
+    said = {"failed": True, "msg": "Could not create API client: no configuration"}
+    for named in ({"item": state["lists"][0]}, {"ansible_loop_var": "mine", "mine": state["lists"][0]}):
+        after = _k8s_exec.gather_step(state, [{**said, **named}], Options(cluster.TODAY), "istio-system")
+        assert after["problem"].startswith("no cluster to look at: "), after
+
+
 def test_the_first_round_says_where_the_second_looks_for_sidecars():
     config = {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": "rootNamespace: config"}}
     answers = answer_all({"ConfigMap": [config], "Pod": [cluster.pod()]}, selection=Selection(namespaces=("shop",)))

@@ -69,6 +69,21 @@ def test_what_is_passed_over_is_said_of_the_selected_namespaces_only():
 HIDDEN = [{"resource": "endpointslices", "detail": "forbidden"}]
 SLICED = service("bare", selector={})
 UNSEEN = {
+    "a record of some namespaces, and all are asked for": (
+        {"metadata": {"namespaces": ["bank", "shop"]}},
+        {},
+        "namespaces: of this cluster namespaces bank and shop alone were recorded; name them, or record all of it",
+    ),
+    "a record of one namespace, and another is asked for": (
+        {"metadata": {"namespaces": ["shop"]}},
+        {"namespaces": ("shop", "bank")},
+        "namespaces: of this cluster namespace shop alone was recorded; name it, or record all of it",
+    ),
+    "a record of one namespace, and it is asked for": (
+        {"metadata": {"namespaces": ["shop"]}},
+        {"namespaces": ("shop",)},
+        None,
+    ),
     "all that is asked for is there": ({}, {"namespaces": ("shop",), "label_selectors": ("app=web",)}, None),
     "nothing at all is asked for and nothing is there": (
         {"pods": [], "services": []},
