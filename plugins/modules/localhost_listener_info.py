@@ -741,7 +741,7 @@ def check(module: AnsibleK8SModule) -> None:
     destination = None if module.check_mode else module.params["snapshot_dest"]
     spool = _snapshot.Spool(destination) if destination else None
 
-    def keep(table: dict[str, t.Any]) -> None:
+    def keep(table: _snapshot.TableRecord) -> None:
         tables.add(table)
         if spool:
             spool.append(table)

@@ -14,11 +14,10 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import changes as _changes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import ApiError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, read_file
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import whole_file
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
-
-Thing = dict[str, t.Any]
 
 
 class Server(t.Protocol):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.manifests import ManifestError, legal_names
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_json
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
     Mapping,
@@ -25,7 +26,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.plan import CARRIES_OVER, name_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Workload
 
-Thing = dict[str, t.Any]
 Key = tuple[str, str]
 
 API_VERSION = "precheck.meshops.io/v1"

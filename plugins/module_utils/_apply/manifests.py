@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_yaml
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
     Mapping,
@@ -21,8 +22,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.sche
     check_shape,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
-
-Thing = dict[str, t.Any]
 
 PART = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 """Kubernetes checks the length of a name as a whole, not of its parts between dots: IsDNS1123Label (a namespace's name), IsDNS1123Subdomain (most others)

@@ -15,6 +15,11 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import proxy_container
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import as_text
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import (
+    Snapshot,
+    TableRecord,
+    Unread,
+)
 
 
 class Attempt(t.NamedTuple):
@@ -80,8 +85,8 @@ class Step(t.NamedTuple):
     """Exactly one of the first three is set: the next thing to try, the pod's entry in `socketTables`, or its entry in `unread`."""
 
     attempt: Attempt | None = None
-    table: dict[str, t.Any] | None = None
-    unread: dict[str, t.Any] | None = None
+    table: TableRecord | None = None
+    unread: Unread | None = None
     share: float = 1.0
     """How much of the pod's time that is left the attempt may take, from 0 to 1."""
 
@@ -123,8 +128,10 @@ def step(pod: Pod, outcomes: t.Sequence[Outcome], hangs: int | None = None) -> S
         if outcome.code is None and outcome.reason == TIMEOUT:
             hung[attempt.container] = outcome
         elif outcome.code is None and outcome.reason != CANNOT_RUN:
-            entry = {"namespace": namespace, "pod": name, "reason": outcome.reason, "detail": outcome.detail}
-            return Step(unread={**entry, "status": outcome.status} if outcome.status in (401, 403) else entry)
+            entry: Unread = {"namespace": namespace, "pod": name, "reason": outcome.reason, "detail": outcome.detail}
+            if outcome.status in (401, 403):
+                entry["status"] = outcome.status
+            return Step(unread=entry)
     for outcome in hung.values():  # the first tells: the others had less time
         return Step(unread={"namespace": namespace, "pod": name, "reason": TIMEOUT, "detail": outcome.detail})
     tried = ", ".join(f"{attempt.command[0]} in {attempt.container}" for attempt in tries)
@@ -159,13 +166,15 @@ def refused(status: int, message: str) -> tuple[str, str]:
     return "server_error", detail
 
 
-def explained(unread: t.Mapping[str, t.Any], lacks: t.Sequence[str] | None = None) -> dict[str, t.Any]:
+def explained(unread: Unread, lacks: t.Sequence[str] | None = None) -> Unread:
     """The entry of a pod that may not be read, with a reason where the API server gave none.
 
     From Kubernetes 1.35 on it gives none where the second of its two checks fails: `pods "web" is forbidden: ` is all it says
     (ensureAuthorizedForVerb in pkg/registry/core/pod/rest/authorize.go). `lacks`: the verbs that the user lacks, None if that is not known.
     """
-    found = {**unread, **({} if lacks is None else {"lacks": list(lacks)})}
+    found: Unread = {**unread}
+    if lacks is not None:
+        found["lacks"] = list(lacks)
     if not found["detail"]:
         where = f'on resource "pods/exec" in the namespace "{found["namespace"]}"'
         verbs = f"the {'verb' if lacks and len(lacks) == 1 else 'verbs'} {' and '.join(lacks or EXEC_VERBS)}"
@@ -181,7 +190,7 @@ EXEC_VERBS = ("get", "create")
 """A command over a WebSocket takes get, and from Kubernetes 1.35 on create, too (AuthorizePodWebsocketUpgradeCreatePermission)."""
 
 
-def locked_out(snapshot: dict[str, t.Any]) -> str | None:
+def locked_out(snapshot: Snapshot) -> str | None:
     """Why no pod at all may be read, if so: then there is nothing to judge, whoever gathered."""
     unread = snapshot["unread"]
     if (

@@ -30,6 +30,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.sou
     Take,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Unread
 
 
 def by_exec(
@@ -40,7 +41,7 @@ def by_exec(
     What is said to be closed is believed once an attempt in one of the namespaces was refused, too. Where one is refused that was not said
     to be closed, the API server is asked why: for want of a right, which speaks for all pods of the namespace, or for something of this pod.
     """
-    no_right: dict[str, dict[str, t.Any]] = {}
+    no_right: dict[str, Unread] = {}
 
     def source(pods: t.Sequence[Pod], take: Take) -> None:
         def read(pod: Pod) -> Step:
@@ -52,7 +53,7 @@ def by_exec(
                 lacks = rights.lacking(namespace) if rights else None
                 result = Step(unread=explained(result.unread, lacks))
                 if lacks:
-                    no_right[namespace] = t.cast("dict[str, t.Any]", result.unread)
+                    no_right[namespace] = t.cast("Unread", result.unread)
             return result
 
         closed = rights.closed(sorted({pod.namespace for pod in pods} - set(no_right))) if rights else {}
@@ -62,7 +63,7 @@ def by_exec(
             take(read(witness))
             said = no_right.get(witness.namespace)
             for there, lacks in closed.items() if said else ():
-                entry = {"namespace": there, "reason": "forbidden", "detail": ""}
+                entry: Unread = {"namespace": there, "reason": "forbidden", "detail": ""}
                 no_right.setdefault(there, explained(entry, lacks))
         in_turns(pods, concurrency, per_node, lambda pod: take(read(pod)))
 

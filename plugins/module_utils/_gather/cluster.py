@@ -27,9 +27,14 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.lis
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import Progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep, Source
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, Thing, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import without_collecting
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot, key_of_table
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import (
+    Snapshot,
+    TableRecord,
+    Unread,
+    key_of_table,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import Trimmer
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import (
     Selection,
@@ -72,8 +77,9 @@ def gather(
         ):
             _must_exist(api, namespace, objects)
     snapshot = assemble(objects, metadata, istio_namespace)
-    read_sockets(snapshot, sources, selection, keep or snapshot["socketTables"].append, progress)
-    snapshot["socketTables"].sort(key=key_of_table)
+    tables: list[TableRecord] = []
+    read_sockets(snapshot, sources, selection, keep or tables.append, progress)
+    snapshot["socketTables"] = sorted(tables, key=key_of_table)
     return snapshot
 
 
@@ -85,7 +91,7 @@ def _list(api: Api, request: Request, objects: dict[str, list[t.Any]], trimmed: 
     without = without_selector(objects["services"]) if listing.key == "endpointSlices" else None
     for version in listing.versions:
 
-        def reduce(item: dict[str, t.Any]) -> dict[str, t.Any] | None:
+        def reduce(item: Thing) -> Thing | None:
             kept = reduced(listing, item, version, trimmed)  # noqa: B023  # pylint: disable=cell-var-from-loop
             return kept if without is None or leads(kept, without) else None
 
@@ -124,7 +130,7 @@ def read_sockets(
     targets = select(snapshot, selection, list(pods.values())).targets
     groups = {each.readers[0]: each.readers for each in targets if pods[each.readers[0]].is_running}.values()
     known: dict[PodKey, bool] = {}
-    unread: dict[PodKey, dict[str, t.Any]] = {}
+    unread: dict[PodKey, Unread] = {}
     read: set[PodKey] = set()
     lock = threading.Lock()
 

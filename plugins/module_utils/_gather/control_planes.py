@@ -25,6 +25,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shap
     SHARED_ENV,
     VERSION_LABELS,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Unlisted
 
 Objects = dict[str, t.Any]
 """The objects of each list by its key, there once it was asked for; `unlisted`, what could not be; and what else assemble() takes."""
@@ -91,7 +92,7 @@ def _running(objects: Objects) -> list[Thing]:
 # What is kept
 
 
-def control_planes(objects: Objects, istio_namespace: str) -> tuple[Thing, list[Thing]]:
+def control_planes(objects: Objects, istio_namespace: str) -> tuple[Thing, list[Unlisted]]:
     """The snapshot's `istio`, and entries of its `unlisted` for what cannot be read of it."""
     configs = _Configs(objects)
     planes = {}
@@ -184,7 +185,7 @@ class _Configs:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._maps = {key(each): each for each in objects.get(CONFIG_MAPS) or ()}
-        self.unreadable: dict[tuple[str, str], Thing] = {}
+        self.unreadable: dict[tuple[str, str], Unlisted] = {}
 
     def of(self, namespace: str, name: str) -> dict[str, t.Any]:
         """Nothing of one that is not there, or that cannot be read: then `unreadable` has it."""

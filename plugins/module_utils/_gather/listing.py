@@ -24,7 +24,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.con
     root_namespaces,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import controller_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, controller_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError, check_shape
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
@@ -146,7 +146,7 @@ def refusal(request: Request, detail: str) -> dict[str, str]:
 
 
 def reduced(
-    listing: Listing, item: dict[str, t.Any], version: str, trimmed: t.Callable[[t.Any, t.Any], t.Any] = trim
+    listing: Listing, item: Thing, version: str, trimmed: t.Callable[[t.Any, t.Any], t.Any] = trim
 ) -> dict[str, t.Any]:
     """An item of a list of `version` as the snapshot keeps it. A raw list's items do not say what they are.
 
@@ -155,7 +155,7 @@ def reduced(
     if listing.versions is ISTIO and isinstance(item, dict) and item.get("spec") is None:
         item = {**item, "spec": {}}  # no schema of Istio's asks for one
     try:
-        kept: dict[str, t.Any] = trimmed(item, listing.shape)
+        kept: Thing = trimmed(item, listing.shape)
         alike = (
             _specification(item)
             if listing.key == PODS.key
@@ -178,7 +178,7 @@ def reduced(
     return kept
 
 
-def _specification(pod: dict[str, t.Any]) -> str:
+def _specification(pod: Thing) -> str:
     """A digest of what its template says of the pod. It is of values that no snapshot may hold, so assemble() puts a name in its place."""
     spec = {
         field: value
@@ -192,7 +192,7 @@ def _specification(pod: dict[str, t.Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _name_specifications(pods: t.Sequence[dict[str, t.Any]]) -> None:
+def _name_specifications(pods: t.Sequence[Thing]) -> None:
     """Each `specLike` becomes the name of the first pod of the namespace with the same one, which tells nothing of what it says."""
     first: dict[tuple[str, str], str] = {}
     for pod in pods:
@@ -200,11 +200,11 @@ def _name_specifications(pods: t.Sequence[dict[str, t.Any]]) -> None:
             pod["specLike"] = first.setdefault((pod["metadata"]["namespace"], pod["specLike"]), pod["metadata"]["name"])
 
 
-def without_selector(services: t.Iterable[dict[str, t.Any]]) -> set[tuple[str, str]]:
+def without_selector(services: t.Iterable[Thing]) -> set[tuple[str, str]]:
     return {(s["metadata"]["namespace"], s["metadata"]["name"]) for s in services if not s["spec"].get("selector")}
 
 
-def leads(part: dict[str, t.Any], without: t.Container[tuple[str, str]]) -> bool:
+def leads(part: Thing, without: t.Container[tuple[str, str]]) -> bool:
     """Whether an EndpointSlice is needed: it is one of a Service without a selector, and of all others the selector says more."""
     return (
         part["metadata"]["namespace"],
@@ -212,7 +212,7 @@ def leads(part: dict[str, t.Any], without: t.Container[tuple[str, str]]) -> bool
     ) in without
 
 
-def assemble(objects: Objects, metadata: dict[str, t.Any], istio_namespace: str) -> Snapshot:
+def assemble(objects: Objects, metadata: dict[str, str], istio_namespace: str) -> Snapshot:
     """A snapshot of `objects` by key, without socket tables yet. Objects are sorted, so that the same cluster gives the same file."""
     istio, unreadable = control_planes.control_planes(objects, istio_namespace)
     snapshot: Snapshot = {
@@ -224,7 +224,7 @@ def assemble(objects: Objects, metadata: dict[str, t.Any], istio_namespace: str)
         "unread": [],
     }
     for listing in SELECTED:
-        snapshot[listing.key] = sorted(
+        snapshot[listing.key] = sorted(  # type: ignore[literal-required]
             objects.get(listing.key) or (),
             key=lambda o: (o.get("kind") or "", o["metadata"]["namespace"], o["metadata"]["name"]),
         )

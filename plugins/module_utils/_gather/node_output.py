@@ -19,6 +19,7 @@ from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import HolderRecord
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError, printable
 
 PROCESSES = 256
@@ -349,7 +350,7 @@ class Node:
             )
         return network, ""
 
-    def _held(self, network: str, table: str, own: t.Mapping[str, str]) -> list[dict[str, t.Any]]:
+    def _held(self, network: str, table: str, own: t.Mapping[str, str]) -> list[HolderRecord]:
         """Which processes hold the listening sockets of a table. `own` has the containers of the pod's processes."""
         held = set()
         for row in table.splitlines():

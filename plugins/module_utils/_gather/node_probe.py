@@ -42,6 +42,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.nod
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import lacking_or_none
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Run, Source, Take
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, Thing
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Unread
 
 RUN_LABEL = "precheck.meshops.io/node-probe"
 """A label of every probe pod; its value is that of the run."""
@@ -116,7 +117,7 @@ def exec_then_node(first: Source, then: Source) -> Source:
     """Reads pods by `first`, and by `then` what that could not read; what neither could has the reasons of both."""
 
     def source(pods: t.Sequence[Pod], take: Take) -> None:
-        failed: dict[PodKey, dict[str, t.Any]] = {}
+        failed: dict[PodKey, Unread] = {}
 
         def take_first(result: Step) -> None:
             if result.unread and result.unread["reason"] not in NOT_TO_BE_PROBED:
@@ -141,7 +142,7 @@ def exec_then_node(first: Source, then: Source) -> Source:
     return source
 
 
-def manifest(probe: Settings, name: str, node: str, run_id: str) -> dict[str, t.Any]:
+def manifest(probe: Settings, name: str, node: str, run_id: str) -> Thing:
     """The probe pod. It is privileged because AppArmor and SELinux let nothing less look at other containers' processes.
 
     It is placed by `nodeName`, so a cordoned node will do and a taint does not matter. With the node's network it needs no address and no network

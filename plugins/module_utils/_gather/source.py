@@ -13,6 +13,7 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Outcome, Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import TableRecord
 
 Run = t.Callable[[str, str, str, t.Sequence[str], float, float], Outcome]
 """Runs (namespace, pod, container, command, the seconds that it may take with all tries, the share of them that one try may take)."""
@@ -24,7 +25,7 @@ Source = t.Callable[[t.Sequence[Pod], Take], None]
 EXEC_TIMEOUT = 10.0
 """Seconds for one pod, if nothing else is said."""
 
-Keep = t.Callable[[dict[str, t.Any]], None]
+Keep = t.Callable[[TableRecord], None]
 """Takes one entry of `socketTables`; several threads call it at once, so that no pod's table holds up another's."""
 
 

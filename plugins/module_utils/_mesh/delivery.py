@@ -194,7 +194,7 @@ def _because(plane: ControlPlane) -> str:
     return f" ({PASSTHROUGH_ENV}=false)" if plane.version and plane.version >= (1, 10) else ""
 
 
-def _name(thing: dict[str, t.Any] | None) -> str:
+def _name(thing: Thing | None) -> str:
     return f"{thing['metadata']['namespace']}/{thing['metadata']['name']}" if thing else ""
 
 

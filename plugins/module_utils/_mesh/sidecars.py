@@ -67,18 +67,18 @@ class Sidecars:
         return root if root in self._hidden else ""
 
 
-def age(thing: dict[str, t.Any]) -> tuple[str, str]:
+def age(thing: Thing) -> tuple[str, str]:
     """Istio's order of configuration: oldest first, ties by `name.namespace` (pkg/config/config.go, sortConfigByCreationTime)."""
     meta = thing["metadata"]
     return meta.get("creationTimestamp") or "", f"{meta['name']}.{meta['namespace']}"
 
 
-def has_selector(sidecar: dict[str, t.Any]) -> bool:
+def has_selector(sidecar: Thing) -> bool:
     """An empty workloadSelector ranks as one that selects every pod: push_context.go@1.20.8."""
     return sidecar["spec"].get("workloadSelector") is not None
 
 
-def ingress_entry(sidecar: dict[str, t.Any] | None, port: int) -> dict[str, t.Any] | None:
+def ingress_entry(sidecar: Thing | None, port: int) -> dict[str, t.Any] | None:
     """The ingress listener for a target port: it is the pod's port, never the Service's (listener_inbound.go@1.20.8)."""
     listeners = sidecar["spec"].get("ingress") or () if sidecar else ()
     return next((i for i in listeners if i["port"].get("number") == port), None)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import Number, Required
 
 CODE = "IST0143"
@@ -332,7 +333,7 @@ class OutOfScope(t.TypedDict, total=False):
 
 class Remediation(t.TypedDict, total=False):
     action: str
-    manifest: dict[str, t.Any]
+    manifest: Thing
     findings: list[str]
     notes: list[str]
     made_from: dict[str, str]

@@ -23,6 +23,7 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import outside
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
     OutsideError,
     check_plain,
@@ -45,7 +46,64 @@ MOST_OF_TABLES = 192 << 20
 """Most bytes of socket tables in a record: three quarters of what is read of one."""
 
 TABLE_FORMATS = ("ss", "procnet", "netstat")
-Snapshot = dict[str, t.Any]
+
+
+class HolderRecord(t.TypedDict, total=False):
+    """A process that has a listening socket open, as a node shows it."""
+
+    inode: int
+    process: str
+    containerID: str
+
+
+class TableRecord(t.TypedDict, total=False):
+    """The sockets of one pod, as `container` or its node printed them; `format` is of TABLE_FORMATS."""
+
+    namespace: str
+    pod: str
+    container: str
+    format: str
+    stdout: str
+    holders: list[HolderRecord]
+
+
+class Unread(t.TypedDict, total=False):
+    """A pod that was not read, and why; `status` is the HTTP status, `lacks` names the verbs that the user lacks."""
+
+    namespace: str
+    pod: str
+    reason: str
+    detail: str
+    status: int
+    lacks: list[str]
+
+
+class Unlisted(t.TypedDict, total=False):
+    resource: str
+    namespace: str
+    object: str
+    detail: str
+
+
+class Snapshot(t.TypedDict, total=False):
+    """A ClusterSnapshot: objects as the API server gives them, reduced to what is read, and what pods printed."""
+
+    apiVersion: str
+    kind: str
+    metadata: dict[str, str]
+    pods: list[Thing]
+    services: list[Thing]
+    sidecars: list[Thing]
+    serviceEntries: list[Thing]
+    endpointSlices: list[Thing]
+    controllers: list[Thing]
+    emptyNamespaces: list[str]
+    sidecarVersions: list[str]
+    unlisted: list[Unlisted]
+    istio: dict[str, t.Any]
+    socketTables: t.Iterable[TableRecord]
+    proxyConfigs: list[dict[str, t.Any]]
+    unread: list[Unread]
 
 
 def check(document: t.Any) -> Snapshot:
@@ -65,7 +123,7 @@ def check(document: t.Any) -> Snapshot:
             raise SnapshotError(
                 f"socketTables[{number}].format: wanted one of {', '.join(TABLE_FORMATS)}, found {excerpt_of(table['format'])}"
             )
-    return document
+    return t.cast("Snapshot", document)
 
 
 def check_given(document: t.Any) -> Snapshot:
@@ -89,7 +147,7 @@ def read(path: str) -> Snapshot:
         raise SnapshotError(str(error)) from error
 
 
-def key_of_table(table: t.Mapping[str, t.Any]) -> tuple[str, str, str]:
+def key_of_table(table: TableRecord) -> tuple[str, str, str]:
     """The order of `socketTables`."""
     return table["namespace"], table["pod"], table.get("container") or ""
 
@@ -109,7 +167,7 @@ class Spool:
         self._error: OSError | None = None
         self._lock = threading.Lock()
 
-    def append(self, table: dict[str, t.Any]) -> None:
+    def append(self, table: TableRecord) -> None:
         """Safe from many threads."""
         data = json.dumps(table).encode()
         with self._lock:
@@ -124,7 +182,7 @@ class Spool:
             self._places.append((key_of_table(table), self._size, len(data)))
             self._size += len(data)
 
-    def __iter__(self) -> t.Iterator[dict[str, t.Any]]:
+    def __iter__(self) -> t.Iterator[TableRecord]:
         """Raises OSError if they could not all be kept."""
         if self._error:
             raise self._error
@@ -132,12 +190,12 @@ class Spool:
             self._file.seek(offset)  # type: ignore[union-attr]  # it is there, or there are no places
             yield json.loads(self._file.read(size))  # type: ignore[union-attr]
 
-    def leave_out(self, most: int = MOST_OF_TABLES) -> list[dict[str, t.Any]]:
+    def leave_out(self, most: int = MOST_OF_TABLES) -> list[Unread]:
         """Leaves out the largest pods' tables until the rest has `most` bytes, so that the record can be read again; their entries in `unread`."""
         sizes: dict[tuple[str, str], int] = defaultdict(int)
         for (namespace, pod, _container), _offset, size in self._places:
             sizes[namespace, pod] += size
-        total, unread = sum(sizes.values()), []
+        total, unread = sum(sizes.values()), list[Unread]()
         for (namespace, pod), size in sorted(sizes.items(), key=lambda item: (-item[1], item[0])):
             if total <= most:
                 break
@@ -152,7 +210,7 @@ class Spool:
             self._file.close()
 
 
-def write(snapshot: t.Mapping[str, t.Any], path: str) -> None:
+def write(snapshot: Snapshot, path: str) -> None:
     """Writes `snapshot` to `path`, gzipped if that ends in `.gz`: whole or not at all, readable by its owner only.
 
     Its lists may be anything that can be iterated over; they are written an item at a time. The same snapshot gives the same bytes. Raises
@@ -203,7 +261,7 @@ def _readable(pieces: t.Iterable[bytes]) -> t.Iterator[bytes]:
         yield piece
 
 
-def _pieces(snapshot: t.Mapping[str, t.Any]) -> t.Iterator[bytes]:
+def _pieces(snapshot: Snapshot) -> t.Iterator[bytes]:
     """`json.dumps(snapshot, indent=1, sort_keys=True)` and a line feed, piece by piece. A line feed inside a string is never a bare one in JSON."""
 
     def indented(value: t.Any, depth: int) -> bytes:

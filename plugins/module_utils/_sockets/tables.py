@@ -14,6 +14,7 @@ import threading
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import HolderRecord, TableRecord
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import (
     Listener,
@@ -34,7 +35,7 @@ class Holder(t.NamedTuple):
 class Tables:
     """Parsed socket tables by the pod that was read. What is equal, as most is among replicas, is held once. Safe to add to from many threads."""
 
-    def __init__(self, entries: t.Iterable[t.Mapping[str, t.Any]] = ()) -> None:
+    def __init__(self, entries: t.Iterable[TableRecord] = ()) -> None:
         self._by_pod: dict[PodKey, SocketTable] = {}
         self._tables: dict[SocketTable, SocketTable] = {}
         self._parsed: dict[bytes, SocketTable] = {}
@@ -48,7 +49,7 @@ class Tables:
     def __len__(self) -> int:
         return len(self._by_pod)
 
-    def add(self, entry: t.Mapping[str, t.Any]) -> None:
+    def add(self, entry: TableRecord) -> None:
         """Takes an entry of `socketTables`; several of one pod show the same sockets, and are taken together."""
         inodes: dict[int, Listener] = {}
         if (
@@ -68,7 +69,7 @@ class Tables:
             table = self._parsed[content] = parse(form, stdout)
         return table
 
-    def _put(self, entry: t.Mapping[str, t.Any], table: SocketTable, inodes: t.Mapping[int, Listener]) -> None:
+    def _put(self, entry: TableRecord, table: SocketTable, inodes: t.Mapping[int, Listener]) -> None:
         pod_key = (entry["namespace"], entry["pod"])
         if inodes:
             self._hold(pod_key, entry["holders"], inodes)
@@ -83,9 +84,7 @@ class Tables:
         )
         self._by_pod[pod_key] = self._tables.setdefault(table, table)
 
-    def _hold(
-        self, pod_key: PodKey, holders: t.Iterable[t.Mapping[str, t.Any]], inodes: t.Mapping[int, Listener]
-    ) -> None:
+    def _hold(self, pod_key: PodKey, holders: t.Iterable[HolderRecord], inodes: t.Mapping[int, Listener]) -> None:
         """Keeps who listens on localhost: of nobody else is anything said."""
         local = {
             inode: self._listeners.setdefault(listener, listener)
