@@ -13,7 +13,7 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, read_pods
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Report
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Finding, Report, Unchecked
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import for_people
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import PodPort
@@ -69,7 +69,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     controllers = Controllers(snapshot)
     tables = Tables(snapshot["socketTables"]) if tables is None else tables
     readings = Readings(snapshot, tables, pods)
-    unchecked: list[dict[str, t.Any]] = []
+    unchecked: list[Unchecked] = []
     by_neighbours: list[str] = []
     groups: dict[Workload, Group] = {}
     for entry in chosen.targets:
@@ -95,7 +95,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
             group.seen.extend(judge_pod(entry, reading.table, reading.by, tables.holders(reading.by.key), mesh))
 
     probes = [probe for group in groups.values() for probe in probe_records(group)]
-    records: dict[str, list[dict[str, t.Any]]] = {"finding": [], "remediated": [], "not_listening": []}
+    records: dict[str, list[Finding]] = {"finding": [], "remediated": [], "not_listening": []}
     suppressed: dict[str, str] = {}
     for group in groups.values():
         for outcome, found in records.items():
@@ -120,7 +120,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     if judged.waived:  # a waived port is kept as it is, not cured
         findings, remediations = remedies.of([finding for finding in found if finding["id"] in judged.expired], look)
     findings = [{**finding, "notes": [*finding["notes"], *judged.expired[finding["id"]]]} for finding in findings]
-    report = {
+    report: Report = {
         "findings": findings,
         "failing_probes": sorted(probes, key=urgency),
         "waived": judged.waived,

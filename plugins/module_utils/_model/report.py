@@ -284,7 +284,7 @@ class Record(t.TypedDict, total=False):
     delivery: Deliveries
     reason: str
     notes: list[str]
-    impact: str
+    impact: str | None
     remedy: str
     code: str
     level: str
@@ -294,7 +294,7 @@ class Record(t.TypedDict, total=False):
 
 
 class Finding(Record, total=False):
-    """A Record with an impact."""
+    """A Record with an impact, which is of IMPACTS."""
 
 
 class FailingProbe(t.TypedDict):

@@ -15,7 +15,11 @@ from collections import defaultdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, key, pod_of
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FailingProbe
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    FailingProbe,
+    Finding,
+    Remediation,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import (
     PodPort,
@@ -35,8 +39,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workl
     Workload,
     lasting,
 )
-
-Records = list[dict[str, t.Any]]
 
 
 class ExposedPod(t.NamedTuple):
@@ -85,9 +87,11 @@ class Remedies:
             if labels and controllers.workload(owned) not in {n.workload for n in self._neighbours[namespace]}:
                 self._dormant[namespace].append((controllers.workload(owned), labels))
 
-    def of(self, findings: Records, look: t.Callable[[Workload], t.Sequence[ExposedPod]]) -> tuple[Records, Records]:
+    def of(
+        self, findings: list[Finding], look: t.Callable[[Workload], t.Sequence[ExposedPod]]
+    ) -> tuple[list[Finding], list[Remediation]]:
         """The findings, each with its remedy, and the remediations. `look` is asked for the pods of one workload after the other."""
-        by_workload: dict[Workload, dict[int, Thing]] = defaultdict(dict)
+        by_workload: dict[Workload, dict[int, Finding]] = defaultdict(dict)
         for finding in findings:
             by_workload[Workload(finding["namespace"], **finding["workload"])][finding["port"]] = finding
         plans = {
@@ -104,7 +108,7 @@ class Remedies:
         ], remediations
 
     def _facts(
-        self, workload: Workload, looked: t.Sequence[ExposedPod], findings: t.Mapping[int, Thing]
+        self, workload: Workload, looked: t.Sequence[ExposedPod], findings: t.Mapping[int, Finding]
     ) -> WorkloadFacts:
         ports: dict[int, list[PodPort]] = defaultdict(list)
         for each in looked:
@@ -115,7 +119,7 @@ class Remedies:
             workload=workload,
             istio_ports=[seen for each in looked for seen in each.istio_ports.values()],
             ports=[
-                Port(number, tuple(seens), findings.get(number, {}).get("id"))
+                Port(number, tuple(seens), findings[number]["id"] if number in findings else None)
                 for number, seens in sorted(ports.items())
             ],
             effective=_different([sidecar for each in looked for sidecar in each.sidecars]),
@@ -150,18 +154,20 @@ class Remedies:
                 unique.append(candidate)
         return unique
 
-    def _remediation(self, workload_plan: Plan, findings: t.Mapping[int, Thing]) -> Thing:
+    def _remediation(self, workload_plan: Plan, findings: t.Mapping[int, Finding]) -> Remediation:
         cured = [findings[port] for port in sorted(workload_plan.cures)]
         probes = [f"Not cured by it: {reason}" for finding in cured for reason in self._beyond_help(finding)]
-        record = {
+        record: Remediation = {
             "action": workload_plan.action,
-            "manifest": workload_plan.manifest,
+            "manifest": t.cast("Thing", workload_plan.manifest),
             "findings": [finding["id"] for finding in cured],
             "notes": workload_plan.notes + probes,
         }
-        return {**record, "made_from": workload_plan.made_from} if workload_plan.made_from else record
+        if workload_plan.made_from:
+            record["made_from"] = workload_plan.made_from
+        return record
 
-    def _with_remedy(self, finding: Thing, workload_plan: Plan) -> Thing:
+    def _with_remedy(self, finding: Finding, workload_plan: Plan) -> Finding:
         bind = advice(finding["port"], finding["listeners"])
         if finding["port"] in workload_plan.cures:
             notes = [*finding["notes"], *([bind] if self._beyond_help(finding) else [])]
@@ -172,7 +178,7 @@ class Remedies:
             "notes": [*finding["notes"], workload_plan.refused[finding["port"]], bind],
         }
 
-    def _beyond_help(self, finding: Thing) -> list[str]:
+    def _beyond_help(self, finding: Finding) -> list[str]:
         """Why which probes of the port fail with a Sidecar, too."""
         return self._probes.get((Workload(finding["namespace"], **finding["workload"]), finding["port"]), [])
 

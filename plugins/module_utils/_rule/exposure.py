@@ -23,6 +23,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
     key,
     read_pods,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import OutOfScope, ServicePort
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 
@@ -46,13 +47,13 @@ class Exposure(t.NamedTuple):
     """Whether istiod counts the port among those that Services give the pod. It goes by EndpointSlices only where no Kubernetes Service selects the
     pod: GetProxyServiceInstances, pilot/pkg/serviceregistry/kube/controller/controller.go@1.20.8."""
 
-    def as_dict(self) -> dict[str, t.Any]:
+    def as_dict(self) -> ServicePort:
         return {"name": self.service, "port": self.service_port, "port_name": self.port_name}
 
 
 class Exposures(t.NamedTuple):
     by_pod: dict[PodKey, list[Exposure]]
-    skipped: list[dict[str, t.Any]]
+    skipped: list[OutOfScope]
 
 
 def expose(snapshot: Snapshot, pods: t.Iterable[Pod] | None = None) -> Exposures:
@@ -85,7 +86,7 @@ class _Collector:
     def __init__(self, snapshot: Snapshot, pods: t.Iterable[Pod]) -> None:
         self._pods: dict[PodKey, Pod] = {pod.key: pod for pod in pods if pod.can_be_asked}
         self._found: set[Exposure] = set()
-        self._skipped: list[dict[str, t.Any]] = []
+        self._skipped: list[OutOfScope] = []
         self._selected: set[PodKey] = set()
         self._named: dict[PodKey, dict[str, int]] = {}
         self._labelled: dict[tuple[str, str, str], set[PodKey]] = defaultdict(set)

@@ -14,6 +14,7 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import proxy_container
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, is_ipv6
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Unchecked
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import SocketTable
@@ -25,7 +26,7 @@ class Reading(t.NamedTuple):
 
     table: SocketTable | None
     by: Pod
-    trouble: dict[str, str] | None
+    trouble: Unchecked | None
 
 
 class Readings:
@@ -89,7 +90,7 @@ class Readings:
             suspect.append(NO_PROXY)
         return Reading(table, pod, {"reason": "suspect_table", "detail": " ".join(suspect)} if suspect else None)
 
-    def _why_unread(self, entry: Target) -> dict[str, str]:
+    def _why_unread(self, entry: Target) -> Unchecked:
         unread = self._unread.get(entry.pod.key) or self._unread.get(entry.readers[0])
         if unread:
             return {"reason": unread["reason"], "detail": unread.get("detail") or ""}

@@ -20,7 +20,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     MESSAGE,
     RECORDS,
     FailingProbe,
-    WorkloadName,
+    Record,
+    Report,
+    ServicePort,
+    Summary,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import Failing
@@ -41,7 +44,7 @@ class Group(t.NamedTuple):
     seen: list[JudgedPort]
 
 
-def port_records(group: Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
+def port_records(group: Group, outcome: str) -> t.Iterator[Record]:
     """One record for each port of the workload with this outcome in any pod."""
     concerned = by_port(seen for seen in group.seen if seen.verdict.outcome == outcome)
     if not concerned:
@@ -51,7 +54,7 @@ def port_records(group: Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
     for port, seen_in in sorted(concerned.items()):
         worst = min(seen_in, key=lambda s: (IMPACTS.index(s.verdict.impact) if s.verdict.impact else 0, s.pod))
         pods = sorted(s.pod for s in seen_in)
-        record: dict[str, t.Any] = {
+        record: Record = {
             "id": f"{CODE}/{workload.namespace}/{workload.kind}/{workload.name}/{port}",
             "namespace": workload.namespace,
             "workload": workload.as_dict(),
@@ -63,14 +66,9 @@ def port_records(group: Group, outcome: str) -> t.Iterator[dict[str, t.Any]]:
             "reason": worst.verdict.reason,
         }
         if outcome != "not_listening":
-            record.update(
-                code=CODE,
-                level=LEVEL,
-                message=MESSAGE.format(port=port),
-                documentation_url=DOCUMENTATION_URL,
-                impact=worst.verdict.impact,
-                notes=_notes(seen_in, len(judged[port])),
-            )
+            record["code"], record["level"] = CODE, LEVEL
+            record["message"], record["documentation_url"] = MESSAGE.format(port=port), DOCUMENTATION_URL
+            record["impact"], record["notes"] = worst.verdict.impact, _notes(seen_in, len(judged[port]))
         processes = sorted({process for s in seen_in for process in s.processes})
         if processes:
             record["processes"] = [
@@ -92,7 +90,7 @@ def probe_records(group: Group) -> t.Iterator[FailingProbe]:
         yield {
             "id": f"PROBE/{workload.namespace}/{workload.kind}/{workload.name}/{container}/{name}",
             "namespace": workload.namespace,
-            "workload": t.cast(WorkloadName, workload.as_dict()),
+            "workload": workload.as_dict(),
             "pods": sorted(seen.pod for _probe, seen in seen_in),
             "container": container,
             "probe": name,
@@ -104,7 +102,7 @@ def probe_records(group: Group) -> t.Iterator[FailingProbe]:
         }
 
 
-def _services(exposures: t.Sequence[Exposure], pods: t.Sequence[str]) -> list[dict[str, t.Any]]:
+def _services(exposures: t.Sequence[Exposure], pods: t.Sequence[str]) -> list[ServicePort]:
     among = frozenset(pods)
     exposing = {(e.service, e.service_port, e.port_name): e for e in exposures if e.pod in among}
     return [exposing[which].as_dict() for which in sorted(exposing)]
@@ -129,7 +127,7 @@ def suppressed_by(group: Group, pods: t.Sequence[str]) -> str | None:
     return texts[0] if all(suppresses(text, CODE) for text in texts) else None
 
 
-def urgency(record: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
+def urgency(record: Record | FailingProbe) -> tuple[t.Any, ...]:
     impact = record.get("impact")
     return (
         IMPACTS.index(impact) if impact else 0,
@@ -141,13 +139,11 @@ def urgency(record: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
     )
 
 
-def summarize(
-    report: t.Mapping[str, t.Any], targets: t.Sequence[Target], groups: dict[Workload, Group]
-) -> dict[str, t.Any]:
+def summarize(report: Report, targets: t.Sequence[Target], groups: dict[Workload, Group]) -> Summary:
     """Counts; `seconds` is added by who has a clock."""
     unread = {(u["namespace"], u["pod"]) for u in report["unchecked"] if u["reason"] != "suspect_table"}
     impacts = {impact: sum(1 for f in report["findings"] if f["impact"] == impact) for impact in IMPACTS}
-    return {
+    counts = {
         "namespaces": len({group.namespace for group in groups}),
         "workloads": len(groups),
         "pods": len(targets),
@@ -162,5 +158,6 @@ def summarize(
         ),
         "findings": len(report["findings"]),
         **impacts,
-        **{name: len(report[name]) for name in RECORDS if name != "findings"},
+        **{name: len(report[name]) for name in RECORDS if name != "findings"},  # type: ignore[literal-required]
     }
+    return t.cast("Summary", counts)

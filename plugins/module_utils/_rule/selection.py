@@ -14,6 +14,7 @@ from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import ISTIO_PORTS, has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, key, read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import OutOfScope
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure, expose
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import label_matcher
@@ -45,7 +46,7 @@ class Target(t.NamedTuple):
 
 class Targets(t.NamedTuple):
     targets: list[Target]
-    skipped: list[dict[str, t.Any]]
+    skipped: list[OutOfScope]
 
 
 def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | None = None) -> Targets:

@@ -15,6 +15,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OPTION, excerpt
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Finding, WaivedBy
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import misreadings
 
 SUPPRESS_ANNOTATION = "galley.istio.io/analyze-suppress"
@@ -30,7 +31,7 @@ class Waiver(t.NamedTuple):
     until: datetime.date | None
     expression: t.Any
 
-    def matches(self, finding: dict[str, t.Any]) -> bool:
+    def matches(self, finding: Finding) -> bool:
         """Whether the expression is true for the finding, as JMESPath understands truth: not null, false or empty.
 
         Raises WaiverError if it cannot be evaluated over this finding.
@@ -48,8 +49,8 @@ class Waiver(t.NamedTuple):
         """`until` is the last day on which the waiver counts."""
         return self.until is not None and today > self.until
 
-    def as_dict(self) -> dict[str, t.Any]:
-        until = {"until": self.until.isoformat()} if self.until else {}
+    def as_dict(self) -> WaivedBy:
+        until: WaivedBy = {"until": self.until.isoformat()} if self.until else {}
         return {"match": self.match, "reason": self.reason, **until}
 
 
@@ -246,15 +247,15 @@ def _compares(expression: str, which: str) -> bool:
 
 
 class Judged(t.NamedTuple):
-    findings: list[dict[str, t.Any]]
-    waived: list[dict[str, t.Any]]
+    findings: list[Finding]
+    waived: list[Finding]
     warnings: list[str]
     expired: dict[str, list[str]]
     """By id of the finding that counts: of which waivers it is no more waived."""
 
 
 def apply(
-    findings: t.Sequence[dict[str, t.Any]],
+    findings: t.Sequence[Finding],
     waivers: t.Sequence[Waiver],
     suppressed: t.Mapping[str, str],
     today: datetime.date,
@@ -264,11 +265,13 @@ def apply(
     `suppressed` maps ids of findings whose pods all carry Istio's annotation to its text. An expired waiver waives nothing: the finding
     counts and says so in `notes`. A waiver that matches nothing is reported, since it hides nothing but its author's mistake.
     """
-    counted, waived, warnings = [], [], []
+    counted: list[Finding] = []
+    waived: list[Finding] = []
+    warnings: list[str] = []
     expired: dict[str, list[str]] = {}
     used = set()
     for finding in findings:
-        by: dict[str, t.Any] | None = None
+        by: WaivedBy | None = None
         notes: list[str] = []
         for number, waiver in enumerate(waivers):
             if not waiver.matches(finding):

@@ -13,6 +13,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, controller_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WorkloadName
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 REVISION_LABELS = frozenset(
@@ -48,7 +49,7 @@ class Workload(t.NamedTuple):
     kind: str
     name: str
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> WorkloadName:
         return {"kind": self.kind, "name": self.name}
 
 

@@ -211,7 +211,7 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
             lines.extend(_facts(facts, columns, verbose, brief))
             if verbose:
                 lines.extend(f"    {one}" for one in as_istioctl(finding))
-            yield Block(lines, finding["impact"], this)
+            yield Block(lines, finding["impact"] or "", this)
 
 
 def as_istioctl(finding: Finding) -> list[str]:
