@@ -4,7 +4,7 @@
 
 """Takes a picture of the HTML report on a recorded cluster, by default the one of the demo.
 
-    .venv/bin/python tests/browser/screenshot.py PICTURE.png [--snapshot RECORD.json] [--dark] [--height 1000]
+    PYTHONPATH=.venv/tree .venv/bin/python tests/browser/screenshot.py PICTURE.png [--snapshot RECORD.json] [--dark] [--height 1000]
 
 `make browser` installs what it needs.
 """
@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import sys
+
+from playwright.sync_api import sync_playwright
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
+from ansible_collections.meshops.istio_precheck.tests.browser import chromium
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, sample
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / ".venv" / "tree"))
-
-from playwright.sync_api import sync_playwright  # noqa: E402
-
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate  # noqa: E402
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot  # noqa: E402
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options  # noqa: E402
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats  # noqa: E402
-from ansible_collections.meshops.istio_precheck.tests.browser import chromium  # noqa: E402
-from ansible_collections.meshops.istio_precheck.tests.helpers import (
-    cluster,  # noqa: E402
-    sample,  # noqa: E402
-)
 
 
 def main() -> None:

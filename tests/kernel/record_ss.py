@@ -21,13 +21,11 @@ import json
 import os
 import shlex
 import socket
-import sys
 from pathlib import Path
 
 try:
     from ansible_collections.meshops.istio_precheck.tests.kernel.netns import NetworkNamespace, connect
 except ImportError:  # run as a script, not from a collections tree
-    sys.path.insert(0, str(Path(__file__).parent))
     from netns import NetworkNamespace, connect  # type: ignore
 
 ADDRESS = "2001:db8:aaaa:bbbb:cccc:dddd:eeee:1"
