@@ -19,7 +19,6 @@ import pathlib
 import typing as t
 
 import yaml
-from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
@@ -58,7 +57,7 @@ def of(role: str, directory: pathlib.Path, templar: t.Any, task_vars: t.Mapping[
 
 
 def read(role: str, options: Specification, names: t.Iterable[str], value_of: t.Callable[[str], t.Any]) -> Variables:
-    """The variables of `role` among those with these `names`; `value_of` gives the value of one, and may raise AnsibleError.
+    """The variables of `role` among those with these `names`; `value_of` gives the value of one, and may raise anything.
 
     No value and an empty text count as not given, so the default holds. Every list is a list afterwards.
     """
@@ -70,9 +69,11 @@ def read(role: str, options: Specification, names: t.Iterable[str], value_of: t.
             continue
         try:
             value = plain(value_of(name))
+        except Exception as error:  # before ansible-core 2.19 a filter's own, whatever that is
+            problems.append(f"{name}: {(str(error).splitlines() or [type(error).__name__])[0]}")
+            continue
+        try:
             value = as_list(name, value) if options[name].get("type") == "list" else value
-        except AnsibleError as error:
-            problems.append(f"{name}: {str(error).splitlines()[0]}")
         except ValueError as error:
             problems.append(str(error))
         else:
