@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 
 import pytest
-import running
-from servers import Cluster, auth
 
-from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, running
 from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
+    CLOSED,
     SUCCESS,
     by_command,
     out,
     says,
     status,
 )
+from ansible_collections.meshops.istio_precheck.tests.helpers.servers import Cluster, auth
 
-ON_LOCALHOST = says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS))
-SAID = says(out(cluster.proxy_answer({8080: "127.0.0.1:8080"})), status(SUCCESS))
+ON_LOCALHOST = says(out("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n"), status(SUCCESS), CLOSED)
+SAID = says(out(cluster.proxy_answer({8080: "127.0.0.1:8080"})), status(SUCCESS), CLOSED)
 
 
 @pytest.mark.parametrize("way", ["module", "k8s_exec"])
