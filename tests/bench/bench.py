@@ -184,7 +184,7 @@ class Bench:
             self.module(namespaces=[EMPTY], snapshot_dest=nothing)
             ours, start, theirs = self.in_turn(
                 lambda: self.module(snapshot_src=whole),
-                lambda: self.module(snapshot_src=nothing),
+                lambda: self.module(snapshot_src=nothing, namespaces=[EMPTY]),
                 lambda: self.bare("loads", whole),
             )
         cpu = min(ran.cpu for ran in ours) - min(ran.cpu for ran in start)

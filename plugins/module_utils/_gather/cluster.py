@@ -30,6 +30,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.sou
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, Thing, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import without_collecting
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import (
+    Metadata,
     Snapshot,
     TableRecord,
     Unread,
@@ -58,7 +59,12 @@ def gather(
 
     Each of `sources` is asked for what those before it could not read; `container_ids` says that one of them needs those. Raises GatherError.
     """
-    metadata = {"takenAt": taken_at, "server": api.server, "serverVersion": api.version, **recorded_part(selection)}
+    metadata: Metadata = {
+        "takenAt": taken_at,
+        "server": api.server,
+        "serverVersion": api.version,
+        **recorded_part(selection),
+    }
     objects: dict[str, list[t.Any]] = {"unlisted": []}
     trimmed = Trimmer()
     with without_collecting():

@@ -26,7 +26,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.con
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, controller_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError, check_shape
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import (
+    API_VERSION,
+    KIND,
+    Metadata,
+    Snapshot,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import template_hash
 
@@ -212,7 +217,7 @@ def leads(part: Thing, without: t.Container[tuple[str, str]]) -> bool:
     ) in without
 
 
-def assemble(objects: Objects, metadata: dict[str, str], istio_namespace: str) -> Snapshot:
+def assemble(objects: Objects, metadata: Metadata, istio_namespace: str) -> Snapshot:
     """A snapshot of `objects` by key, without socket tables yet. Objects are sorted, so that the same cluster gives the same file."""
     istio, unreadable = control_planes.control_planes(objects, istio_namespace)
     snapshot: Snapshot = {

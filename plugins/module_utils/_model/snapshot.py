@@ -85,12 +85,22 @@ class Unlisted(t.TypedDict, total=False):
     detail: str
 
 
+class Metadata(t.TypedDict, total=False):
+    """Of which cluster it was taken, when and how much; `namespaces` are those that were recorded where others were not."""
+
+    takenAt: str
+    server: str
+    serverVersion: str
+    scope: str
+    namespaces: list[str]
+
+
 class Snapshot(t.TypedDict, total=False):
     """A ClusterSnapshot: objects as the API server gives them, reduced to what is read, and what pods printed."""
 
     apiVersion: str
     kind: str
-    metadata: dict[str, str]
+    metadata: Metadata
     pods: list[Thing]
     services: list[Thing]
     sidecars: list[Thing]

@@ -15,7 +15,7 @@ from collections import defaultdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import ISTIO_PORTS, has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, key, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import OutOfScope
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Metadata, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure, expose
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import label_matcher
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import template_key
@@ -159,7 +159,7 @@ def _nothing_left(snapshot: Snapshot, selection: Selection) -> str | None:
     )
 
 
-def recorded_part(selection: Selection) -> dict[str, t.Any]:
+def recorded_part(selection: Selection) -> Metadata:
     """What the metadata of a snapshot says of the namespaces that it is limited to: in all others nobody looked."""
     return {"namespaces": sorted(set(selection.namespaces))} if selection.namespaces else {}
 

@@ -229,7 +229,10 @@ def test_the_pod_that_was_read_for_others_speaks_for_them_too():
 
 ASKED = {
     "a finding": ({}, {("shop", "web-7d4b9-a"): (8080,)}),
-    "a finding that is waived": ({"waivers": [{"match": "`true`", "reason": "x"}]}, {("shop", "web-7d4b9-a"): (8080,)}),
+    "a finding that is waived": (
+        {"waivers": [{"match": "namespace == 'shop'", "reason": "x"}]},
+        {("shop", "web-7d4b9-a"): (8080,)},
+    ),
     "a port that is remediated": (
         {"sidecars": [sidecar(ingress={8080: "127.0.0.1:8080"})]},
         {("shop", "web-7d4b9-a"): (8080,)},
