@@ -111,6 +111,8 @@ def why_not_covered(snapshot: Snapshot, selection: Selection, checked: int) -> s
     if both:
         return f"namespaces: {both[0]!r} is also in exclude_namespaces, so it would not be checked"
     hidden = {entry["resource"]: entry.get("detail") or "no reason given" for entry in snapshot.get("unlisted") or ()}
+    if "endpointSlices" not in snapshot:
+        hidden.setdefault("endpointslices", "the record holds no EndpointSlices")
     there = {key(thing)[0] for kind in ("pods", "services") for thing in snapshot[kind]}
     only = (snapshot.get("metadata") or {}).get("namespaces")
     if only is not None and not set(selection.namespaces or ("",)) <= set(only):

@@ -79,6 +79,16 @@ UNSEEN = {
         {"namespaces": ("shop", "bank")},
         "namespaces: of this cluster namespace shop alone was recorded; name it, or record all of it",
     ),
+    "a Service without a selector, and a record without EndpointSlices": (
+        {"services": [service(), service("by-hand", selector={})]},
+        {},
+        "the pods of Service shop/by-hand, which has no selector, are not known: the record holds no EndpointSlices",
+    ),
+    "a Service without a selector, and EndpointSlices that there are none of": (
+        {"services": [service(), service("by-hand", selector={})], "endpointSlices": []},
+        {},
+        None,
+    ),
     "a record of one namespace, and it is asked for": (
         {"metadata": {"namespaces": ["shop"]}},
         {"namespaces": ("shop",)},
