@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The clusters in distributions/, one a file: its first document says what is wanted of it, the others are its objects.
+"""The clusters in distributions/, one a file: what it is about, the cases that are tried with it, and its objects.
 
 A case has `options` (of the module), `refused` (patterns of NAMESPACE/RESOURCE whose lists are refused; a list in all namespaces has no NAMESPACE),
 `edit` and `without` (objects changed and left out, by kind, namespace and name), `plus` (objects more), `listens` (what pods listen on, if not
@@ -71,8 +71,8 @@ class Case(t.NamedTuple):
 def cases() -> list[Case]:
     found = []
     for path in sorted((pathlib.Path(__file__).parent / "distributions").glob("*.yml")):
-        about, *objects = yaml.safe_load_all(path.read_text("utf-8"))
-        found += [Case(f"{path.stem}: {each['name']}", _edited(objects, each), each) for each in about["cases"]]
+        read = yaml.safe_load(path.read_text("utf-8"))
+        found += [Case(f"{path.stem}: {each['name']}", _edited(read["objects"], each), each) for each in read["cases"]]
     return found
 
 
