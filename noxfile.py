@@ -171,7 +171,7 @@ def units(session):
         ansible_test(session, "units", "--python", python_version(pythons()[0]))
 
 
-@stage(minutes=15)
+@stage(minutes=25)
 def playbooks(session):
     """role and playbooks over recorded clusters"""
     pytest(session, "-n", "auto", "tests/playbooks")
@@ -313,7 +313,7 @@ def older(session, pair):
     )
 
 
-@stage(minutes=15)
+@stage(minutes=20)
 def trust(session):
     """faults, secrets and hostile input, on whole processes"""
     pytest(session, "-n", "auto", "tests/trust")
