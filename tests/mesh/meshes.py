@@ -19,6 +19,9 @@ from testbed.settings import locked
 
 from ansible_collections.meshops.istio_precheck.tests.helpers.playing import Played, play
 
+ANSWERED, REFUSED, HELLO = "200", "503", "hello"
+"""What a client says of a port over HTTP, or over TCP."""
+
 Object = dict[str, t.Any]
 CLUSTER = testcluster.CLUSTER_DIR / "cluster.py"
 PATIENCE = 30.0
@@ -129,3 +132,8 @@ def running() -> t.Iterator[Mesh]:
     finally:
         if not was_up and not os.environ.get("PRECHECK_KEEP_MESH"):
             subprocess.run([sys.executable, str(CLUSTER), "down"], check=True, stdin=subprocess.DEVNULL)
+
+
+def application(*addresses: str, **more):
+    ports = [{"containerPort": int(address.rpartition(":")[2])} for address in addresses]
+    return mesh.container("app", mesh.REACH, ["serve", *addresses], ports=ports, **more)

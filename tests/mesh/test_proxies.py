@@ -10,7 +10,8 @@ import contextlib
 import shutil
 
 import pytest
-from test_story import ANSWERED, REFUSED, application
+
+from ansible_collections.meshops.istio_precheck.tests.mesh.meshes import ANSWERED, REFUSED, application
 
 NS = "proxies"
 FINDING = f"IST0143/{NS}/Deployment/shop/8080"

@@ -10,19 +10,13 @@ import json
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.tests.mesh.meshes import ANSWERED, HELLO, REFUSED, application
+
 REMEDIATE = "meshops.istio_precheck.remediate_listeners"
 NS = "story"
 FINDING = f"IST0143/{NS}/Deployment/shop/8080"
 
-ANSWERED, REFUSED, HELLO = "200", "503", "hello"
 UNHARMED = {"another port over HTTP": ANSWERED, "one over TCP": HELLO, "one of no Service": HELLO, "egress": ANSWERED}
-
-
-def application(*addresses: str, **more):
-    from testbed import mesh
-
-    ports = [{"containerPort": int(address.rpartition(":")[2])} for address in addresses]
-    return mesh.container("app", mesh.REACH, ["serve", *addresses], ports=ports, **more)
 
 
 @pytest.fixture(scope="module")
