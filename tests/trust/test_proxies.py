@@ -41,4 +41,5 @@ def test_the_proxy_of_a_finding_is_asked_once_and_recorded(way, tmp_path):
     assert json.loads(record.read_text("utf-8"))["proxyConfigs"] == [
         cluster.proxy_config({8080: "127.0.0.1:8080"}, of="web")
     ]
-    assert "today its proxy delivers to 127.0.0.1" in " ".join(ended.output.split())
+    (found,) = running.facts(tmp_path)["check_listeners_result"]["findings"]
+    assert (found["impact"], found["delivery"]["today"]["by"]) == ("breaks_on_upgrade", "proxy")
