@@ -122,13 +122,13 @@ def _dialled(cluster: dict[str, t.Any]) -> tuple[str, int] | None:
     address, port = socket.get("address"), socket.get("port_value")
     if isinstance(path, str) and PATH.fullmatch(path):
         return f"unix://{path}", 0
-    if address and is_address(address) and "%" not in address and _is_port(port):
+    if address and is_address(address) and "%" not in address and isinstance(port, int) and _is_port(port):
         return f"[{address}]:{port}" if ":" in address else f"{address}:{port}", port
     return None
 
 
-def _is_port(value: t.Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 65536
+def _is_port(value: int) -> bool:
+    return not isinstance(value, bool) and 0 < value < 65536
 
 
 def _word(value: t.Any) -> str:
