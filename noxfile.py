@@ -365,6 +365,12 @@ def kernel(session):
     pytest(session, "tests/kernel")
 
 
+@stage(minutes=5)
+def istiod(session):
+    """the rule against what istiod's own generator pushed"""
+    pytest(session, "tests/istiod")
+
+
 def cluster(session: nox.Session, command: str, **more: str) -> None:
     need_cluster()
     run(session, VENV / "bin" / "python", CLUSTER, command, **more)
