@@ -300,9 +300,9 @@ findings:
     delivery:
       description:
         - Where a connection to the port goes, today and after the upgrade.
-        - C(to) is V(localhost), V(pod_ip), V(kernel), V(unix) or V(unknown); C(address) and C(port) are what is dialled, the address empty where it is the
-          one that was asked for; C(by) is how that is known, V(rule) by versions, settings and Sidecars, or V(proxy) by what the proxy itself says, see
-          O(delivery_source); C(why) says it in words.
+        - C(to) is V(localhost), V(pod_ip), V(kernel), V(unix), V(closed) where the proxy closes the connection, or V(unknown); C(address) and C(port)
+          are what is dialled, the address empty where it is the one that was asked for; C(by) is how that is known, V(rule) by versions, settings
+          and Sidecars, or V(proxy) by what the proxy itself says, see O(delivery_source); C(why) says it in words.
         - C(version_by) is where the version that decides was read, V(image), V(pod) and V(deployment) by labels, V(resource) by the status of a
           ServiceMeshControlPlane, or V(current_version); there is none where no version decides, and none after the upgrade.
       type: dict

@@ -204,7 +204,6 @@ KNOWN = (
             c.oracle == {CLOSED} and c.case.rpartition("/")[2] in ("any4", "any4other", "any6", "localhost-policy")
         ),
     ),
-    Known("A: 0.0.0.0 in 1.14.4", lambda c: c.recording.startswith("1.14.4") and "any4" in c.case),
     Known("B: a named port of a native sidecar", lambda c: c.case.startswith("named-native")),
     Known("C: slices of the second family alone", lambda c: c.case.startswith("selectorless-IPv6") and not c.old),
     Known("D: bind, up to 1.10", lambda c: c.case.startswith("ingress-bind") and c.old),

@@ -47,6 +47,7 @@ CAUSES = {
     "no_root": "a Sidecar for all namespaces may say otherwise, and those of {} could not be listed",
     "sidecar": "Sidecar {} delivers it to {}",
     "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",
+    "no_cluster": "Sidecar {} names {}, for which {} has no cluster, so the proxy closes the connection",
     "no_endpoint": "Sidecar {} delivers it to the pod IP, because {} is no endpoint that istiod knows",
     "proxy": "its proxy delivers to {}",
     "proxy_passes": "its proxy, which has no cluster for the port, passes it through to the pod IP",
@@ -82,7 +83,7 @@ class Cause(t.NamedTuple):
 class Delivery(t.NamedTuple):
     """Where a connection to a pod's port ends up inside the pod.
 
-    `kind` is `localhost`, `pod_ip`, `kernel` (the proxy never sees it), `unix` or `unknown`; `address` is the one that the proxy
+    `kind` is `localhost`, `pod_ip`, `kernel` (the proxy never sees it), `unix`, `closed` (by the proxy) or `unknown`; `address` is the one that the proxy
     dials whatever was asked for, None for the address that was asked for; `port` is the one it dials. An `unknown` one without an address
     may end anywhere.
     """
@@ -201,7 +202,8 @@ def _name(thing: Thing | None) -> str:
 def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane, name: str) -> Delivery:
     """What a defaultEndpoint means: buildInboundClustersFromSidecar, pilot/pkg/networking/core/v1alpha3/cluster.go@1.9.9 to 1.20.8.
 
-    A host that is none of those which validation lets pass is no host to it, and then the pod is dialled as it was asked for.
+    A host that is none of those which validation lets pass is no host to it, and then the pod is dialled as it was asked for. Until 1.14.4
+    an address of IPv6 is not understood: the port has a filter chain and no cluster. Such a Sidecar is let in by the webhook of a newer istiod.
     """
     endpoint = entry.get("defaultEndpoint") or ""
     cause = Cause("sidecar", (name, endpoint or "the pod IP"))
@@ -213,7 +215,9 @@ def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane
         return Delivery("pod_ip", None, port, cause)
     v4 = next((ip for ip in ips if not is_ipv6(ip)), None)
     v6 = next((ip for ip in ips if is_ipv6(ip)), None)
-    old = plane.version is not None and plane.version < (1, 15)
+    old = plane.version is not None and plane.version < (1, 14, 4)
+    if old and ":" in host:
+        return Delivery("closed", None, port, Cause("no_cluster", (name, endpoint, str(plane))))
     if host == "0.0.0.0":
         address = (ips[0] if ips and old else v4) or "127.0.0.1"
     elif host == "::":

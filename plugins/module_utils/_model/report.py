@@ -247,8 +247,8 @@ class _VersionBy(t.TypedDict, total=False):
 
 
 class DeliveryRecord(_VersionBy):
-    """Where a connection goes. `to` is `localhost`, `pod_ip`, `kernel`, `unix` or `unknown`; `address` and `port` are what is dialled, the address empty
-    where it is the one that was asked for; `by` says how it is known: by the `rule`.
+    """Where a connection goes. `to` is `localhost`, `pod_ip`, `kernel`, `unix`, `closed` or `unknown`; `address` and `port` are what is dialled, the address
+    empty where it is the one that was asked for; `by` says how it is known: by the `rule`.
     `version_by` says where istiod's version was read, if one decides: `image`, `pod`, `deployment`, `resource` or `current_version`."""
 
     to: str

@@ -35,10 +35,10 @@ ACCEPTED_SINCE: dict[str, Version] = {
     LOCALHOST: (),
     POD_IP: (),
     ASKED: (1, 10),
-    LOCALHOST_6: (1, 15),
-    POD_IP_6: (1, 15),
+    LOCALHOST_6: (1, 14, 4),
+    POD_IP_6: (1, 14, 4),
 }
-"""The istiod whose validation first lets each form of defaultEndpoint pass: ValidateSidecar, validation.go@1.9.9, 1.10.0, 1.20.8."""
+"""The istiod whose validation first lets each form of defaultEndpoint pass: ValidateSidecar, validation.go@1.9.9, 1.10.0, 1.14.4, 1.20.8."""
 
 POD_IP_SINCE: Version = (1, 9)
 """Up to 1.8 validation takes 127.0.0.1 alone: validation.go@1.9.0. An istiod of unknown version is not taken for that old."""

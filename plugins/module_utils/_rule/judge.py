@@ -170,6 +170,8 @@ def _arrives(listeners: t.Sequence[Listener], port: int, ip: str, delivery: Deli
     localhost listener on the same port: the kernel lets a dual-stack socket share the port with an IPv4 one only if both ask for
     SO_REUSEPORT, so there the `::` is most likely IPv6 alone, and passing it could hide an outage.
     """
+    if delivery.kind == "closed":
+        return False
     if delivery.kind == "unix" or (delivery.kind == "unknown" and delivery.address is None):
         return True
     found = accepts(listeners, delivery.port, delivery.destination(ip))

@@ -256,7 +256,7 @@ def _elsewhere(record: dict[str, t.Any]) -> bool:
     """A Report of the first form does not say where connections go: then the port without a listener stands for the pod IP."""
     if "delivery" not in record:
         return bool(record["listeners"])
-    return record["delivery"]["after"]["to"] not in ("pod_ip", "kernel", "unknown")
+    return record["delivery"]["after"]["to"] not in ("pod_ip", "kernel", "closed", "unknown")
 
 
 def _holders(record: dict[str, t.Any]) -> list[str]:

@@ -61,6 +61,7 @@ def test_a_connection_ends_up_where_the_table_says(special, spec, port, endpoint
     "version, address",
     [
         ("?", "127.0.0.1"),
+        ("1.14.4", "127.0.0.1"),
         ("1.15.0", "127.0.0.1"),
         ("1.18.5", "127.0.0.1"),
         ("1.18.6", "::1"),
@@ -76,8 +77,33 @@ def test_the_endpoint_ipv6_localhost_is_dialled_as_such_from_the_fixed_releases_
     assert delivered(pod(ips=("10.0.0.5", "fd00::5")), 8080, "[::1]:8080", plane) == address
 
 
-@pytest.mark.parametrize("version, address", [("1.9.9", "fd00::5"), ("1.14.6", "fd00::5"), ("1.15.0", "10.0.0.5")])
-def test_the_endpoint_any_address_was_the_primary_one_up_to_1_14(version, address):
+@pytest.mark.parametrize("endpoint", ["[::1]:8080", "[::]:8080"])
+@pytest.mark.parametrize(
+    "version, closed", [("1.9.9", True), ("1.14.3", True), ("1.14", True), ("1.14.4", False), ("?", False)]
+)
+def test_an_endpoint_of_ipv6_was_no_cluster_until_1_14_4(version, closed, endpoint):
+    """Such a Sidecar was let in by the webhook of a newer istiod."""
+    found = delivery(pod(), 8080, sidecar(ingress={8080: endpoint}), serving(pod(), istiod(version)))
+    assert (found.kind == "closed") == closed
+
+
+@pytest.mark.parametrize(
+    "endpoint, ips, where",
+    [
+        ("[::1]:8080", ("10.0.0.5",), "127.0.0.1"),
+        ("[::1]:8080", ("fd00::5",), "::1"),
+        ("[::]:8080", ("10.0.0.5",), "::1"),
+        ("[::]:8080", ("fd00::5",), "fd00::5"),
+        ("[::]:8080", ("10.0.0.5", "fd00::5"), "fd00::5"),
+    ],
+)
+@pytest.mark.parametrize("version", ["1.14.4", "1.20.8", "1.24.0"])
+def test_an_endpoint_of_ipv6_is_an_address_that_the_pod_has(endpoint, ips, where, version):
+    assert delivered(pod(ips=ips), 8080, endpoint, serving(pod(), istiod(version))) == where
+
+
+@pytest.mark.parametrize("version, address", [("1.9.9", "fd00::5"), ("1.14.3", "fd00::5"), ("1.14.4", "10.0.0.5")])
+def test_the_endpoint_any_address_was_the_primary_one_until_1_14_4(version, address):
     plane = serving(pod(), istiod(version))
     assert delivered(pod(ips=("fd00::5", "10.0.0.5")), 8080, "0.0.0.0:8080", plane) == address
 

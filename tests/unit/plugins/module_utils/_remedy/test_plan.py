@@ -283,7 +283,7 @@ def test_a_change_of_bind_comes_with_the_line_to_change_in_every_language_of_ist
             {
                 "pods": [pod(ips=("fd00::5", "10.0.0.5"))],
                 "services": [service(families=("IPv6",))],
-                "istiods": [istiod("1.14.6")],
+                "istiods": [istiod("1.14.3")],
                 "sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: "0.0.0.0:8080"})],
                 "binds": ("[fd00::5]:8080",),
             },
