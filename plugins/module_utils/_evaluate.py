@@ -72,7 +72,8 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     unchecked: list[Unchecked] = []
     by_neighbours: list[str] = []
     groups: dict[Workload, Group] = {}
-    for entry in chosen.targets:
+    targets = [mesh.asked(entry) for entry in chosen.targets]
+    for entry in targets:
         workload = controllers.workload(entry.pod)
         group = groups.setdefault(workload, Group(workload, [], []))
         group.targets.append(entry)
@@ -107,7 +108,10 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
                         suppressed[record["id"]] = annotation
     found = sorted(records["finding"], key=urgency)
     concerned = [group for group in groups.values() if any(seen.verdict.outcome == "finding" for seen in group.seen)]
-    whole = {group.workload: group.targets for group in _whole(concerned, snapshot, pods, options, controllers)}
+    whole = {
+        group.workload: list(map(mesh.asked, group.targets))
+        for group in _whole(concerned, snapshot, pods, options, controllers)
+    }
 
     def look(workload: Workload) -> list[ExposedPod]:
         return [_look(entry, readings, mesh) for entry in whole[workload]]
@@ -139,10 +143,10 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         + sorted(by_neighbours)
         + contradictions([group for _workload, group in sorted(groups.items())])
         + silences(mesh.proxies.silent, options.delivery_source)
-        + ([] if chosen.targets else [NOTHING_CHECKED.format(scope=options.selection.scope)])
+        + ([] if targets else [NOTHING_CHECKED.format(scope=options.selection.scope)])
         + judged.warnings,
     }
-    report["summary"] = summarize(report, chosen.targets, groups)
+    report["summary"] = summarize(report, targets, groups)
     return for_people(report)
 
 

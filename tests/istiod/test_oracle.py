@@ -204,12 +204,9 @@ KNOWN = (
             c.oracle == {CLOSED} and c.case.rpartition("/")[2] in ("any4", "any4other", "any6", "localhost-policy")
         ),
     ),
-    Known("B: a named port of a native sidecar", lambda c: c.case.startswith("named-native")),
-    Known("C: slices of the second family alone", lambda c: c.case.startswith("selectorless-IPv6") and not c.old),
     Known("D: bind, up to 1.10", lambda c: c.case.startswith("ingress-bind") and c.old),
     Known("E: captureMode NONE", lambda c: c.case.startswith("ingress-captureMode=NONE-bind")),
     Known("F: mode NONE, second address", lambda c: "/NONE/" in c.case and c.ips[0] != c.asked),
-    Known("G: the port name of a ServiceEntry", lambda c: c.case == "serviceentry-port-name" and c.old),
 )
 """Every difference that is known, each with its reason."""
 

@@ -22,6 +22,15 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod i
     is_ambient,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import ingress_entry
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targets import (
+    ALWAYS,
+    BESIDE,
+    NATIVE_PORT,
+    OTHER_ADDRESS,
+    PORT_NAME,
+    PORT_NUMBER,
+    uncounted,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DeliveryRecord
@@ -35,7 +44,11 @@ CAUSES = {
     "mode_none": "interception mode NONE gives it no inbound listener, so the kernel delivers to the pod IP",
     "excluded": "inbound interception leaves the port out, so the kernel delivers to the pod IP",
     "not_listed": "Sidecar {} does not list the port, so it is passed through to the pod IP",
-    "not_served": "{} passes it through to the pod IP, because other Services select the pod and this one does not",
+    BESIDE: "{} passes it through to the pod IP, because other Services select the pod and this one does not",
+    OTHER_ADDRESS: "{} passes it through to the pod IP, because no EndpointSlice of the Service has the pod's first address",
+    NATIVE_PORT: "{} passes it through to the pod IP, because it resolves no port name that only a native sidecar declares",
+    PORT_NAME: "{} passes it through to the pod IP, because it takes the ServiceEntry's number and not the name of the container's port",
+    PORT_NUMBER: "{} passes it through to the pod IP, because it takes the container's port of the ServiceEntry's port name",
     "plane": "{} delivers to {}",
     "no_config": "the mesh configuration could not be read",
     "no_version": "{} serves the pod",
@@ -128,10 +141,12 @@ def localhost_of(ips: t.Sequence[str]) -> str:
     return "::1" if ips and all(is_ipv6(ip) for ip in ips) else "127.0.0.1"
 
 
-def delivery(pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, served: bool = True) -> Delivery:
+def delivery(
+    pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, ways: t.Iterable[str] = (ALWAYS,)
+) -> Delivery:
     """Where `plane` has a connection to `port` of `pod` delivered, given the pod's effective Sidecar.
 
-    `served` is whether istiod counts the port among those that Services give the pod.
+    `ways` are those of targets in which Services expose the port.
     """
     ips = pod.ips
     if pod.host_network:
@@ -151,9 +166,9 @@ def delivery(pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, se
         if plane.may_merge_ingress and kind != "pod_ip":
             return Delivery("unknown", localhost_of(ips), port, Cause("env_hidden", (str(plane), MERGE_ENV)))
         return Delivery("pod_ip", None, port, Cause("not_listed", (_name(sidecar),)))
-    if kind == "localhost" and not served:
-        # controller.go (GetProxyServiceInstances)@1.20.8
-        return Delivery("pod_ip", None, port, Cause("not_served", (str(plane),)), version_by=plane.by)
+    passed_on = uncounted(ways, plane.version)
+    if kind == "localhost" and passed_on:
+        return Delivery("pod_ip", None, port, Cause(passed_on, (str(plane),)), version_by=plane.by)
     if kind == "localhost":
         address = localhost_of(ips)
         return Delivery(

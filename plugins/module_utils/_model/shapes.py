@@ -229,6 +229,7 @@ SERVICE_ENTRY = {
         {
             "hosts": [str],
             "workloadSelector": {"labels": LABELS},
+            "endpoints": [{"address": str, "ports": Mapping(ISTIO_PORT)}],
             "ports": [{"name": str, "number": Required(ISTIO_PORT), "protocol": str, "targetPort": ISTIO_PORT}],
         }
     ),

@@ -16,10 +16,19 @@ from __future__ import annotations
 import typing as t
 from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targets import (
+    ALWAYS,
+    BESIDE,
+    NATIVE_PORT,
+    OTHER_ADDRESS,
+    PORT_NAME,
+    PORT_NUMBER,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     Pod,
     PodKey,
     Thing,
+    family_of,
     key,
     read_pods,
 )
@@ -43,9 +52,8 @@ class Exposure(t.NamedTuple):
     rank: tuple[str, str, int]
     """Istio's order where several expose one port: the oldest first, then by host name, then as the ports are written: SetServiceTargets,
     pilot/pkg/model/context.go@1.20.8. All Services of a pod are of its namespace, so the domain that ends their host names decides nothing."""
-    served: bool
-    """Whether istiod counts the port among those that Services give the pod. It goes by EndpointSlices only where no Kubernetes Service selects the
-    pod: GetProxyServiceInstances, pilot/pkg/serviceregistry/kube/controller/controller.go@1.20.8."""
+    how: str
+    """What decides whether istiod counts the port among those that Services give the pod: one of the ways of _mesh.targets."""
 
     def as_dict(self) -> ServicePort:
         return {"name": self.service, "port": self.service_port, "port_name": self.port_name}
@@ -79,7 +87,7 @@ class _Offer(t.NamedTuple):
     kind: str
     families: tuple[str, ...]
     rank: tuple[str, str, int]
-    served: bool = True
+    how: str = ALWAYS
 
 
 class _Collector:
@@ -88,7 +96,7 @@ class _Collector:
         self._found: set[Exposure] = set()
         self._skipped: list[OutOfScope] = []
         self._selected: set[PodKey] = set()
-        self._named: dict[PodKey, dict[str, int]] = {}
+        self._named: dict[PodKey, dict[str, tuple[int, bool]]] = {}
         self._labelled: dict[tuple[str, str, str], set[PodKey]] = defaultdict(set)
         self._addressed: dict[tuple[str, str], set[PodKey]] = defaultdict(set)
         asked_for = {pair for selector in _selectors(snapshot) for pair in selector.items()}
@@ -148,9 +156,9 @@ class _Collector:
     def _add_selected(self, service: Thing, offer: _Offer, selected: t.Sequence[PodKey], target: int | str) -> None:
         missing = 0
         for pod_key in selected:
-            number = target if isinstance(target, int) else self._ports_of(pod_key).get(target)
+            number, native = (target, False) if isinstance(target, int) else self._port_named(pod_key, target)
             if number:
-                self._add(pod_key, number, offer)
+                self._add(pod_key, number, offer._replace(how=NATIVE_PORT) if native else offer)
             else:
                 missing += 1
         if missing:
@@ -174,7 +182,11 @@ class _Collector:
         """
         namespace, name = key(service)
         found = False
-        for part in self._slices.get((namespace, name)) or ():
+        parts = self._slices.get((namespace, name)) or ()
+        addresses = {
+            address for part in parts for each in part.get("endpoints") or () for address in each.get("addresses") or ()
+        }
+        for part in parts:
             family = (part["addressType"],) if part.get("addressType") else offer.families
             named = [
                 p
@@ -185,9 +197,11 @@ class _Collector:
             for pod_key in {
                 pod_key for endpoint in part.get("endpoints") or () for pod_key in self._endpoint(namespace, endpoint)
             }:
+                first = addresses.intersection(self._pods[pod_key].ips[:1])
+                how = BESIDE if pod_key in self._selected else ALWAYS if first else OTHER_ADDRESS
                 for number in numbers:
                     found = True
-                    self._add(pod_key, number, offer._replace(families=family, served=pod_key not in self._selected))
+                    self._add(pod_key, number, offer._replace(families=family, how=how))
         if not found:
             why = (
                 "EndpointSlices could not be listed, so its pods are not known"
@@ -208,14 +222,16 @@ class _Collector:
         }
 
     def add_service_entry(self, entry: Thing) -> None:
-        """A ServiceEntry with a workloadSelector exposes pods like a Service.
+        """A ServiceEntry with a workloadSelector exposes pods like a Service, and one whose endpoints hold their addresses does, too.
 
         A pod's container port of the same name comes before targetPort, and that before the number:
-        convertWorkloadInstanceToServiceInstance, pilot/pkg/serviceregistry/serviceentry/conversion.go@1.20.8.
+        convertWorkloadInstanceToServiceInstance, pilot/pkg/serviceregistry/serviceentry/conversion.go@1.20.8. By its endpoints it exposes pods of
+        its own namespace alone: GetProxyServiceTargets, servicediscovery.go@1.20.8.
         """
         namespace, name = key(entry)
         selector = (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
-        if not selector:
+        endpoints = entry["spec"].get("endpoints") or ()
+        if not selector and not endpoints:
             return
         host = min(entry["spec"].get("hosts") or ("",))
         for place, port in enumerate(entry["spec"].get("ports") or ()):
@@ -227,17 +243,34 @@ class _Collector:
                 continue
             rank = (entry["metadata"].get("creationTimestamp") or "", host, place)
             offer = _Offer(name, port["number"], port.get("name") or "", protocol, "ServiceEntry", (), rank)
+            number = port.get("targetPort") or port["number"]
+            if not selector:
+                self._add_addressed(namespace, offer, endpoints, number)
+                continue
             selected = self._select(namespace, selector)
             for pod_key in selected:
-                named = self._ports_of(pod_key).get(offer.port_name) if offer.port_name else None
-                self._add(pod_key, named or port.get("targetPort") or port["number"], offer)
+                named, _native = self._port_named(pod_key, offer.port_name)
+                if named and named != number:
+                    self._add(pod_key, named, offer._replace(how=PORT_NAME))
+                    self._add(pod_key, number, offer._replace(how=PORT_NUMBER))
+                else:
+                    self._add(pod_key, number, offer)
             if not selected:
                 self._skip(entry, port["number"], "Its workloadSelector matches no pod that runs or may run.")
 
-    def _ports_of(self, pod_key: PodKey) -> dict[str, int]:
+    def _add_addressed(self, namespace: str, offer: _Offer, endpoints: t.Sequence[Thing], number: int) -> None:
+        """An endpoint's own port of that name comes before the others: convertEndpoint, serviceentry/conversion.go@1.20.8."""
+        for endpoint in endpoints:
+            address = endpoint.get("address") or ""
+            for pod_key in self._addressed.get((namespace, address)) or ():
+                own = (endpoint.get("ports") or {}).get(offer.port_name)
+                self._add(pod_key, own or number, offer._replace(families=(family_of(address),)))
+
+    def _port_named(self, pod_key: PodKey, name: str) -> tuple[int, bool]:
+        """The number of the pod's TCP port of that name, 0 for none, and whether only a native sidecar declares it."""
         if pod_key not in self._named:
             self._named[pod_key] = _named_ports(self._pods[pod_key])
-        return self._named[pod_key]
+        return self._named[pod_key].get(name, (0, False)) if name else (0, False)
 
     def _select(self, namespace: str, selector: t.Mapping[str, str]) -> list[PodKey]:
         return sorted(
@@ -261,11 +294,12 @@ def _selectors(snapshot: Snapshot) -> t.Iterator[t.Mapping[str, str]]:
         yield (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
 
 
-def _named_ports(pod: Pod) -> dict[str, int]:
-    """The pod's TCP ports by name; of two of one name the first counts."""
-    found: dict[str, int] = {}
+def _named_ports(pod: Pod) -> dict[str, tuple[int, bool]]:
+    """The pod's TCP ports by name, and whether a native sidecar declares each; of two of one name the first counts, and native sidecars come last."""
+    found: dict[str, tuple[int, bool]] = {}
     for container in pod.containers:
+        native = container in pod.template.init_containers
         for port in container.get("ports") or ():
             if port.get("name") and (port.get("protocol") or "TCP") == "TCP":
-                found.setdefault(port["name"], int(port["containerPort"]))
+                found.setdefault(port["name"], (int(port["containerPort"]), native))
     return found

@@ -25,6 +25,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.deliv
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import STATED
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import Proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars, ingress_entry
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targets import asked
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     PerTemplate,
@@ -109,26 +110,36 @@ class Mesh:
         today, after = self.planes(pod)
         return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
 
+    def asked(self, entry: Target) -> Target:
+        """The pod without the ports that clients ask for neither today nor after the upgrade, as istiod tells them."""
+        versions = [plane.version for plane in self.planes(entry.pod)]
+        exposures = tuple(e for e in entry.exposures if any(asked(e.how, version) for version in versions))
+        return entry._replace(exposures=exposures) if len(exposures) < len(entry.exposures) else entry
+
     def deliveries(self, pod: Pod, port: int, exposures: t.Sequence[Exposure], by: Pod) -> tuple[Delivery, Delivery]:
         """Today's and the one after, of a port with these exposures; `by` is the pod that was read for it, whose proxy speaks for it, too."""
-        served = any(e.served for e in exposures)
+        ways = frozenset(e.how for e in exposures)
         ips = pod.ips if self._named(pod, port) else tuple(map(family_of, pod.ips))
-        today, after = self._deliveries(pod, port, served, ips)
+        today, after = self._deliveries(pod, port, ways, ips)
         return self.proxies.today(pod, port, (pod.key, by.key), self.sidecars(pod)[0], today), after
 
     def _named_by_a_sidecar(self, pod: Pod, port: int) -> bool:
         """Without, a delivery depends on the families alone."""
         return any(ingress_entry(sidecar, port) for sidecar in self.sidecars(pod))
 
-    def _deliveries_of(self, pod: Pod, port: int, served: bool, _ips: tuple[str, ...]) -> tuple[Delivery, Delivery]:
+    def _deliveries_of(
+        self, pod: Pod, port: int, ways: frozenset[str], _ips: tuple[str, ...]
+    ) -> tuple[Delivery, Delivery]:
         today, after = (
-            self._delivery_of(pod, port, sidecar, plane, served)
+            self._delivery_of(pod, port, sidecar, plane, ways)
             for plane, sidecar in zip(self.planes(pod), self.sidecars(pod))
         )
         return today, after
 
-    def _delivery_of(self, pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, served: bool) -> Delivery:
-        found = delivery(pod, port, sidecar, plane, served)
+    def _delivery_of(
+        self, pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, ways: frozenset[str]
+    ) -> Delivery:
+        found = delivery(pod, port, sidecar, plane, ways)
         root = self._sidecars.hidden_root(pod, plane)
         return under_hidden_default(pod, found, root) if root else found
 

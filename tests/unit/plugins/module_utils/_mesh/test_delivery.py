@@ -130,7 +130,7 @@ def test_ports_that_a_sidecar_does_not_list_keep_their_delivery_only_where_istio
 @pytest.mark.parametrize("version, where", [("1.9.9", "pod IP"), ("1.24.0", "pod IP")])
 def test_a_port_that_istiod_does_not_count_among_the_pods_services_is_passed_through(version, where):
     plane = serving(pod(), istiod(version, localhost=True))
-    found = delivery(pod(), 8080, None, plane, served=False)
+    found = delivery(pod(), 8080, None, plane, ways=["beside"])
     assert (found.kind, found.address) == ("pod_ip", None)
 
 

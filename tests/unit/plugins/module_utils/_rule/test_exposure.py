@@ -75,7 +75,7 @@ def test_an_exposure_says_by_what():
             "ServiceEntry",
             (),
             ("2026-03-03T00:00:00Z", "web.example", 0),
-            True,
+            "",
         ),
         (
             "shop",
@@ -88,7 +88,7 @@ def test_an_exposure_says_by_what():
             "Service",
             ("IPv6", "IPv4"),
             ("2026-02-02T00:00:00Z", "web.shop.svc.", 0),
-            True,
+            "",
         ),
     ]
     assert found[1].as_dict() == {"name": "web", "port": 80, "port_name": "grpc"}
@@ -245,12 +245,73 @@ def test_endpoint_slices_that_could_not_be_listed_are_said():
     [
         ([{"number": 80, "name": "tcp"}], [(80, "web-entry")]),
         ([{"number": 80, "name": "tcp", "targetPort": 9090}], [(9090, "web-entry")]),
-        ([{"number": 80, "name": "http", "targetPort": 9090}], [(8080, "web-entry")]),
+        ([{"number": 80, "name": "http", "targetPort": 8080}], [(8080, "web-entry")]),
         ([{"number": 80, "targetPort": 9090, "protocol": "HTTP"}], [(9090, "web-entry")]),
     ],
 )
 def test_a_service_entry_with_a_workload_selector_exposes_pods(ports, wanted):
     assert exposed([pod("a", ports={"http": 8080})], [], serviceEntries=[service_entry(ports=ports)]) == {"a": wanted}
+
+
+def ways(*args, **kwargs):
+    """`[(port, how)]` of the pod a"""
+    return [(e.port, e.how) for e in expose(snapshot(*args, **kwargs)).by_pod["shop", "a"]]
+
+
+def test_a_service_entrys_port_that_has_the_name_of_a_containers_is_one_of_the_two():
+    entry = service_entry(ports=[{"number": 80, "name": "http", "targetPort": 9090}])
+    found = ways([pod("a", ports={"http": 8080})], [], serviceEntries=[entry])
+    assert found == [(8080, "port_name"), (9090, "port_number")]
+
+
+@pytest.mark.parametrize("ports, how", [({}, "native_port"), ({"http": 8080}, "")])
+def test_a_port_name_that_only_a_native_sidecar_declares_is_said_to_be_that(ports, how):
+    a_pod = pod("a", ports=ports)
+    helper = {"name": "helper", "restartPolicy": "Always", "ports": [{"name": "http", "containerPort": 8080}]}
+    a_pod["spec"]["initContainers"].append(helper)
+    assert ways([a_pod], [service(ports=[port(80, "http")])]) == [(8080, how)]
+    assert ways([a_pod], [service(ports=[port(80, 8080)])]) == [(8080, "")]
+
+
+@pytest.mark.parametrize(
+    "addresses, selected, how",
+    [
+        (["10.0.0.5"], False, ""),
+        (["fd00::5"], False, "other_address"),
+        (["10.0.0.5", "fd00::5"], False, ""),
+        (["10.0.0.5", "fd00::5"], True, "beside"),
+        (["fd00::5"], True, "beside"),
+    ],
+)
+def test_slices_say_whether_they_hold_the_pods_first_address(addresses, selected, how):
+    parts = [endpoint_slice("manual", addresses=[each]) for each in addresses]
+    services = [service("manual", selector={}), *([service()] if selected else [])]
+    found = expose(snapshot([pod("a", ips=("10.0.0.5", "fd00::5"))], services, endpointSlices=parts))
+    assert {e.how for e in found.by_pod["shop", "a"] if e.service == "manual"} == {how}
+
+
+@pytest.mark.parametrize(
+    "endpoint, wanted",
+    [
+        ({"address": "10.0.0.5"}, [(9090, "", ("IPv4",))]),
+        ({"address": "fd00::5"}, [(9090, "", ("IPv6",))]),
+        ({"address": "10.0.0.5", "ports": {"http": 7070}}, [(7070, "", ("IPv4",))]),
+        ({"address": "10.0.0.5", "ports": {"other": 7070}}, [(9090, "", ("IPv4",))]),
+        ({"address": "192.0.2.9"}, []),
+        ({"address": "web.example"}, []),
+        ({}, []),
+    ],
+)
+def test_a_service_entry_whose_endpoints_are_a_pods_addresses_exposes_it(endpoint, wanted):
+    entry = service_entry(ports=[{"number": 80, "name": "http", "targetPort": 9090}])
+    del entry["spec"]["workloadSelector"]
+    entry["spec"]["endpoints"] = [endpoint]
+    pods = [pod("a", ips=("10.0.0.5", "fd00::5"), ports={"http": 8080})]
+    found = expose(snapshot(pods, [], serviceEntries=[entry]))
+    assert [(e.port, e.how, e.families) for e in found.by_pod.get(("shop", "a"), ())] == wanted
+    assert found.skipped == []
+    entry["metadata"]["namespace"] = "billing"
+    assert expose(snapshot(pods, [], serviceEntries=[entry])).by_pod == {}
 
 
 def test_what_a_service_entry_does_not_expose_is_said():
