@@ -112,7 +112,7 @@ class Compared(t.NamedTuple):
 
 
 def _end(found: Delivery, asked: str) -> End:
-    if found.kind in ("unix", "unknown"):
+    if found.kind in ("unix", "closed", "unknown"):
         return End(found.kind)
     return End(found.kind, found.destination(asked), found.port)
 
@@ -141,7 +141,7 @@ def compare(name: str, today: Recording, after: Recording) -> t.Iterator[Compare
                     when,
                     asked,
                     port,
-                    _end(found[when], asked),
+                    _end(found[when].met(asked, ()), asked),
                     envoy.ends(asked, port),
                     tuple(which.by_case[name].get("targets") or ()),
                 )
@@ -204,9 +204,6 @@ KNOWN = (
             c.oracle == {CLOSED} and c.case.rpartition("/")[2] in ("any4", "any4other", "any6", "localhost-policy")
         ),
     ),
-    Known("D: bind, up to 1.10", lambda c: c.case.startswith("ingress-bind") and c.old),
-    Known("E: captureMode NONE", lambda c: c.case.startswith("ingress-captureMode=NONE-bind")),
-    Known("F: mode NONE, second address", lambda c: "/NONE/" in c.case and c.ips[0] != c.asked),
 )
 """Every difference that is known, each with its reason."""
 

@@ -16,6 +16,12 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_listener import (
+    Own,
+    has_no_chain,
+    is_bound,
+    own_listener,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
     has_sidecar,
     interception,
@@ -36,6 +42,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DeliveryRecord
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import MERGE_ENV, PASSTHROUGH_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener
 
 CAUSES = {
     "host_network": "the pod shares its node's network, which the mesh leaves alone",
@@ -60,6 +67,9 @@ CAUSES = {
     "no_root": "a Sidecar for all namespaces may say otherwise, and those of {} could not be listed",
     "sidecar": "Sidecar {} delivers it to {}",
     "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",
+    "own_listener": "Sidecar {} has the proxy itself listen on {}, so that the pod IP is reached past it",
+    "own_chain": "Sidecar {} binds it to {}, by which {} closes connections to any other address",
+    "udp_entry": "Sidecar {} lists it as UDP, so {} passes it through to the pod IP",
     "no_cluster": "Sidecar {} names {}, for which {} has no cluster, so the proxy closes the connection",
     "no_endpoint": "Sidecar {} delivers it to the pod IP, because {} is no endpoint that istiod knows",
     "proxy": "its proxy delivers to {}",
@@ -109,6 +119,10 @@ class Delivery(t.NamedTuple):
     """How it is known: by the `rule`, from versions, settings and Sidecars, or by the `proxy` itself."""
     instead_of: Cause | None = None
     """Why the rule expected something else than the proxy said, if so."""
+    own: Own | None = None
+    """Where the proxy takes these connections, if not wherever it is asked; what becomes of others is `past`."""
+    past: tuple[str, Cause] | None = None
+    """The kind and the cause of a delivery that `own` does not take."""
     version_by: str = ""
     """Where the version was read that decides, of istio_version; empty where none does, or where nobody reads it, as that of the target."""
 
@@ -121,6 +135,15 @@ class Delivery(t.NamedTuple):
         """Why, and that the proxy says so, too, where it is what the rule expects."""
         confirmed = self.by == "proxy" and not self.cause.name.startswith("proxy")
         return f"{self.why} (its proxy says so)" if confirmed else self.why
+
+    def met(self, asked: str, listeners: t.Sequence[Listener]) -> Delivery:
+        """The delivery of what is asked for at this address, in a pod whose program has these listeners."""
+        if self.own is None or self.past is None:
+            return self
+        if self.own.takes(asked, listeners):
+            return self._replace(own=None, past=None)
+        kind, cause = self.past
+        return Delivery(kind, None, self.own.port, cause, self.by, version_by=self.version_by)
 
     def destination(self, asked: str) -> str:
         return self.address or asked
@@ -157,10 +180,14 @@ def delivery(
         return Delivery("kernel", None, port, Cause("no_sidecar"))
     entry = ingress_entry(sidecar, port)
     capture = interception(pod)
-    if not capture.takes(port) and not (capture.mode == "NONE" and entry):
+    intercepted = capture.takes(port)
+    bound = (
+        entry is not None and not has_no_chain(entry, plane.version) and is_bound(entry, capture.mode, plane.version)
+    )
+    if not intercepted and not bound:
         return Delivery("kernel", None, port, Cause("mode_none" if capture.mode == "NONE" else "excluded"))
     if entry:
-        return _endpoint(entry, port, ips, plane, _name(sidecar))
+        return _listed(entry, port, ips, plane, _name(sidecar), intercepted, bound)
     kind = plane.default_delivery()
     if sidecar and sidecar["spec"].get("ingress") and not plane.merges_ingress:
         if plane.may_merge_ingress and kind != "pod_ip":
@@ -212,6 +239,23 @@ def _because(plane: ControlPlane) -> str:
 
 def _name(thing: Thing | None) -> str:
     return f"{thing['metadata']['namespace']}/{thing['metadata']['name']}" if thing else ""
+
+
+def _listed(
+    entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane, name: str, intercepted: bool, bound: bool
+) -> Delivery:
+    """What a Sidecar's ingress entry makes of connections to its port."""
+    if has_no_chain(entry, plane.version):
+        return Delivery("pod_ip", None, port, Cause("udp_entry", (name, str(plane))))
+    own = own_listener(entry, ips, bound, port, plane.version)
+    found = _endpoint(entry, port, ips, plane, name)
+    if own is None:
+        return found
+    if bound:
+        past = ("pod_ip" if intercepted else "kernel", Cause("own_listener", (name, own.address)))
+    else:
+        past = ("closed", Cause("own_chain", (name, own.address, str(plane))))
+    return found._replace(own=own, past=past)
 
 
 def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane, name: str) -> Delivery:

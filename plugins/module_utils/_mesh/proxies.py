@@ -68,7 +68,7 @@ class Proxies:
         reason = next((self._reasons[each] for each in pod_keys if each in self._reasons), "not_asked")
         address = None if rule.kind == "unix" else rule.address or localhost_of(pod.ips)
         cause = Cause("proxy_own_listener") if asked else Cause("proxy_silent", (SILENCE.get(reason, reason),))
-        return rule._replace(kind="unknown", address=address, cause=cause)
+        return rule._replace(kind="unknown", address=address, cause=cause, own=None, past=None)
 
 
 SILENCE = {
@@ -88,12 +88,15 @@ SILENCE = {
 
 
 def _clusters_tell(pod: Pod, port: int, sidecar: Thing | None) -> bool:
-    """Whether a cluster is all there is to a connection: not where the proxy is to bind a listener of its own, or to leave the port to the kernel.
+    """Whether a cluster is all there is to a connection: not where the proxy is to bind a listener of its own, to leave the port to the kernel, or to
+    have no chain for it (which an entry of UDP may mean).
 
     Which of these is in effect the proxy's listeners tell, and whether it could bind, the socket table.
     """
     entry = ingress_entry(sidecar, port) or {}
-    return interception(pod).takes(port) and not entry.get("bind") and entry.get("captureMode") != "NONE"
+    if not interception(pod).takes(port) or entry.get("bind") or entry.get("captureMode") == "NONE":
+        return False
+    return not entry or (entry["port"].get("protocol") or "").upper() != "UDP"
 
 
 def _delivery(cluster: Cluster | None, port: int) -> Delivery:

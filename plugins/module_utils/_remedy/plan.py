@@ -296,7 +296,10 @@ def _ingress(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str
     for port in facts.ports:
         if port.number in cures:
             listener = listed.setdefault(port.number, {"port": _port(facts, port)})
-            listener.pop("defaultEndpoint", None)
+            for field in ("defaultEndpoint", *_hindrances(listener, facts.versions)):
+                listener.pop(field, None)
+            if (listener["port"].get("protocol") or "").upper() == "UDP":
+                listener["port"] = _port(facts, port)
             listener.update(as_field(cures[port.number]))
         elif port.number not in listed:
             endpoint = keep(port, facts.versions)
@@ -307,6 +310,13 @@ def _ingress(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str
                 )
             listed[port.number] = {"port": _port(facts, port), **as_field(endpoint)}
     return list(listed.values())
+
+
+def _hindrances(listener: Thing, versions: t.Iterable[Version | None]) -> list[str]:
+    """What an ingress entry has beside its endpoint that keeps connections to an intercepted pod from it: see _mesh.own_listener."""
+    itself = listener.get("captureMode") == "NONE"
+    binds = listener.get("bind") and (itself or any(version and version < (1, 11) for version in versions))
+    return [*(["bind"] if binds else []), *(["captureMode"] if itself else [])]
 
 
 def _port(facts: WorkloadFacts, port: Port) -> Thing:
@@ -338,6 +348,12 @@ def _listed(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str]
         notes.append(
             f"{what} {_and(others)} {are} listed as {they} delivered today, because a Sidecar switches off what it does not list."
         )
+    for listener in (effective or {}).get("spec", {}).get("ingress") or ():
+        taken = [f"{field}: {listener[field]}" for field in _hindrances(listener, facts.versions)]
+        if taken and listener["port"].get("number") in cures:
+            notes.append(
+                f"It takes {_and(taken)} from the entry of port {listener['port']['number']}, by which connections go past it."
+            )
     notes += [f"Nothing was seen to listen on port {port.number}." for port in facts.ports if not port.listening()]
     for number, service in sorted(
         {(e.port, f"{e.kind} {e.service}") for seen in facts.istio_ports if switched_off(seen) for e in seen.exposures}

@@ -29,6 +29,8 @@ class Verdict(t.NamedTuple):
     impact: str | None
     reason: str
     listeners: tuple[str, ...]
+    ends: tuple[Delivery, Delivery] | None = None
+    """The deliveries of today and of after the upgrade that decided, where these depend on the address and the listeners."""
 
 
 def judge(
@@ -48,8 +50,24 @@ def judge(
     if after.kind == "unknown":
         after = after._replace(kind="pod_ip", address=None, port=port, cause=Cause("perhaps", (after.why,)))
     here = [listener for listener in listeners if listener.port in (port, today.port, after.port)]
-    verdicts = [_judge_address(here, port, ip, today, after, len(ips) > 1, idle) for ip in ips]
+    if today.own:
+        here = today.own.programs(here)
+    verdicts = [_judge_met(here, port, ip, today, after, len(ips) > 1, idle) for ip in ips]
     return min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
+
+
+def _judge_met(
+    listeners: t.Sequence[Listener],
+    port: int,
+    ip: str,
+    today: Delivery,
+    after: Delivery,
+    several: bool,
+    idle: t.Sequence[str],
+) -> Verdict:
+    ends = today.met(ip, listeners), after.met(ip, listeners)
+    verdict = _judge_address(listeners, port, ip, *ends, several, idle)
+    return verdict if ends == (today, after) else verdict._replace(ends=ends)
 
 
 def _judge_address(

@@ -215,6 +215,7 @@ def judge_pod(
                 each for number in sorted({port, today.port, after.port}) for each in listening.get(number, ())
             ]
             verdict = mesh.judge(concerned, port, asked_for(pod, exposures), today, after, idle)
+            today, after = verdict.ends or (today, after)
         judged_by = None if by is entry.pod else by.name
         probes = _probes_of(pod, port, here, verdict, mesh)
         yield JudgedPort(

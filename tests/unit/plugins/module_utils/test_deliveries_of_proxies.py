@@ -91,7 +91,7 @@ TODAY = {
     "of a Sidecar that binds": (
         TO_LOCALHOST,
         {"sidecars": [sidecar(ingress_of={"bind": "127.0.0.2", "captureMode": "NONE"})], "istiods": NEW},
-        ("remediated", "localhost", "rule", 0),
+        ("unreachable", "pod_ip", "rule", 0),
     ),
     "of mode NONE with a Sidecar's entry": (
         PASSED_ON,
