@@ -47,11 +47,7 @@ class Sidecars:
             return None
         name = plane.name or revision(pod).name
         local, root = (
-            [
-                s
-                for s in self._in.get(namespace) or ()
-                if (s["metadata"].get("labels") or {}).get("istio.io/rev", name) == name
-            ]
+            [s for s in self._in.get(namespace) or () if revision_of(s) in (None, name)]
             for namespace in (pod.namespace, self._planes.root_namespace(plane))
         )
         for sidecar in local:
@@ -71,6 +67,11 @@ def age(thing: Thing) -> tuple[str, str]:
     """Istio's order of configuration: oldest first, ties by `name.namespace` (pkg/config/config.go, sortConfigByCreationTime)."""
     meta = thing["metadata"]
     return meta.get("creationTimestamp") or "", f"{meta['name']}.{meta['namespace']}"
+
+
+def revision_of(sidecar: Thing | None) -> str | None:
+    """The one revision that sees the Sidecar, None if all do."""
+    return (sidecar["metadata"].get("labels") or {}).get("istio.io/rev") if sidecar else None
 
 
 def has_selector(sidecar: Thing) -> bool:

@@ -24,7 +24,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.deliv
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import STATED
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import Proxies
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars, ingress_entry
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import (
+    Sidecars,
+    ingress_entry,
+    revision_of,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targets import asked
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
@@ -32,6 +36,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
     Pod,
     Thing,
     family_of,
+    key,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
@@ -95,6 +100,8 @@ class Mesh:
         self._deliveries = PerTemplate(self._deliveries_of)
         self.probes: t.Callable[[Pod, int, str | None, bool], tuple[Failing, ...]] = PerTemplate(self._probes_of)
         self._verdicts: dict[t.Any, Verdict] = {}
+        self._labelled: set[tuple[str, str]] = set()
+        """Sidecars in effect after an upgrade in place, and the one revision that sees them."""
 
     @property
     def all(self) -> list[ControlPlane]:
@@ -108,7 +115,11 @@ class Mesh:
 
     def _sidecars_of(self, pod: Pod) -> tuple[Thing | None, Thing | None]:
         today, after = self.planes(pod)
-        return self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
+        effective = self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
+        bound_to = revision_of(effective[1])
+        if effective[1] and bound_to and after not in self._planes.all:
+            self._labelled.add(("/".join(key(effective[1])), bound_to))
+        return effective
 
     def asked(self, entry: Target) -> Target:
         """The pod without the ports that clients ask for neither today nor after the upgrade, as istiod tells them."""
@@ -183,6 +194,13 @@ class Mesh:
         if self._current and self._serving and not any(plane.by == STATED for plane in self._serving):
             found.append("current_version is not used: every version was read from the cluster.")
         return found
+
+    def labelled(self) -> list[str]:
+        return [
+            f"Sidecar {name} is labelled istio.io/rev={revision}, and no istiod of another revision sees it: "
+            f"take the label off before pods move to one."
+            for name, revision in sorted(self._labelled)
+        ]
 
     def moves(self) -> list[str]:
         return [
