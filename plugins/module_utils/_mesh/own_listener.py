@@ -38,18 +38,16 @@ class Own(t.NamedTuple):
 
     def programs(self, listeners: t.Sequence[Listener]) -> list[Listener]:
         """`listeners` without the proxy's socket. One that stands alone is taken for the program's: nobody else is there to be reached."""
-        others = [each for each in listeners if not (self.bound and self._is(each))]
+        here = (self.address, self.port)
+        others = [each for each in listeners if not self.bound or (each.address, each.port) != here]
         return others or list(listeners)
 
-    def _is(self, listener: Listener) -> bool:
-        return listener.port == self.port and listener.address == self.address
-
     def _held(self, listeners: t.Sequence[Listener]) -> bool:
-        """Whether another socket on the port keeps the kernel from giving it to the proxy; one that may, does."""
-        others = [each for each in listeners if each.port == self.port and not self._is(each)]
+        """Whether the kernel does not give the port to the proxy, because the program has it; a socket that may be in the way is."""
         if self.address in WILDCARDS:
-            return any((":" in each.address) == (":" in self.address) or _is_both(each) for each in others)
-        return accepts(others, self.port, self.address) is not False
+            there = [each for each in listeners if each.port == self.port]
+            return any((":" in each.address) == (":" in self.address) or _is_both(each) for each in there)
+        return not is_address(self.address) or accepts(listeners, self.port, self.address) is not False
 
 
 def _is_both(listener: Listener) -> bool:

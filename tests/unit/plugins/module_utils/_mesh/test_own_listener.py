@@ -48,6 +48,8 @@ ONLY_ITSELF = {"captureMode": "NONE", "bind": "127.0.0.2"}
         ("NONE", {}, (LOCAL, "10.0.0.5:8080"), "remediated"),
         ("NONE", {}, (LOCAL,), "remediated"),
         ("NONE", {}, ("0.0.0.0:8080",), "ok"),
+        ("NONE", {}, ("10.0.0.5:8080",), "ok"),
+        (None, CAPTURE, ("10.0.0.5:8080",), "ok"),
         ("NONE", {"bind": "10.0.0.5"}, (LOCAL, "10.0.0.5:8080"), "remediated"),
         ("NONE", {"bind": "0.0.0.0"}, (LOCAL,), "unreachable"),
         ("NONE", {"bind": "0.0.0.0"}, ("*:8080",), "ok"),
