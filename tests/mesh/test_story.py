@@ -113,17 +113,13 @@ def test_the_opt_out_that_ended_with_1_20_changes_nothing(story):
         story.restart_istiod()
 
 
-def sidecar(**labels):
+def sidecar(workload="shop", namespace=NS, entry=None, **labels):
+    listed = {"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "defaultEndpoint": "127.0.0.1:8080"}
     return {
         "apiVersion": "networking.istio.io/v1",
         "kind": "Sidecar",
-        "metadata": {"name": "shop", "namespace": NS, "labels": labels},
-        "spec": {
-            "workloadSelector": {"labels": {"app": "shop"}},
-            "ingress": [
-                {"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "defaultEndpoint": "127.0.0.1:8080"}
-            ],
-        },
+        "metadata": {"name": workload, "namespace": namespace, "labels": labels},
+        "spec": {"workloadSelector": {"labels": {"app": workload}}, "ingress": [{**listed, **(entry or {})}]},
     }
 
 
@@ -170,6 +166,92 @@ def test_the_same_sidecar_without_the_label_is_in_effect(story):
     finally:
         story.cluster.kubectl("delete", "sidecar", "shop", "--namespace", NS)
     assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+
+
+@pytest.mark.parametrize(
+    "entry, answer",
+    [
+        ({"captureMode": "NONE", "bind": "127.0.0.2"}, REFUSED),
+        ({"defaultEndpoint": "0.0.0.0:8080"}, REFUSED),
+        ({"bind": "127.0.0.2"}, ANSWERED),
+        ({"captureMode": "IPTABLES"}, ANSWERED),
+    ],
+)
+def test_an_entry_counts_where_the_proxy_takes_connections_to_it(story, entry, answer):
+    story.cluster.apply([sidecar(entry=entry)])
+    try:
+        assert story.comes_to(answer, lambda: shop(story)) == answer
+        assert story.stays(lambda: shop(story)) == {answer}
+        played = story.gate(NS)
+        assert (remediated if answer == ANSWERED else shut)(played), played.output
+        assert {each for found in played.result["findings"] for each in found["listeners"]} <= {"127.0.0.1:8080"}
+    finally:
+        story.cluster.kubectl("delete", "sidecar", "shop", "--namespace", NS)
+    assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+
+
+def test_a_sidecar_whose_selector_the_pod_comes_to_meet_is_in_effect(story):
+    later = sidecar()
+    later["spec"]["workloadSelector"]["labels"] = {"fix": "later"}
+    story.cluster.apply([later])
+    chosen = ("pods", "--namespace", NS, "--selector=app=shop")
+    try:
+        assert story.stays(lambda: shop(story)) == {REFUSED}
+        assert shut(played := story.gate(NS)), played.output
+        story.cluster.kubectl("label", *chosen, "fix=later")
+        assert story.comes_to(ANSWERED, lambda: shop(story)) == ANSWERED
+        assert remediated(played := story.gate(NS)), played.output
+    finally:
+        story.cluster.kubectl("label", *chosen, "fix-")
+        story.cluster.kubectl("delete", "sidecar", "shop", "--namespace", NS)
+    assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+
+
+def not_intercepted(name, namespace):
+    """A workload of interception mode NONE: no rules of iptables, and a proxy that knows it."""
+    from testbed import mesh as made
+
+    workload = made.deployment(name, namespace, application("http=127.0.0.1:8080"))
+    template = workload["spec"]["template"]
+    template["metadata"]["annotations"]["sidecar.istio.io/interceptionMode"] = "NONE"
+    spec = template["spec"]
+    spec["initContainers"] = [each for each in spec["initContainers"] if each["name"] != "istio-init"]
+    proxy = next(each for each in spec["containers"] if each["name"] == "istio-proxy")
+    next(each for each in proxy["env"] if each["name"] == "ISTIO_META_INTERCEPTION_MODE")["value"] = "NONE"
+    return workload
+
+
+def test_in_mode_none_the_proxy_is_met_where_it_listens_itself(story):
+    from testbed import mesh as made
+
+    place = "story-none"
+    finding = f"IST0143/{place}/Deployment/plain/8080"
+    try:
+        client = made.deployment("client", place, made.container("app", made.REACH, ["sleep"]))
+        story.deploy(place, not_intercepted("plain", place), made.service("plain", place, http=(80, 8080)), client)
+
+        def ask():
+            return story.http(place, "plain", 80)
+
+        for entry, answer in (
+            (None, REFUSED),
+            ({"bind": "127.0.0.1"}, REFUSED),
+            ({"bind": "0.0.0.0"}, REFUSED),
+            ({"captureMode": "IPTABLES"}, REFUSED),
+            ({}, ANSWERED),
+        ):
+            if entry is not None:
+                story.cluster.apply([sidecar("plain", place, entry)])
+            assert story.comes_to(answer, ask) == answer, entry
+            assert story.stays(ask) == {answer}, entry
+            played = story.gate(place)
+            found = {name: [each["id"] for each in played.result[name]] for name in ("findings", "remediated")}
+            expected = ("remediated", "findings") if answer == ANSWERED else ("findings", "remediated")
+            assert found == {expected[0]: [finding], expected[1]: []}, (entry, played.output)
+            if entry is not None:
+                story.cluster.kubectl("delete", "sidecar", "plain", "--namespace", place)
+    finally:
+        story.cluster.delete_namespace(place)
 
 
 def test_a_rewritten_probe_of_a_port_on_localhost_fails_as_the_gate_says(mesh):
