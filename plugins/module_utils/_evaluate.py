@@ -16,7 +16,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Finding, Report, Unchecked
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import for_people
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import PodPort
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.chosen_endpoint import PodPort
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.remedies import ExposedPod, Remedies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import (

@@ -12,10 +12,10 @@ Citations are `path@tag` in istio/istio.
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.default_endpoint import localhost_of, meaning
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_listener import (
     Own,
     has_no_chain,
@@ -37,11 +37,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targe
     PORT_NUMBER,
     uncounted,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, is_ipv6
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DeliveryRecord
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import MERGE_ENV, PASSTHROUGH_ENV
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener
 
 CAUSES = {
@@ -159,11 +157,6 @@ class Delivery(t.NamedTuple):
         return {**found, "version_by": self.version_by} if self.version_by else found
 
 
-def localhost_of(ips: t.Sequence[str]) -> str:
-    """`127.0.0.1`, or `::1` in a pod with IPv6 alone: actualLocalHost, pilot/pkg/networking/core/v1alpha3/listener.go@1.9.9."""
-    return "::1" if ips and all(is_ipv6(ip) for ip in ips) else "127.0.0.1"
-
-
 def delivery(
     pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, ways: t.Iterable[str] = (ALWAYS,)
 ) -> Delivery:
@@ -259,42 +252,11 @@ def _listed(
 
 
 def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane, name: str) -> Delivery:
-    """What a defaultEndpoint means: buildInboundClustersFromSidecar, pilot/pkg/networking/core/v1alpha3/cluster.go@1.9.9 to 1.20.8.
-
-    A host that is none of those which validation lets pass is no host to it, and then the pod is dialled as it was asked for. Until 1.14.4
-    an address of IPv6 is not understood: the port has a filter chain and no cluster. Such a Sidecar is let in by the webhook of a newer istiod.
-    """
     endpoint = entry.get("defaultEndpoint") or ""
-    cause = Cause("sidecar", (name, endpoint or "the pod IP"))
-    if endpoint.startswith("unix://"):
-        return Delivery("unix", None, port, cause)
-    host, _colon, number = endpoint.rpartition(":")
-    host = host.strip("[]")
-    if not re.fullmatch(r"\d{1,5}", number, re.ASCII):
-        return Delivery("pod_ip", None, port, cause)
-    v4 = next((ip for ip in ips if not is_ipv6(ip)), None)
-    v6 = next((ip for ip in ips if is_ipv6(ip)), None)
-    old = plane.version is not None and plane.version < (1, 14, 4)
-    if old and ":" in host:
-        return Delivery("closed", None, port, Cause("no_cluster", (name, endpoint, str(plane))))
-    if host == "0.0.0.0":
-        address = (ips[0] if ips and old else v4) or "127.0.0.1"
-    elif host == "::":
-        address = v6 or "::1"
-    elif host == "::1":
-        address = "::1" if v6 and (dials_ipv6_localhost(plane.version) or not v4) else "127.0.0.1"
-    elif host == "127.0.0.1" or (not host and plane.version is not None and plane.version < (1, 10)):
-        address = localhost_of(ips)
-    elif not host and plane.version is None:
-        either = Cause("either", (name, endpoint, str(_unknown_version(plane))))
-        return Delivery("unknown", localhost_of(ips), int(number), either)
-    else:
-        return Delivery("pod_ip", None, port, Cause("no_endpoint", (name, endpoint)))
-    return Delivery("localhost" if is_loopback(address) else "pod_ip", address, int(number), cause)
-
-
-def dials_ipv6_localhost(version: Version | None) -> bool:
-    """Whether the defaultEndpoint `[::1]` means ::1 in a pod with both families; it was 127.0.0.1 until release note 47412 (1.18.6, 1.19.4, 1.20.0)."""
-    return version is not None and (
-        version >= (1, 20) or (1, 19, 4) <= version < (1, 20) or (1, 18, 6) <= version < (1, 19)
-    )
+    kind, address, dialled, cause = meaning(endpoint, port, ips, plane.version)
+    said: tuple[str, ...] = (name, endpoint or "the pod IP")
+    if cause == "no_cluster":
+        said = (*said, str(plane))
+    elif cause == "either":
+        said = (*said, str(_unknown_version(plane)))
+    return Delivery(kind, address, dialled, Cause(cause, said))

@@ -12,11 +12,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import (
-    Cause,
-    Delivery,
-    localhost_of,
-)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.default_endpoint import localhost_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Cause, Delivery
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar, interception
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import Cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import ingress_entry

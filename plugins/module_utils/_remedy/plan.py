@@ -23,7 +23,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, matches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import is_printable
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import (
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.chosen_endpoint import (
     PodPort,
     Port,
     as_field,

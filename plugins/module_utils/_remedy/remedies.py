@@ -21,7 +21,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     Remediation,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.default_endpoint import (
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.chosen_endpoint import (
     PodPort,
     Port,
     advice,
