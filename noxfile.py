@@ -95,9 +95,15 @@ def need_cluster() -> None:
 
 @stage()
 def unit(session):
-    """pytest over tests/unit"""
+    """pytest over tests/unit, without `properties`"""
     # One more than there are processors: some tests wait for a deadline.
-    pytest(session, "-n", str((os.cpu_count() or 1) + 1), "tests/unit")
+    pytest(session, "-n", str((os.cpu_count() or 1) + 1), "-m", "not hypothesis", "tests/unit")
+
+
+@stage()
+def properties(session):
+    """those of tests/unit that draw clusters, tables and texts at random"""
+    pytest(session, "-n", "auto", "-m", "hypothesis", "tests/unit")
 
 
 @stage()
