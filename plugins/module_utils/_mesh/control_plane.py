@@ -209,23 +209,16 @@ class ControlPlanes:
         return min(serving, key=lambda p: order.index(p.default_delivery())) if serving else self._unseen(pod)
 
     def after(self, pod: Pod | Template, target: Version | None) -> ControlPlane:
-        """The control plane that will serve the pod: one of its mesh that runs the target version beside today's, if there is one, else today's, upgraded.
-
-        Of several, the one that hands least to localhost.
-        """
+        """The control plane that will serve the pod. Of those that may serve it today, each with its successor, the one that hands least to localhost."""
         serving = self._serving(pod) or [self._unseen(pod)]
-        return min(
-            self._ready(target, serving) or [p.upgraded(target) for p in serving],
-            key=lambda p: (p not in serving, _least_local(p)),
-        )
+        return min((self._successor(plane, target) for plane in serving), key=_least_local)
 
     def moved_to_another(self, target: Version | None) -> list[tuple[str, str]]:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
         found = set()
         for plane in self.all:
-            ready = self._ready(target, [plane])
-            other = min(ready, key=_least_local, default=UNKNOWN_CONTROL_PLANE)
-            if plane.name in {p.name for p in ready} or other.default_delivery() != "localhost":
+            other = self._successor(plane, target)
+            if plane.name == other.name or other.default_delivery() != "localhost":
                 continue
             if plane.upgraded(target).default_delivery() == "pod_ip":
                 found.add((plane.name, other.name))
@@ -239,15 +232,21 @@ class ControlPlanes:
     def home(self) -> str:
         return self._home or ""
 
-    def _ready(self, target: Version | None, serving: t.Sequence[ControlPlane]) -> list[ControlPlane]:
-        return [
+    def _successor(self, plane: ControlPlane, target: Version | None) -> ControlPlane:
+        """Its own revision, if that runs the target version, else others of its mesh that do, else it, upgraded. Of several, the one least for localhost.
+
+        Whoever may make a pod in some namespace can label it as an istiod's, and write any root namespace beside it. So one that is neither where this
+        one is, nor where the user says that istiod is, does not speak alone: what this one is, upgraded, counts beside it.
+        """
+        ready = [
             p
             for p in self.all
-            if target
-            and p.version
-            and p.version[: len(target)] == target
-            and any(self._one_mesh(p, s) for s in serving)
+            if target and p.version and p.version[: len(target)] == target and self._one_mesh(p, plane)
         ]
+        own = [p for p in ready if (p.namespace, p.name) == (plane.namespace, plane.name)]
+        known = {"", plane.namespace, self._home or self._root_namespace}  # records from before it was kept name none
+        alone = own or any(p.namespace in known for p in ready)
+        return min(own or (ready if alone else [plane.upgraded(target), *ready]), key=_least_local)
 
     def _one_mesh(self, one: ControlPlane, other: ControlPlane) -> bool:
         """Whether two control planes are of one mesh: in one namespace, or with one root namespace. One that says neither is of the only mesh."""

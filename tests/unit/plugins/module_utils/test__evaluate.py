@@ -139,6 +139,31 @@ def test_a_sidecar_of_a_canary_counts_once_its_control_plane_is_the_next():
     assert verdict(report(istiods=both, sidecars=[sidecar(revision="default", **CURED)], target="1.24")) == BREAKS
 
 
+ASKED_AT = {
+    "which its proxy does not name": {},
+    "which its proxy names": {"env": {"PROXY_CONFIG": '{"discoveryAddress": "istiod.istio-system.svc:15012"}'}},
+}
+
+
+@pytest.mark.parametrize("asked", ASKED_AT)
+def test_an_istiod_somewhere_else_does_not_speak_for_the_mesh_whose_root_namespace_it_names(asked):
+    """Whoever may make a pod and a ConfigMap in a namespace of his own can make one, and in no other one may he open the gate."""
+    made_up = {**istiod("1.24.0", localhost=True), "namespace": "tenant"}
+    pods = [pod(**ASKED_AT[asked])]
+    for planes in ([istiod("1.9.9"), made_up], [istiod("1.9.9"), istiod("1.24.0", "canary"), made_up]):
+        assert verdict(report(pods, istiods=planes, target="1.24")) == BREAKS
+        assert verdict(report(pods, istiods=planes[::-1], target="1.24")) == BREAKS
+
+
+def test_an_istiod_somewhere_else_counts_where_it_hands_less_to_localhost_or_is_where_the_user_says():
+    canary = {**istiod("1.24.0", "canary"), "namespace": "istio-canary"}
+    stays = istiod("1.22.0", localhost=True)
+    assert verdict(report(istiods=[stays], target="1.24")) == CURE
+    assert verdict(report(istiods=[stays, canary], target="1.24")) == BREAKS
+    at_home = istiod("1.24.0", "canary", localhost=True)
+    assert verdict(report(istiods=[{**istiod("1.9.9"), "namespace": "mesh-a"}, at_home], target="1.24")) == CURE
+
+
 @pytest.mark.parametrize(
     "spec, istiods, wanted",
     [
