@@ -57,9 +57,16 @@ class ProxyAnswerError(OutsideTextError):
 
 
 def inbound_clusters(stdout: str) -> list[Cluster]:
-    """The proxy's inbound clusters, by port. Raises ProxyAnswerError."""
+    """The proxy's inbound clusters, by port. Raises ProxyAnswerError.
+
+    An answer without any cluster is none. A proxy that istiod has not configured yet gives it, and so may a program of the pod that took the
+    port of the proxy's admin interface; only a port beside others says that the proxy passes it on.
+    """
+    configs = _configs(stdout)
+    if not configs:
+        raise ProxyAnswerError("It has no inbound cluster at all, as before istiod has configured it.")
     found: dict[int, Cluster] = {}
-    for config in _configs(stdout):
+    for config in configs:
         made = _inbound(_mapping(config.get("cluster")))
         if made:
             known = found.setdefault(made["port"], made)

@@ -40,7 +40,7 @@ TODAY = {
     ),
     "decides there, pod IP": (PASSED_ON, {"istiods": NONE}, ("unreachable", "pod_ip", "proxy", 0)),
     "has no cluster for the port": (proxy_config({9090: None}), {}, ("unreachable", "pod_ip", "proxy", 1)),
-    "has no cluster at all": (proxy_config({}), {}, ("unreachable", "pod_ip", "proxy", 1)),
+    "has none for any port that is asked": ({**TO_LOCALHOST, "inbound": []}, {}, ("unreachable", "pod_ip", "proxy", 1)),
     "dials the pod IP": (
         proxy_config({8080: "10.0.0.5:8080"}),
         {"istiods": NEW},

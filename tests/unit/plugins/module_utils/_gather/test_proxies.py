@@ -89,6 +89,11 @@ FAULTS = {
     ),
     "an agent that fails": (says(status(exited(1))), "no_answer", "pilot-agent ended with 1."),
     "garbage": (says(out(b"\x00\xff\x1b[31m"), status(SUCCESS)), "no_answer", "Its answer is no JSON object."),
+    "no cluster, as before it is configured": (
+        says(out("{}\n"), status(SUCCESS)),
+        "no_answer",
+        "It has no inbound cluster at all",
+    ),
     "half of an answer": (says(out('{"configs": ['), status(SUCCESS)), "no_answer", "Its answer is not read: "),
     "no right": (answers(forbidden_exec("web-1", "shop", "get")), "forbidden", "User "),
     "a pod that is gone": (answers(http(404, refusal(404, "NotFound", 'pods "web-1" not found'))), "gone", "pods "),

@@ -56,8 +56,6 @@ READ = {
         proxy_answer({9090: None, 8080: "10.0.0.5:8080"}),
         [{"port": 8080, "type": "STATIC", "address": "10.0.0.5:8080"}, {"port": 9090, "type": "ORIGINAL_DST"}],
     ),
-    "no inbound port": ("{}\n", []),
-    "an empty list": ('{"configs": []}', []),
     "one line": (json.dumps(configs({"name": "inbound|8080||", "type": "ORIGINAL_DST"})), [PASSED]),
     "lines of a log before it": (
         f"2026-11-30T04:00:00Z\twarn\tOS CA Cert could not be found for agent\n{proxy_answer({8080: None})}",
@@ -77,6 +75,10 @@ READ = {
             )
         ),
         [{"port": 8080, "type": "STATIC", "address": "127.0.0.1:8080"}],
+    ),
+    "an Envoy before name_regex without an inbound port": (
+        json.dumps(configs({"name": "BlackHoleCluster", "type": "STATIC"})),
+        [],
     ),
     "the name of an old istiod, with the Service's port": (
         json.dumps(configs(static("inbound|80|http|web.shop.svc.cluster.local", LOCAL))),
@@ -126,6 +128,8 @@ def test_what_a_proxy_says_of_its_inbound_ports(name):
 
 REFUSED = {
     "nothing": ("", "Its answer is no JSON object."),
+    "no cluster": ("{}\n", "It has no inbound cluster at all"),
+    "an empty list": ('{"configs": []}', "It has no inbound cluster at all"),
     "a table": ("LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n", "Its answer is no JSON object."),
     "a list": ("[]", "Its answer is no JSON object."),
     "an error of Envoy": ("failed with 404\n", "Its answer is no JSON object."),
