@@ -128,11 +128,20 @@ class Mesh:
         return entry._replace(exposures=exposures) if len(exposures) < len(entry.exposures) else entry
 
     def deliveries(self, pod: Pod, port: int, exposures: t.Sequence[Exposure], by: Pod) -> tuple[Delivery, Delivery]:
-        """Today's and the one after, of a port with these exposures; `by` is the pod that was read for it, whose proxy speaks for it, too."""
+        """Today's and the one after, of a port with these exposures. `by` is the pod that was read for it.
+
+        The proxy of that one speaks for it, too, if the same istiod and Sidecar are expected for both: amid a move from one revision to the next,
+        pods of one workload are served by either.
+        """
         ways = frozenset(e.how for e in exposures)
         ips = pod.ips if self._named(pod, port) else tuple(map(family_of, pod.ips))
         today, after = self._deliveries(pod, port, ways, ips)
-        return self.proxies.today(pod, port, (pod.key, by.key), self.sidecars(pod)[0], today), after
+        alike = by.template is pod.template or self._expected(by) == self._expected(pod)
+        speakers = (pod.key, by.key) if alike else (pod.key,)
+        return self.proxies.today(pod, port, speakers, self.sidecars(pod)[0], today), after
+
+    def _expected(self, pod: Pod) -> tuple[ControlPlane, Thing | None]:
+        return self.planes(pod)[0], self.sidecars(pod)[0]
 
     def _named_by_a_sidecar(self, pod: Pod, port: int) -> bool:
         """Without, a delivery depends on the families alone."""

@@ -223,6 +223,25 @@ def test_the_pod_that_was_read_for_others_speaks_for_them_too():
     assert only(found)["delivery"]["today"]["by"] == "proxy"
 
 
+REVISIONS = [istiod("1.9.9"), istiod("1.12.0", "next")]
+
+
+@pytest.mark.parametrize(("source", "wanted"), [("auto", "breaks_on_upgrade"), ("proxy", "unknown")])
+def test_the_pod_that_was_read_for_others_does_not_speak_for_those_of_another_istiod(source, wanted):
+    """Amid a move from one revision to the next, pods of one template are served by either, and the first may have moved."""
+    moved, stays = pod("web-7d4b9-1", revision="next"), pod("web-7d4b9-2")
+    found = report(
+        [moved, stays],
+        istiods=REVISIONS,
+        tables=[table("web-7d4b9-1")],
+        selection=Selection(replicas="one"),
+        proxyConfigs=[proxy_config({8080: None}, of="web-7d4b9-1")],
+        delivery_source=source,
+        target="1.21",
+    )
+    assert verdict(found) == wanted
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Who is asked
 
