@@ -210,6 +210,15 @@ ALWAYS = {
     "!(namespace == `1`)": "== compares text with a number, at column 12",
     "services[0].port != '80'": "!= compares a number with text",
     "impact != 'breaks'": "no impact is called breaks, but one of breaks_on_upgrade, unknown, unreachable, at column 7",
+    "namespace != 'shop' || namespace != 'bank'": "every finding is other than 'shop' or other than 'bank': join them with &&, at column 20",
+    "workload.name != 'a' || port == `80` || 'b' != workload.name": "every finding is other than 'a' or other than 'b'",
+    "!(namespace == 'shop' && namespace == 'bank')": "every finding is other than 'shop' or other than 'bank': join them with &&, at column 0",
+    "port != `80` || !(port == `81`)": "every finding is other than 80 or other than 81",
+    # As where a template leaves nothing of a name.
+    "starts_with(namespace, '')": "starts_with() finds an empty text in every text, at column 0",
+    "port == `80` || contains(workload.name, '')": "contains() finds an empty text in every text, at column 16",
+    "namespace != ''": "namespace is empty in no finding, so != is the same for every finding, at column 10",
+    "port == `80` || workload.name != ''": "workload.name is empty in no finding, so != is the same for every finding",
 }
 
 
@@ -218,6 +227,23 @@ def test_a_waiver_that_does_not_depend_on_the_finding_is_refused(match):
     with pytest.raises(WaiverError) as error:
         compile_waivers([{"match": match, "reason": "accepted"}])
     assert f"waivers[0].match: {ALWAYS[match]}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "namespace != 'shop' && namespace != 'bank'",
+        "!(namespace == 'shop' || namespace == 'bank')",
+        "namespace != 'shop' || port != `80`",
+        "!(namespace == 'shop' && port == `80`)",
+        "services[?name != 'a'] || services[?name != 'b']",
+        "namespace == ''",
+        "services[0].port_name != ''",
+        "delivery.today.address != ''",
+    ],
+)
+def test_a_waiver_may_say_what_it_is_not_for(match):
+    assert compile_waivers([{"match": match, "reason": "accepted"}])
 
 
 def test_the_entry_that_is_wrong_is_named():
