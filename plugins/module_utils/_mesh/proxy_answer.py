@@ -47,7 +47,7 @@ class Cluster(t.TypedDict, total=False):
     port: int
     """The target port that it serves."""
     type: str
-    """As Envoy spells it: STATIC, ORIGINAL_DST. Empty where several clusters of the port differ."""
+    """As Envoy spells it: STATIC, ORIGINAL_DST. Empty where several clusters of the port differ, or may be its."""
     address: str
     """What the proxy dials, `127.0.0.1:8080` or `unix:///path`; absent for the address that was asked for, or where there is not exactly one."""
 
@@ -67,8 +67,7 @@ def inbound_clusters(stdout: str) -> list[Cluster]:
         raise ProxyAnswerError("It has no inbound cluster at all, as before istiod has configured it.")
     found: dict[int, Cluster] = {}
     for config in configs:
-        made = _inbound(_mapping(config.get("cluster")))
-        if made:
+        for made in _inbound(_mapping(config.get("cluster"))):
             known = found.setdefault(made["port"], made)
             if known != made:  # which of the two a connection meets is not to be seen here
                 found[made["port"]] = {"port": made["port"], "type": ""}
@@ -95,24 +94,26 @@ def _document(stdout: str) -> str:
     raise ProxyAnswerError("Its answer is no JSON object.")
 
 
-def _inbound(cluster: dict[str, t.Any]) -> Cluster | None:
-    """One of `inbound|PORT|SUBSET|HOST`, None for any other cluster.
+def _inbound(cluster: dict[str, t.Any]) -> list[Cluster]:
+    """What one of `inbound|PORT|SUBSET|HOST` says of a port or two; nothing for any other cluster.
 
-    Where the name has a host (up to 1.7) its port is the Service's, and the endpoint's is the target: BuildSubsetKey, push_context.go@1.7.0.
+    Where the name has a host (up to 1.7) its port is that of a Service, and the endpoint's the target: BuildSubsetKey, push_context.go@1.7.0. Or it
+    is the target, which a Sidecar lists, and the endpoint's the one to which that leads: buildInboundClustersFromSidecar, cluster.go@1.7.0. Nothing
+    tells which, so where they differ, how the port in the name is delivered is not known.
     """
     parts = str(cluster.get("name")).split("|")
     if parts[0] != "inbound":
-        return None
+        return []
     if len(parts) != 4 or not re.fullmatch(r"\d{1,5}", parts[1], re.ASCII):
         raise ProxyAnswerError(f"Its cluster {str(cluster.get('name'))[:60]!r} names no port.")
-    dialled = _dialled(cluster)
-    port = dialled[1] if parts[3] and dialled and dialled[1] else int(parts[1])
-    if not 0 < port < 65536:
+    dialled, named = _dialled(cluster), int(parts[1])
+    port = dialled[1] if parts[3] and dialled and dialled[1] else named
+    if not 0 < named < 65536:
         raise ProxyAnswerError(f"Its cluster {str(cluster.get('name'))[:60]!r} names no port.")
     made: Cluster = {"port": port, "type": _word(cluster.get("type"))}
     if dialled:
         made["address"] = dialled[0]
-    return made
+    return [made] if port == named else [made, {"port": named, "type": ""}]
 
 
 def _dialled(cluster: dict[str, t.Any]) -> tuple[str, int] | None:

@@ -82,7 +82,11 @@ READ = {
     ),
     "the name of an old istiod, with the Service's port": (
         json.dumps(configs(static("inbound|80|http|web.shop.svc.cluster.local", LOCAL))),
-        [{"port": 8080, "type": "STATIC", "address": "127.0.0.1:8080"}],
+        [{"port": 80, "type": ""}, {"port": 8080, "type": "STATIC", "address": "127.0.0.1:8080"}],
+    ),
+    "the name of an old istiod, with the port that a Sidecar leads to another": (
+        json.dumps(configs(static("inbound|8080|http|web.shop.svc.cluster.local", at("127.0.0.1", 9090)))),
+        [{"port": 8080, "type": ""}, {"port": 9090, "type": "STATIC", "address": "127.0.0.1:9090"}],
     ),
     "two clusters of one port that say the same": (
         json.dumps(configs(static("inbound|8080||", LOCAL), static("inbound|8080|http|a", LOCAL))),
