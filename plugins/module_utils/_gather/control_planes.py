@@ -17,7 +17,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh impor
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import discovery, has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import dotted, image_tag
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, key, matches, read_pods
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, fields_of_yaml
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
+    OutsideError,
+    excerpt,
+    fields_of_yaml,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
     ISTIOD_ENV,
     MAISTRA_LABELS,
@@ -185,10 +189,16 @@ class _Configs:
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._maps = {key(each): each for each in objects.get(CONFIG_MAPS) or ()}
+        self._read: dict[tuple[str, str], dict[str, t.Any]] = {}
         self.unreadable: dict[tuple[str, str], Unlisted] = {}
 
     def of(self, namespace: str, name: str) -> dict[str, t.Any]:
-        """Nothing of one that is not there, or that cannot be read: then `unreadable` has it."""
+        """Nothing of one that is not there, or that cannot be read: then `unreadable` has it. Each is read once, however many istiods mount it."""
+        if (namespace, name) not in self._read:
+            self._read[namespace, name] = self._parsed(namespace, name)
+        return self._read[namespace, name]
+
+    def _parsed(self, namespace: str, name: str) -> dict[str, t.Any]:
         there = self._maps.get((namespace, name))
         try:
             return mesh_config((there.get("data") or {}).get("mesh")) if there else {}
@@ -240,6 +250,10 @@ POLICIES = {
 """The modes of the policies that the rule reads, each in the place of its number: mesh/v1alpha1/config.proto in istio/api@1.22.0."""
 
 
+NAMESPACE = re.compile(r"[^./]{0,63}")
+"""What may be the name of a namespace, which is a label of DNS: it becomes a part of an address, of which `..` would make another."""
+
+
 def mesh_config(text: str | None) -> dict[str, t.Any]:
     """The fields that the rule reads of a mesh configuration in YAML, as istiod reads them: either spelling of a field, and modes by number, too.
 
@@ -249,15 +263,22 @@ def mesh_config(text: str | None) -> dict[str, t.Any]:
     spellings.update(zip(MESH_CONFIG_FIELDS, MESH_CONFIG_FIELDS))
     read = fields_of_yaml(text or "", spellings)
     config = {spellings[name]: value for name, value in read.items() if value is not None}
-    if not isinstance(config.get("rootNamespace", ""), str):
+    root = config.get("rootNamespace", "")
+    if not isinstance(root, str):
         raise OutsideError("rootNamespace: wanted text")
+    if not NAMESPACE.fullmatch(root):
+        raise OutsideError(f"rootNamespace: wanted the name of a namespace, found {excerpt(root)}")
     for field, modes in POLICIES.items():
-        policy = config.get(field, {})
+        policy = config.get(field)
+        if policy is None:
+            continue
         if not isinstance(policy, dict):
             raise OutsideError(f"{field}: wanted a mapping")
         mode = policy.get("mode")
         if isinstance(mode, int) and not isinstance(mode, bool) and 0 <= mode < len(modes):
-            config[field] = {**policy, "mode": modes[mode]}
+            mode = modes[mode]
         elif mode is not None and mode not in modes:
             raise OutsideError(f"{field}.mode: wanted one of {', '.join(modes)}, found {str(mode)[:60]}")
+        # Whatever else it holds, which may be much, is kept for each of its istiods, and read by nobody.
+        config[field] = {} if mode is None else {"mode": mode}
     return config

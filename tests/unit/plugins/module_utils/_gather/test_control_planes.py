@@ -230,6 +230,11 @@ TAKEN = {
         LOCALHOST,
     ),
     "nothing": ("inboundTrafficPolicy:", {}),
+    "what else a policy holds": (
+        "outboundTrafficPolicy: {mode: ALLOW_ANY, x: [1, 2]}",
+        {"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}},
+    ),
+    "a policy without a mode": ("inboundTrafficPolicy: {x: 1}", {"inboundTrafficPolicy": {}}),
     "a name that is a date": ("rootNamespace: 2020-01-01", {"rootNamespace": "2020-01-01"}),
     "a name to the base of 60": ("rootNamespace: 1:30", {"rootNamespace": "1:30"}),
 }
@@ -264,6 +269,14 @@ UNREADABLE = {
         "mesh: line 1: the tag !!python/name:os.system is none",
     ),
     "a namespace that is true": ("rootNamespace: yes", "mesh: rootNamespace: wanted text"),
+    "a namespace of too many letters": (
+        f"rootNamespace: {'x' * 64}",
+        "mesh: rootNamespace: wanted the name of a namespace, found 'xxx",
+    ),
+    "a namespace that leads elsewhere": (
+        "rootNamespace: ..",
+        r"mesh: rootNamespace: wanted the name of a namespace, found '\.\.'",
+    ),
     "a policy that is a list": ("inboundTrafficPolicy: [LOCALHOST]", "mesh: inboundTrafficPolicy: wanted a mapping"),
     "two of a key": (
         "inboundTrafficPolicy: {mode: LOCALHOST}\ninboundTrafficPolicy: {}",
@@ -297,6 +310,13 @@ def test_a_mesh_configuration_that_istiod_would_not_take_is_named_and_not_used(w
     _snapshot.check(snapshot)
     (plane,) = _control_plane.ControlPlanes(snapshot).all
     assert not plane.config_known and plane.config_unknown == ("unreadable", "istio-system/istio")
+
+
+def test_one_mesh_configuration_is_read_once_however_many_istiods_mount_it(monkeypatch):
+    read = []
+    monkeypatch.setattr(_control_planes, "mesh_config", lambda text: read.append(text) or {})
+    planes(*(istiod(f"istiod-{n}", revision=f"r{n}", **mounts("istio")) for n in range(9)), configs=[config("a: b")])
+    assert read == ["a: b"]
 
 
 @pytest.mark.parametrize("name", ["other", "istio-canary"])
