@@ -33,11 +33,18 @@ SERVICE_MESH: dict[Version, Version] = {
 """The Istio in each OpenShift Service Mesh: its release notes, and Makefile.core.mk of the branches maistra-2.0 to maistra-2.6 of maistra/istio."""
 
 
+LONGEST_TAG = 128
+"""Characters: the grammar of references, github.com/distribution/reference. A value of a label has at most 63."""
+
+
 def numbers(text: str | None) -> Version | None:
     """Those of `1.20.8`, `1.11.2-asm.17-distroless`, `v1.9`, `release-1.3-latest-daily`; None for anything else.
 
-    As TagToVersionString, operator/pkg/version/version.go@1.20.8. Whose numbers they are is another question.
+    As TagToVersionString, operator/pkg/version/version.go@1.20.8. Whose numbers they are is another question. A text that is longer than any tag,
+    as the author of a pod may write one, is not looked into: to find that it is none may take time by the square of its length.
     """
+    if len(text or "") > LONGEST_TAG:
+        return None
     found = re.fullmatch(
         r"(?:release-)?v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,9}))?(?:\.\d+)*(?:[-+.].*)?", text or "", re.ASCII
     )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -525,6 +526,13 @@ def test_the_root_namespace_is_the_control_planes_own(named, wanted):
 )
 def test_a_version_is_read_as_istio_reads_a_tag(text, wanted):
     assert as_version(text) == wanted
+
+
+def test_no_image_of_a_pod_keeps_it_busy():
+    """The API server takes a line feed inside of an image, and a megabyte of it."""
+    before = time.process_time()
+    assert as_version(image_tag("istio/proxyv2:1.1" + ".1" * 50_000 + "\nx")) is None
+    assert time.process_time() - before < 1
 
 
 @pytest.mark.parametrize(
