@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing as t
 from urllib.parse import quote
 
@@ -190,10 +191,14 @@ def _specification(pod: Thing) -> str:
         for field, value in (pod.get("spec") or {}).items()
         if field not in ("nodeName", "hostname", "ephemeralContainers")
     }
-    text = json.dumps(spec, sort_keys=True)
-    for volume in spec.get("volumes") or ():  # the ServiceAccount admission plugin names this one at random
-        if isinstance(volume, dict) and str(volume.get("name")).startswith("kube-api-access-"):
-            text = text.replace(json.dumps(volume["name"]), '"kube-api-access"')
+    # The ServiceAccount admission plugin names one volume at random, and its mounts. One pass: a pod may have tens of thousands so called.
+    volumes = [volume.get("name") for volume in spec.get("volumes") or () if isinstance(volume, dict)]
+    random = {json.dumps(name) for name in volumes if str(name).startswith("kube-api-access-")}
+    text = re.sub(
+        r'"kube-api-access-[^"\\]*"',
+        lambda found: '"kube-api-access"' if found[0] in random else found[0],
+        json.dumps(spec, sort_keys=True),
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 
