@@ -282,7 +282,15 @@ def test_proxies_are_asked_last_and_only_where_something_was_found():
     assert gathered(served, behave)[1][-2:] == [["ss -ltnH"], []]
 
 
-@pytest.mark.parametrize("result", [{"msg": "", "module_stderr": "Traceback"}, {"rc": 124}, {"stdout": "x", "rc": 0}])
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"msg": "", "module_stderr": "Traceback"},
+        {"rc": 124},
+        {"stdout": "x", "rc": 0},
+        {"stdout": "{}\n", "rc": 0},
+    ],
+)
 def test_a_proxy_that_says_nothing_by_tasks_is_recorded_so(result):
     def behave(item):
         table = {"stdout": "LISTEN 0 128 127.0.0.1:8080 0.0.0.0:*\n", "rc": 0}
