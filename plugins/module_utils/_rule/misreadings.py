@@ -67,7 +67,7 @@ def _of_any_other(parsed: Node) -> t.Iterator[Mistake]:
         while pending:
             node, denied = pending.pop()
             within.update(() if denied else (id(node),))
-            kind, children = node["type"], node.get("children") or ()
+            kind, children = node["type"], node.get("children") or []
             if kind == "not_expression":
                 pending.append((children[0], not denied))
             elif kind == ("and_expression" if denied else "or_expression"):
