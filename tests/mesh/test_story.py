@@ -208,7 +208,7 @@ def test_a_sidecar_whose_selector_the_pod_comes_to_meet_is_in_effect(story):
 
 
 def not_intercepted(name, namespace):
-    """A workload of interception mode NONE: no rules of iptables, and a proxy that knows it."""
+    """A workload of interception mode NONE: no rules of iptables, and a proxy that knows it, and that it may not listen below port 1024."""
     from testbed import mesh as made
 
     workload = made.deployment(name, namespace, application("http=127.0.0.1:8080"))
@@ -218,6 +218,7 @@ def not_intercepted(name, namespace):
     spec["initContainers"] = [each for each in spec["initContainers"] if each["name"] != "istio-init"]
     proxy = next(each for each in spec["containers"] if each["name"] == "istio-proxy")
     next(each for each in proxy["env"] if each["name"] == "ISTIO_META_INTERCEPTION_MODE")["value"] = "NONE"
+    proxy["env"].append({"name": "ISTIO_META_UNPRIVILEGED_POD", "value": "true"})
     return workload
 
 
