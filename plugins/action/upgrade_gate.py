@@ -49,7 +49,12 @@ class ActionModule(ListenerInfo):
         )
         hints = [f"{name}: the role has no such variable." for name in variables.unknown]
         made = _gate.outcome(returned, variables.values, place, problem, hints)
-        line = {"passed": made.passed, "verdict": made.line, "summary": made.result["summary"]}
+        line = {
+            "passed": made.passed,
+            "checked": made.checked,
+            "verdict": made.line,
+            "summary": made.result["summary"],
+        }
         stats = {"data": {ROLE: {place.host: line}}, "per_host": False, "aggregate": True}
         known: Values = {
             name: returned[name] for name in ("warnings", "deprecations", "ansible_facts") if name in returned

@@ -62,11 +62,11 @@ result:
   type: dict
   sample: {}
 verdict:
-  description: The verdict, a line each.
+  description: What was found, a line each; where the gate is open also the sentence that it comes to.
   returned: always
   type: list
   elements: str
-  sample: ["Do not upgrade yet: 1 breaks_on_upgrade."]
+  sample: ["1 pod not checked, timeout: shop/web-7d4b9-a"]
 """
 
 # The work is done by the action plugin of the same name.

@@ -21,6 +21,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     blocking,
     checked_fail_on,
     nothing,
+    was_checked,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import path_part, printable
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _files, _role_variables, _terminal
@@ -46,10 +47,14 @@ class Place(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """What the role makes known: its two facts, the verdict as lines and as one line, and what became of files."""
+    """What the role makes known: its two facts, whether the cluster was checked, the verdict as lines and as one sentence, and what became of files.
+
+    The lines hold the sentence only where the gate is open: where it is shut, the task that fails says it.
+    """
 
     result: Report
     passed: bool
+    checked: bool
     lines: list[str]
     line: str
     changed: bool
@@ -89,35 +94,45 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
     )
     server = about["server"]
     recorded = _role_variables.is_recorded(values)
-    shown = (_terminal.screen(), reports, place.verbose, server, recorded)
-    verdict = _verdict.verdict(result, fail_on, problem or None, *shown)
-    line = _verdict.outcome(result, fail_on, problem.split("\n")[0] or None, server)
+    passed = passed and not files.problems
+    shown = (_terminal.screen(), reports, place.verbose, recorded)
     return Outcome(
         result,
-        passed and not files.problems,
-        [*verdict, *files.problems],
-        " ".join([line, *files.problems]),
+        passed,
+        was_checked(result),
+        _verdict.verdict(result, fail_on, None, *shown, server)
+        if passed
+        else _verdict.details(result, fail_on, problem or None, *shown),
+        " ".join([_verdict.outcome(result, fail_on, problem or None, server), *files.problems]),
         files.changed,
         files.diff,
     )
 
 
 def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, recorded: bool = False) -> dict[str, t.Any]:
-    """What comes of `returned` without a file: `{passed, blocking, verdict, outcome}`. Raises FailOnError.
+    """What comes of `returned` without a file: `{passed, blocking, details, verdict, outcome}`. Raises FailOnError.
 
-    `blocking` are the Blockers as `{word, count, known}`, `verdict` is the text in lines, and `outcome` is what a summary of many clusters takes.
+    `blocking` are the Blockers as `{word, count, known}`, `verdict` is the text in lines, `details` is it without the sentence at its end, and `outcome` is
+    what a summary of many clusters takes.
     """
     words = checked_fail_on(fail_on)
     result = _result(returned)
     problem = result.get("msg") or None
     server = (returned.get("cluster") or {}).get("server") or ""
     passed = _is_open(result, words)
-    line = _verdict.outcome(result, words, problem and problem.split("\n")[0], server)
+    line = _verdict.outcome(result, words, problem, server)
+    shown = (_terminal.screen(), (), verbose, recorded)
     return {
         "passed": passed,
         "blocking": [{"word": each.word, "count": each.times, "known": each.known} for each in blocking(result, words)],
-        "verdict": _verdict.verdict(result, words, problem, _terminal.screen(), (), verbose, server, recorded),
-        "outcome": {"passed": passed, "verdict": line, "summary": result["summary"]},
+        "details": _verdict.details(result, words, problem, *shown),
+        "verdict": _verdict.verdict(result, words, problem, *shown, server),
+        "outcome": {
+            "passed": passed,
+            "checked": was_checked(result),
+            "verdict": line,
+            "summary": result["summary"],
+        },
     }
 
 

@@ -19,9 +19,9 @@ import sys
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import Screen
 
-FRAME = Screen(columns=12, lines=12)
-"""What the default callback puts around a message: indentation, quotes and a comma, and below it two brackets, twice that no host is left, the recap of
-one host and the prompt. What stands above it, the error that ansible-core 2.19 and later show with their source, may leave the screen."""
+FRAME = Screen(columns=12, lines=8)
+"""What the default callback puts around the list: the task above it, indentation, quotes and a comma, two brackets below it. The task that fails is no part
+of it: from ansible-core 2.19 on, its error with its source alone takes a small screen."""
 
 
 def _size() -> os.terminal_size | None:

@@ -24,14 +24,14 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "keep_facts"
     CALLBACK_NEEDS_ENABLED = True
 
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.kept = {}
+    def v2_playbook_on_play_start(self, play):
+        self.variables = play.get_variable_manager()
 
-    def v2_runner_on_ok(self, result):
-        facts = result._result.get("ansible_facts") or {}
-        found = {name: value for name, value in facts.items() if name.startswith("check_listeners_")}
-        if found:
-            self.kept.setdefault(result._host.get_name(), {}).update(found)
-            with open(os.environ["KEEP_FACTS"], "w", encoding="utf-8") as file:
-                json.dump(self.kept, file)
+    def v2_playbook_on_stats(self, stats):
+        """The role shows no callback its facts, so they are read where Ansible keeps them."""
+        kept = {
+            host: {name: value for name, value in facts.items() if name.startswith("check_listeners_")}
+            for host, facts in self.variables._nonpersistent_fact_cache.items()
+        }
+        with open(os.environ["KEEP_FACTS"], "w", encoding="utf-8") as file:
+            json.dump({host: facts for host, facts in kept.items() if facts}, file)

@@ -49,13 +49,21 @@ class Played:
         return self.facts["localhost"]["check_listeners_passed"]
 
     def verdict(self, host: str = "localhost") -> str:
-        """The message of the last task, which must be the role's own."""
-        task = self.output.split("TASK [")[-1]
-        assert "Give the verdict]" in task.splitlines()[0], self.output
-        for mark in (f"fatal: [{host}]: FAILED! => {{", f"ok: [{host}] => {{"):
-            if mark in task:
-                return "\n".join(json.JSONDecoder().raw_decode(task[task.index(mark) + len(mark) - 1 :])[0]["msg"])
-        raise AssertionError(f"no verdict for {host}: {self.output}")
+        """What the last two tasks, which must be the role's own, say: the list, and the sentence that the play ends with."""
+        *_others, shown, stop = self.output.split("TASK [")
+        assert "Show the result]" in shown.splitlines()[0] and "Stop the upgrade]" in stop.splitlines()[0], self.output
+        said = self.said(shown, f"ok: [{host}] => {{")
+        shut = self.said(stop, f"fatal: [{host}]: FAILED! => {{")
+        assert (said or shut) and (shut or f"skipping: [{host}]" in stop), f"no verdict for {host}: {self.output}"
+        return "\n".join([*said, *shut])
+
+    @staticmethod
+    def said(task: str, mark: str) -> list[str]:
+        """The message of a task behind a mark, in lines."""
+        if mark not in task:
+            return []
+        message = json.JSONDecoder().raw_decode(task[task.index(mark) + len(mark) - 1 :])[0]["msg"]
+        return [message] if isinstance(message, str) else message
 
 
 class Terminal:

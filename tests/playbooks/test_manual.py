@@ -35,6 +35,10 @@ PROGRAM_FREE = (
     "pip",
     "sudo",
     "less",
+    "cat",
+    "rm",
+    "grep",
+    "exit",
     "zcat",
     "podman",
     "docker",
@@ -103,16 +107,52 @@ def known(names: t.Iterable[str], variables: set[str]) -> None:
 def test_the_readme_shows_what_its_command_prints_of_the_cluster_of_the_demo():
     """Played without a terminal; the path of the directory is another's."""
     readme = (ROOT / "README.md").read_text("utf-8")
-    command, shown = re.search(
-        r"^\$ (ansible-playbook .*demo_before.*)\n\.\.\.\n(fatal: (?:.*\n)*?})\n", readme, re.MULTILINE
+    command, shown, end = re.search(
+        r"^\$ (ansible-playbook .*demo_before.*)\n\.\.\.\n(TASK (?:.*\n)*?})\n\.\.\.\n(fatal: .*\n)",
+        readme,
+        re.MULTILINE,
     ).groups()
     with tempfile.TemporaryDirectory() as place:
         (pathlib.Path(place) / "playbooks").symlink_to(ROOT / "playbooks")
         played = run(pathlib.Path(place), *shlex.split(command), COLUMNS="", LINES="")
         assert played.returncode == 2
-        assert shown in played.stdout.replace(os.path.realpath(place), "/home/jane/istio_precheck")
+        said = played.stdout.replace(os.path.realpath(place), "/home/jane/istio_precheck")
+        assert shown in said and said.partition(shown)[2].count(end) == 1
         assert {path.name for path in pathlib.Path(place, "reports").iterdir()} == {"localhost.html", "localhost.json"}
         assert len(list(pathlib.Path(place, "sidecars").rglob("*.yaml"))) == 4
+
+
+CI = [block for block in blocks() if block.page.name == "ci.md"]
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [("playbooks/files/demo_after.json", 0), ("playbooks/files/demo_before.json", 2), ("no.json", 3)],
+)
+def test_the_script_for_ci_tells_findings_from_a_check_that_could_not_be_made(tmp_path, record, code):
+    (script,) = [block.text for block in CI if block.language == "shell"]
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "localhost.json").write_text('{"metadata": {"checked": true}}')  # of an earlier run
+    assert run(tmp_path, "sh", "-c", script, **over(tmp_path, record)).returncode == code
+
+
+def test_the_command_for_ci_prints_the_whole_result_as_json_alone(tmp_path):
+    (command,) = [block.text.removeprefix("$ ") for block in CI if block.language == "console"]
+    settings = over(tmp_path, "playbooks/files/demo_before.json")
+    printed = json.loads(run(tmp_path, "sh", "-c", f"({command}) 2>play.log", **settings).stdout)
+    assert len(printed["findings"]) == 4 and printed["metadata"]["passed"] is False
+    (sentence,) = [block.text for block in CI if block.text.startswith("Do not upgrade yet")]
+    assert sentence in (tmp_path / "play.log").read_text("utf-8")
+
+
+def over(place: pathlib.Path, record: str) -> dict[str, str]:
+    """An environment in which `ansible-playbook` is that of the tests, over a record in place of a cluster."""
+    wrapper = place / "ansible-playbook"
+    wrapper.write_text(
+        f'#!/bin/sh\nexec {tool("ansible-playbook")} "$@" -e check_listeners_snapshot_src={ROOT / record}\n'
+    )
+    wrapper.chmod(0o755)
+    return {"PATH": f"{place}:{os.environ['PATH']}"}
 
 
 def test_there_is_a_manual_to_test():

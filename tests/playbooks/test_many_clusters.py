@@ -80,12 +80,14 @@ def test_four_clusters_each_have_a_verdict_of_their_own_and_none_hides_another(p
         "here": False,
     }
     assert found.verdict("east").startswith(
-        "Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read"
+        "Nothing stands in the way of the upgrade. Checked 1 port of 1 workload; read 1 of 1 pod"
     )
-    assert found.verdict("west").startswith("shop: Deployment web\n") and "port 8080: unknown" in found.verdict("west")
-    assert "The check could not be made: no pod may be read: User" in found.verdict(
+    assert found.verdict("west").startswith("shop: Deployment web\n") and "port 8080: impact unknown" in found.verdict(
+        "west"
+    )
+    assert "Could not check the cluster: no pod may be read: User" in found.verdict(
         "south"
-    ) and "Not checked, forbidden" in found.verdict("south")
+    ) and "1 pod not checked, forbidden" in found.verdict("south")
     assert "127.0.0.1:9 cannot be reached" in found.verdict("here")
     sent = {
         host: {value for asked in server.requests for value in asked.all("Authorization")}
@@ -99,7 +101,7 @@ def test_four_clusters_each_have_a_verdict_of_their_own_and_none_hides_another(p
     assert "CANARY" not in found.output
 
     # the summary, once and before the verdicts
-    (summary,) = [task for task in found.output.split("TASK [") if "Sum up all clusters]" in task.splitlines()[0]]
+    (summary,) = [task for task in found.output.split("TASK [") if "Summarize all clusters]" in task.splitlines()[0]]
     lines = json.loads(summary[summary.index("{") : summary.rindex("}") + 1])["msg"]
     assert [line.split()[0] for line in lines] == ["east", "west", "south", "here", "1"]
     for host, line in zip(found.facts, lines):
@@ -115,7 +117,7 @@ def test_four_clusters_each_have_a_verdict_of_their_own_and_none_hides_another(p
         "here": False,
     }
     assert stats["west"]["summary"]["findings"] == 1 and stats["here"]["summary"] == {}
-    assert stats["west"]["verdict"].startswith("Do not upgrade yet: 1 unknown")
+    assert stats["west"]["verdict"].startswith("Do not upgrade yet: 1 port of unknown impact")
 
 
 def test_awx_credentials_reach_the_cluster(play, monkeypatch, tmp_path, example):

@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
-ALL = ["html", "markdown", "json", "junit", "sarif", "istio-json"]
+ALL = ["html", "markdown", "json", "junit", "sarif", "istio-json", "text", "csv"]
 FILES = {
     "localhost.html",
     "localhost.md",
@@ -163,7 +163,7 @@ def test_many_clusters_have_files_that_stand_alone_and_one_page_is_made_of_them(
             "../west",
             "Do not upgrade yet",
             "Nothing stands in the way",
-            "The check could not be made",
+            "Could not check the cluster",
             "/no/such.json",
         ):
             assert said in text, (name, said)

@@ -87,7 +87,7 @@ def test_a_url_with_a_password_is_shown_and_written_without_it(tmp_path, book, p
         "check_listeners_gather_with": gather,
         "remediate_listeners_undo_file": str(tmp_path / "undo.json"),
         "check_listeners_report_dir": str(tmp_path / "reports"),
-        "check_listeners_report_formats": ["html", "json", "markdown", "junit", "sarif", "istio-json"],
+        "check_listeners_report_formats": ["html", "json", "markdown", "junit", "sarif", "istio-json", "text", "csv"],
     }
     played = running.playbook(tmp_path, "-vvv", book=book, **told)
     assert played.code == 2, played.output[-3000:]

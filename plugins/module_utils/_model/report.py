@@ -472,6 +472,11 @@ def was_made(report: t.Mapping[str, t.Any]) -> bool:
     return bool((report.get("summary") or {}).get("pods_read"))
 
 
+def was_checked(report: t.Mapping[str, t.Any]) -> bool:
+    """Whether the Report is of a cluster that was checked: nothing failed, or only what came after it."""
+    return was_made(report) or not report.get("failed")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The decision
 

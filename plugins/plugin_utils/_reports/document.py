@@ -27,7 +27,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     REPORT,
     FailOnError,
     checked_fail_on,
-    was_made,
+    was_checked,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
     Required,
@@ -49,6 +49,7 @@ METADATA = {
     "takenAt": str,
     "failOn": [str],
     "passed": Required(bool),
+    "checked": bool,
     "problems": [str],
 }
 
@@ -76,6 +77,7 @@ def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Doc
             "takenAt": known["taken_at"],
             "failOn": _fail_on(report, about.get("fail_on") or []),
             "passed": about.get("passed"),
+            "checked": was_checked(report),
             "problems": list(about.get("problems") or ()),
         },
         **{name: value for name, value in report.items() if name not in ("apiVersion", "kind", "metadata")},
@@ -86,7 +88,7 @@ def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Doc
 
 def _fail_on(report: t.Mapping[str, t.Any], fail_on: t.Any) -> list[str]:
     """`fail_on`, checked. Where it is why there was no check, what of it means something."""
-    if report.get("failed") and not was_made(report):
+    if not was_checked(report):
         return [word for word in FAIL_ON if not isinstance(fail_on, str) and word in fail_on]
     try:
         return checked_fail_on(fail_on)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Report
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import (
     Document,
     ReportError,
@@ -23,12 +24,21 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.is
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.junit import as_junit
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.markdown import as_markdown
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.sarif import as_sarif
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.table import as_csv, as_text
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import file_name
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import outcome
 
 
 class Format(t.NamedTuple):
     suffix: str
     render: t.Callable[[Document], str]
+
+
+def _sentence(made: Document) -> str:
+    meta = made["metadata"]
+    failure = (made.get("msg") or "no reason given") if made.get("failed") else None
+    said = outcome(t.cast(Report, made), meta.get("failOn") or (), failure, meta.get("server") or "")
+    return " ".join([said, *(meta.get("problems") or ())])
 
 
 FORMATS: dict[str, Format] = {
@@ -38,6 +48,8 @@ FORMATS: dict[str, Format] = {
     "junit": Format("junit.xml", as_junit),
     "sarif": Format("sarif", as_sarif),
     "istio-json": Format("istio.json", as_istio_json),
+    "text": Format("txt", lambda made: as_text(made, _sentence(made))),
+    "csv": Format("csv", as_csv),
 }
 
 MERGED: dict[str, t.Callable[[t.Sequence[Document], t.Sequence[dict[str, str]]], str]] = {

@@ -19,7 +19,10 @@ import datetime
 import typing as t
 from xml.etree import ElementTree
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import probes_of_their_own, was_made
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    probes_of_their_own,
+    was_checked,
+)
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, lines, written_out
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.view import problems, rest
@@ -76,9 +79,9 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
 
     failure = made.get("msg") or "no reason given"
     yield (
-        "the cluster could be looked at",
+        "cluster was readable",
         "",
-        ("error", "check", failure, failure) if made.get("failed") and not was_made(made) else None,
+        ("error", "check", failure, failure) if not was_checked(made) else None,
     )
     for number, problem in enumerate(problems(made), 1):
         yield f"the gate could do its work ({number})", "", ("error", "problem", problem, problem)

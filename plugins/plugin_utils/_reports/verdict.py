@@ -5,7 +5,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""A Report in words, for the terminal."""
+"""A Report in words, for the terminal: the list of what was found, and the one sentence that it comes to."""
 
 from __future__ import annotations
 
@@ -32,9 +32,14 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import waiver_line
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import table
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count
 
 FREE = 1 << 30
 """Lines, where there is no end to the screen."""
+
+MANY = 10
+"""Findings, probes and the like; more of them get a line each."""
 
 LABEL = 9
 """Columns of the names in front of the facts."""
@@ -42,15 +47,15 @@ LABEL = 9
 LINES_OF = {"why": 3, "note": 2}
 """How many lines some facts get at most."""
 
-IN_BRIEF = ("listens", "cure", "accept")
+IN_BRIEF = ("listens", "fix", "waive")
 """The facts for which there is room on every screen."""
 
 
 class Screen(t.NamedTuple):
-    """Room for text, in columns and lines."""
+    """Room for text, in columns and lines. Where there is no screen, as in the log of a job, lines are cheap, but not free."""
 
     columns: int = 100
-    lines: int = 40
+    lines: int = 400
 
 
 NARROWEST = 60
@@ -58,11 +63,20 @@ NARROWEST = 60
 
 
 class Block(t.NamedTuple):
-    """Lines that stand or fall together; `what` of `of`, such as an impact of a workload, is counted where they fall."""
+    """Lines that stand or fall together. Where they fall, `times` things of the `sort` of SORTS are counted as `what`."""
 
     lines: list[str]
-    what: str
-    of: tuple[str, ...] = ()
+    sort: str
+    what: str = ""
+    times: int = 1
+
+
+SORTS = {
+    "record": ("finding", "findings", "not shown"),
+    "pod": ("pod", "pods", "not checked"),
+    "hint": ("hint", "hints", "not shown"),
+}
+"""How one and several of them are called where they fall, and what became of them."""
 
 
 def verdict(
@@ -72,82 +86,78 @@ def verdict(
     screen: Screen | None = None,
     reports: t.Sequence[str] = (),
     verbose: bool = False,
+    recorded: bool = False,
     server: str = "",
+) -> list[str]:
+    """The list and the sentence as lines that fit the screen. What the parameters mean, details() and outcome() say."""
+    columns, height = screen or Screen()
+    columns = max(columns, NARROWEST)
+    sentence = outcome(report, fail_on, failure, server)
+    last = [printable(line) for line in _wrapped("", sentence, columns, 2)]
+    room = Screen(columns, height - _height(last, columns))
+    return [*details(report, fail_on, failure, room, reports, verbose, recorded), *last]
+
+
+def details(
+    report: Report,
+    fail_on: t.Sequence[str],
+    failure: str | None = None,
+    screen: Screen | None = None,
+    reports: t.Sequence[str] = (),
+    verbose: bool = False,
     recorded: bool = False,
 ) -> list[str]:
-    """The verdict as lines that fit the screen: the findings, what was not checked and why, and last what it comes to.
+    """What stands above the sentence, as lines that fit the screen: the findings, what was not checked and why, and where the reports are.
 
-    `reports` are the paths of the files that hold all of it. `verbose` leaves nothing out, and says each finding as istioctl does, too.
-    `server` is the address of the cluster; `recorded` says that this one was not asked, but a record of it.
+    `failure` is what went wrong, `reports` are the paths of the files that hold all of it. `verbose` leaves nothing out, and says each finding as
+    istioctl does, too. `recorded` says that no cluster was asked, but a record of one.
     """
     columns, height = screen or Screen()
     columns = max(columns, NARROWEST)
-    said = outcome(report, fail_on, failure, server)
-    last = [
-        *_wrapped("", _places(reports), columns, 2),
-        *(_under_quotes(said.split("\n")) if "\n" in said else _wrapped("", said, columns, 2)),
-    ]
+    last = _wrapped("", _places(reports), columns, 2)
+    if failure and "\n" in failure:
+        last += _under_quotes(failure.split("\n"))
     room = (FREE if verbose else height) - _height(last, columns)
-    rest = [
-        *_unlistened(report, fail_on, columns),
-        *_probes(report, fail_on, columns, verbose),
-        *_unchecked(report, columns, verbose),
-        *_hints(report, columns),
-    ]
+    rest = [*_unchecked(report, columns, verbose), *_hints(report, columns)]
     advice = [line for text in _on_unchecked(report, fail_on, recorded) for line in _wrapped("", text, columns, 2)]
-    for brief in (False, True):
-        found = list(_findings(report, columns, verbose, brief))
-        least = _height([*_shown(rest, 0, "entries", reports, columns), *advice], columns)
-        if _height(_shown(found, 0, "findings", reports, columns), columns) + least <= room:
+    for head, found in _ways(report, fail_on, columns, room, verbose):
+        room_of_lists = room - _height(head, columns)
+        least = _height([*_shown(rest, 0, reports, columns), *advice], columns)
+        if _height(_shown(found, 0, reports, columns), columns) + least <= room_of_lists:
             needed = _height([*_all(rest), *advice], columns)
-            shown = _shown(found, max(room - needed, min(room // 2, room - least)), "findings", reports, columns)
-            room -= _height(advice, columns)
-            return [
-                *map(
-                    printable,
-                    (
-                        *shown,
-                        *_shown(rest, room - _height(shown, columns), "entries", reports, columns),
-                        *advice,
-                        *last,
-                    ),
-                )
-            ]
-    return [*map(printable, (*_shown([*found, *rest], room, "entries", reports, columns), *last))]
+            above = max(room_of_lists - needed, min(room_of_lists // 2, room_of_lists - least))
+            shown = _shown(found, above, reports, columns)
+            left = room_of_lists - _height([*shown, *advice], columns)
+            return [*map(printable, (*head, *shown, *_shown(rest, left, reports, columns), *advice, *last))]
+    return [*map(printable, (*_shown([*found, *rest], room, reports, columns), *last))]
 
 
 def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None, server: str = "") -> str:
-    """What the check comes to: one line, or more where `failure`, what went wrong, has more."""
+    """The sentence, and after it what was checked. Of a `failure` of several lines it has the first."""
+    failure = failure.split("\n")[0] if failure else ""
     if failure and not was_made(report):
-        return "\n".join(map(printable, f"The check could not be made: {failure}".split("\n")))
+        return printable(f"Could not check the cluster: {failure}")
     summary: t.Mapping[str, t.Any] = report.get("summary") or {}
-    count = {name: summary.get(name, 0) for name in ("ports", "workloads", "pods_read", "pods")}
-    looked = "{ports} exposed ports of {workloads} workloads, {pods_read} of {pods} pods read".format(**count) + (
-        f" on {without_user(server)}" if server else ""
-    )
-    stop = [*map(_blocker, blocking(report, fail_on)), *([failure] if failure else [])]
-    if stop:
-        said = f"Do not upgrade yet: {', '.join(stop)} ({looked})."
+    ports, workloads, read, pods = (summary.get(name) or 0 for name in ("ports", "workloads", "pods_read", "pods"))
+    where = f" ({without_user(server)})" if server else ""
+    checked = f"Checked {count(ports, 'port')} of {count(workloads, 'workload')}; read {read:,} of {count(pods, 'pod')}{where}."
+    stop = ", ".join(map(in_words, blocking(report, fail_on)))
+    left = ignored(report, fail_on)
+    if stop or failure:
+        said = f"Do not upgrade yet: {'; '.join(part for part in (stop, failure) if part)}"
+    elif left:
+        said = gate_is_open(left)
     else:
-        rest = [
-            f"{summary[name]} {name}"
-            for name in ("findings", *(word.name for word in WORDS if word.name not in IMPACTS))
-            if summary.get(name)
-        ]
-        left = ignored(report, fail_on)
-        fine = gate_is_open(left) if left else nothing_in_the_way(summary)
-        said = f"{fine} ({looked}{'; ' if rest else ''}{', '.join(rest)})."
-    return printable(said)
+        words = [word for word in WORDS if word.name not in IMPACTS and summary.get(word.name)]
+        others = ", ".join(count(summary[word.name], word.one, word.many) for word in words)
+        said = nothing_in_the_way(summary) + (f" ({others})" if others else "")
+    return printable(f"{said.rstrip('.')}. {checked}")
 
 
 def nothing_in_the_way(summary: t.Mapping[str, t.Any]) -> str:
     """That there is nothing to fail on, and whether that is so because there was nothing to check; no full stop."""
     fine = "othing stands in the way of the upgrade"
     return f"N{fine}" if summary.get("pods") else f"No pod with an exposed port was there to check, so n{fine}"
-
-
-def _blocker(found: Blocker) -> str:
-    return f"{found.times} {found.word}" if found.known else f"{found.times} {found.word}, which nothing is known of"
 
 
 def gate_is_open(left: t.Sequence[Blocker]) -> str:
@@ -160,9 +170,9 @@ def gate_is_open(left: t.Sequence[Blocker]) -> str:
 def in_words(found: Blocker) -> str:
     """`2 ports break on upgrade`."""
     if not found.known:
-        return _blocker(found)
+        return f"{found.times} {found.word}, which nothing is known of"
     word = WORD[found.word]
-    return f"{found.times:,} {word.one if found.times == 1 else word.many}"
+    return count(found.times, word.one, word.many)
 
 
 def clusters(
@@ -182,6 +192,30 @@ def clusters(
 # Blocks
 
 
+def _ways(
+    report: Report, fail_on: t.Sequence[str], columns: int, room: int, verbose: bool
+) -> t.Iterator[tuple[list[str], list[Block]]]:
+    """The ways to show findings and the like, lines above them and blocks, the one that takes the most room first."""
+    probes = list(probes_of_their_own(report, fail_on)) if report.get("failing_probes") else []
+    silent = list(report.get("not_listening") or ()) if "not_listening" in fail_on else []
+    if not verbose and len(report.get("findings") or ()) + len(probes) + len(silent) > MANY:
+        rows = table.rows({**report, "failing_probes": probes, "not_listening": silent}, table.FAILING)
+        lines = table.aligned(rows, columns)
+        heads = [_wrapped("", table.by_namespace(rows, most), columns, 2) for most in (FREE, 40, 20, 10, 5)]
+        head = next((lines for lines in heads if len(lines) <= room // 4), heads[-1])
+        yield head, [Block([line.rstrip()], "record", row.label) for row, line in zip(rows, lines)]
+        return
+    for brief in (False, True):
+        yield (
+            [],
+            [
+                *_findings(report, columns, verbose, brief),
+                *_unlistened(silent, columns),
+                *_probes(probes, columns, verbose),
+            ],
+        )
+
+
 def _findings(report: Report, columns: int, verbose: bool = False, brief: bool = False) -> t.Iterator[Block]:
     """One block for each finding, by workload; the workload with the most urgent one first."""
     remedies = {
@@ -193,25 +227,24 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
         workloads.setdefault(
             (finding["namespace"], finding["workload"]["kind"], finding["workload"]["name"]), []
         ).append(finding)
-    for this, findings in workloads.items():
+    for findings in workloads.values():
         for number, finding in enumerate(findings):
             lines = [] if number else [_place(finding)]
             services = ", ".join(f"{s['name']}:{s['port']}" for s in finding["services"])
-            pods = f"{len(finding['pods'])} pods" if brief else f"pods {_some(finding['pods'])}"
-            lines.extend(
-                _wrapped("  ", f"port {finding['port']}: {finding['impact']}; Service {services}; {pods}", columns, 2)
-            )
+            pods = count(len(finding["pods"]), "pod") if brief else f"pods {_some(finding['pods'])}"
+            label = table.label(finding["impact"] or "")
+            lines.extend(_wrapped("  ", f"port {finding['port']}: {label}; Service {services}; {pods}", columns, 2))
             facts = [
                 ("listens", ", ".join(_held(finding, listener) for listener in finding["listeners"])),
                 ("why", finding["reason"]),
                 *(("note", note) for note in finding["notes"]),
-                ("cure", _cure(finding, remedies.get(finding["id"]))),
-                ("accept", waiver_line(finding["id"], ids)),
+                ("fix", _fix(finding, remedies.get(finding["id"]))),
+                ("waive", waiver_line(finding["id"], ids)),
             ]
             lines.extend(_facts(facts, columns, verbose, brief))
             if verbose:
                 lines.extend(f"    {one}" for one in as_istioctl(finding))
-            yield Block(lines, finding["impact"] or "", this)
+            yield Block(lines, "record", label)
 
 
 def as_istioctl(finding: Finding) -> list[str]:
@@ -222,11 +255,12 @@ def as_istioctl(finding: Finding) -> list[str]:
     ]
 
 
-def _cure(finding: Finding, sidecar: dict[str, t.Any] | None) -> str:
-    bind = "bind to 0.0.0.0 or ::"
+def _fix(finding: Finding, sidecar: dict[str, t.Any] | None) -> str:
+    listen = "make the program listen on 0.0.0.0 or ::"
     if not sidecar:
-        return f"{bind}, or take the port out of the Service"
-    return f"{'edit' if finding['remedy'] == 'update_sidecar' else 'create'} Sidecar {sidecar['namespace']}/{sidecar['name']}, or {bind}"
+        return f"{listen}, or take the port out of the Service"
+    edited = "the edited " if finding["remedy"] == "update_sidecar" else ""
+    return f"apply {edited}Sidecar {sidecar['namespace']}/{sidecar['name']}, or {listen}"
 
 
 def _unchecked(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]:
@@ -235,41 +269,34 @@ def _unchecked(report: Report, columns: int, verbose: bool) -> t.Iterator[Block]
     for entry in report.get("unchecked") or ():
         by_reason.setdefault(entry["reason"], []).append(entry)
     for reason, entries in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
-        pods = _some([f"{entry['namespace']}/{entry['pod']}" for entry in entries])
+        names = [f"{entry['namespace']}/{entry['pod']}" for entry in entries]
+        pods = ", ".join(names) if verbose else _some(names)
         details = list(dict.fromkeys(entry["detail"] for entry in entries if entry["detail"]))
-        facts = (
-            [("why", details[0] + (f" (and {len(details) - 1} other answers)" if len(details) > 1 else ""))]
-            if details
-            else []
-        )
-        facts += [("do", REASONS[reason])] if reason in REASONS else []
-        lines = _wrapped("", f"Not checked, {reason}: {pods}", columns, 2)
-        yield Block([*lines, *_facts(facts, columns, verbose)], reason)
+        others = f" (and {count(len(details) - 1, 'other answer')})" if len(details) > 1 else ""
+        facts = [("why", details[0] + others)] if details else []
+        facts += [("fix", REASONS[reason])] if reason in REASONS else []
+        lines = _wrapped("", f"{count(len(entries), 'pod')} not checked, {reason}: {pods}", columns, 2)
+        yield Block([*lines, *_facts(facts, columns, verbose)], "pod", reason, len(entries))
 
 
 def _on_unchecked(report: Report, fail_on: t.Sequence[str], recorded: bool) -> t.Iterator[str]:
     if report.get("unchecked") and recorded:
-        yield "This is a record of a cluster: what is to be done about a pod counts where that is recorded, and then it is recorded again."
+        yield "This is a recorded cluster. Fix unread pods on the live cluster, then record it again."
     if report.get("unchecked") and "unchecked" in fail_on:
-        yield f"To go on without the pods that were not checked: check_listeners_fail_on: [{', '.join(name for name in fail_on if name != 'unchecked')}]"
+        yield f"To go on without the unread pods: check_listeners_fail_on: [{', '.join(name for name in fail_on if name != 'unchecked')}]"
 
 
-def _unlistened(report: Report, fail_on: t.Sequence[str], columns: int) -> t.Iterator[Block]:
-    if "not_listening" in fail_on:
-        for record in report.get("not_listening") or ():
-            yield Block(
-                _wrapped(
-                    "", f"Nothing listens: {_place(record)} port {record['port']}: {record['reason']}", columns, 2
-                ),
-                "not_listening",
-            )
+def _unlistened(records: t.Sequence[Record], columns: int) -> t.Iterator[Block]:
+    for record in records:
+        said = f"Nothing listens: {_place(record)} port {record['port']}: {record['reason']}"
+        yield Block(_wrapped("", said, columns, 2), "record", table.label("not_listening"))
 
 
-def _probes(report: Report, fail_on: t.Sequence[str], columns: int, verbose: bool) -> t.Iterator[Block]:
-    """One block for each probe that fails, but for those that are settled with a finding."""
-    for probe in probes_of_their_own(report, fail_on) if report.get("failing_probes") else ():
+def _probes(probes: t.Sequence[FailingProbe], columns: int, verbose: bool) -> t.Iterator[Block]:
+    for probe in probes:
         lines = _wrapped("", f"Probe fails: {_place(probe)}: {probe['reason']}", columns, 2)
-        yield Block([*lines, *_facts([("do", WORD["failing_probes"].advice)], columns, verbose)], "failing_probes")
+        facts = [("fix", WORD["failing_probes"].advice)]
+        yield Block([*lines, *_facts(facts, columns, verbose)], "record", table.label("failing_probes"))
 
 
 def _place(record: Record | FailingProbe) -> str:
@@ -281,25 +308,40 @@ def _hints(report: Report, columns: int) -> t.Iterator[Block]:
         yield Block(_wrapped("", f"Hint: {hint}", columns, 2), "hint")
 
 
-def _shown(blocks: t.Sequence[Block], room: int, name: str, reports: t.Sequence[str], columns: int) -> list[str]:
+def _shown(blocks: t.Sequence[Block], room: int, reports: t.Sequence[str], columns: int) -> list[str]:
     """The first of the blocks, at least one, as far as there is room, and a count of the others."""
     if _height(_all(blocks), columns) <= room:
         return _all(blocks)
-    for number in range(1, len(blocks)):
-        more = _more(blocks[number + 1 :], name, reports, columns)
-        if _height([*_all(blocks[: number + 1]), *more], columns) > room:
-            return [*_all(blocks[:number]), *_more(blocks[number:], name, reports, columns)]
-    return _all(blocks)
+    lines: list[str] = _all(blocks[:1])
+    used = _height(lines, columns)
+    for number, block in enumerate(blocks[1:], 1):
+        used += _height(block.lines, columns)
+        if used > room or used + _height(_more(blocks, number + 1, reports, columns), columns) > room:
+            return [*lines, *_more(blocks, number, reports, columns)]
+        lines += block.lines
+    return lines
 
 
-def _more(left: t.Sequence[Block], name: str, reports: t.Sequence[str], columns: int) -> list[str]:
-    if not left:
+def _more(blocks: t.Sequence[Block], shown: int, reports: t.Sequence[str], columns: int) -> list[str]:
+    """What is not shown where the first `shown` blocks are, counted by what it is, and where to see it."""
+    said = []
+    for sort, (one, many, fate) in SORTS.items():
+        kinds: collections.Counter[str] = collections.Counter()
+        for block in blocks[shown:]:
+            if block.sort == sort:
+                kinds[block.what] += block.times
+        if kinds:
+            more = "more " if any(block.sort == sort for block in blocks[:shown]) else ""
+            names = ", ".join(f"{times:,} {what}" if len(kinds) > 1 else what for what, times in kinds.items())
+            said.append(f"{count(kinds.total(), more + one, more + many)} {fate}{f' ({names})' if names else ''}.")
+    if not said:
         return []
-    kinds = ", ".join(f"{count} {what}" for what, count in collections.Counter(block.what for block in left).items())
-    places = {block.of for block in left if block.of}
-    among = f" of {len(places)} workloads" if places else ""
-    where = "the report holds them" if reports else "-v shows them, check_listeners_report_dir writes them to a file"
-    return _wrapped("", f"And {len(left)} more {name}{among} ({kinds}): {where}.", columns, 2)
+    said.append(
+        "The report holds them."
+        if reports
+        else "See them all with -v, or write a report with check_listeners_report_dir."
+    )
+    return _wrapped("", " ".join(said), columns, 2)
 
 
 def _all(blocks: t.Sequence[Block]) -> list[str]:

@@ -19,6 +19,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     WORDS,
     blocking,
     ignored,
+    was_checked,
     was_made,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
@@ -142,8 +143,8 @@ def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
     found = [count(counts[word.name], word.one, word.many) for word in WORDS if counts[word.name]]
     stops = list(map(in_words, blocking(made, fail_on)))
     left = ignored(made, fail_on)
-    if made.get("failed") and not was_made(made):
-        return "lost", "The check could not be made", made.get("msg") or "no reason given"
+    if not was_checked(made):
+        return "lost", "Could not check the cluster", made.get("msg") or "no reason given"
     if not meta["passed"]:
         return "stop", "Do not upgrade yet", ", ".join(stops) or "; ".join(problems(made)) or "The gate did not pass"
     if left:

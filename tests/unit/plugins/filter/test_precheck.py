@@ -140,7 +140,7 @@ def test_the_gate_has_the_default_of_the_role():
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        ({"failed": True, "msg": "no route"}, "The check could not be made: no route"),
+        ({"failed": True, "msg": "no route"}, "Could not check the cluster: no route"),
         ({"skipped": True, "changed": False}, "localhost_listener_info ended without a result"),
         ({"failed": True, "msg": "no space left", **cluster.report(binds=("0.0.0.0:8080",))}, "no space left"),
     ],

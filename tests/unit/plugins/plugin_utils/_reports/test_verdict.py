@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -23,6 +24,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waive
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import (
     Screen,
     clusters,
+    details,
     outcome,
     verdict,
 )
@@ -68,12 +70,12 @@ def test_a_finding_is_said_with_everything_that_is_needed_to_deal_with_it():
     (finding,) = report["findings"]
     assert verdict(report, ALL, screen=WIDE) == [
         "shop: Deployment web",
-        "  port 8080: breaks_on_upgrade; Service web:80; pods web-7d4b9-a",
+        "  port 8080: breaks on upgrade; Service web:80; pods web-7d4b9-a",
         "    listens  127.0.0.1:8080",
         f"    why      {finding['reason']}",
-        "    cure     create Sidecar shop/precheck-deployment-web, or bind to 0.0.0.0 or ::",
-        "    accept   check_listeners_waivers: [{match: id == 'IST0143/shop/Deployment/web/8080', reason: ...}]",
-        "Do not upgrade yet: 1 breaks_on_upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read).",
+        "    fix      apply Sidecar shop/precheck-deployment-web, or make the program listen on 0.0.0.0 or ::",
+        "    waive    check_listeners_waivers: [{match: id == 'IST0143/shop/Deployment/web/8080', reason: ...}]",
+        "Do not upgrade yet: 1 port breaks on upgrade. Checked 1 port of 1 workload; read 1 of 1 pod.",
     ]
 
 
@@ -159,8 +161,8 @@ def test_findings_stand_with_their_workload_and_the_most_urgent_come_first():
         line.strip().partition(";")[0] for line in verdict(report, ALL, screen=WIDE) if not line.startswith("    ")
     ]
     assert heads[:-1] == [
-        "shop: StatefulSet app-000", "port 8080: breaks_on_upgrade", "port 8081: unknown",
-        "shop: StatefulSet app-001", "port 8081: breaks_on_upgrade", "port 8080: unreachable",
+        "shop: StatefulSet app-000", "port 8080: breaks on upgrade", "port 8081: impact unknown",
+        "shop: StatefulSet app-001", "port 8081: breaks on upgrade", "port 8080: unreachable already",
     ]  # fmt: skip
 
 
@@ -171,10 +173,12 @@ def test_the_verdict_fits_the_screen_and_what_is_left_out_is_counted(workloads, 
     report = many(workloads, unread=unread)
     lines = verdict(report, ALL, screen=screen)
     assert sum(-(-len(line) // screen.columns) for line in lines) <= screen.lines
-    shown = sum(line.lstrip().startswith("accept") for line in lines)
-    left_out = [line for line in lines if line.startswith("And ") and " more findings of " in line]
-    assert shown + sum(int(line.split()[1]) for line in left_out) == len(report["findings"])
-    assert any(line.startswith("Not checked, timeout: ") for line in lines) == bool(unread)
+    text = " ".join(lines)
+    shown = sum(line.lstrip().startswith("waive") or line.startswith("shop  StatefulSet/app-") for line in lines)
+    left_out = re.findall(r"(\d+) (?:more )?findings? not shown", text)
+    assert shown + sum(map(int, left_out)) == len(report["findings"])
+    counted = re.findall(r"(\d+) pods? not checked(?:, timeout: | \(timeout)", text)
+    assert sum(map(int, counted)) == unread
     assert ending(lines) == outcome(report, ALL)
 
 
@@ -189,16 +193,17 @@ def test_on_a_small_screen_reasons_fall_before_findings_and_lines_to_copy_stay()
     lines = verdict(many(4, unread=1), ALL, screen=Screen(68, 12), reports=["/tmp/reports/localhost.html"])
     assert lines == [
         "shop: StatefulSet app-000",
-        "  port 8080: breaks_on_upgrade; Service app-000:8080; 1 pods",
+        "  port 8080: breaks on upgrade; Service app-000:8080; 1 pod",
         "    listens: 127.0.0.1:8080",
-        "    cure: bind to 0.0.0.0 or ::, or take the port out of the Service",
-        "    accept: check_listeners_waivers: [{match: id ==",
+        "    fix: make the program listen on 0.0.0.0 or ::, or take the port",
+        "      out of the Service",
+        "    waive: check_listeners_waivers: [{match: id ==",
         "      'IST0143/shop/StatefulSet/app-000/8080', reason: ...}]",
-        "And 4 more entries of 3 workloads (3 breaks_on_upgrade, 1 timeout):",
-        "  the report holds them.",
+        "3 more findings not shown (breaks on upgrade). 1 pod not checked",
+        "  (timeout). The report holds them.",
         "Reports: /tmp/reports/localhost.html",
-        "Do not upgrade yet: 4 breaks_on_upgrade, 1 unchecked (5 exposed",
-        "  ports of 5 workloads, 4 of 5 pods read).",
+        "Do not upgrade yet: 4 ports break on upgrade, 1 pod not checked.",
+        "  Checked 5 ports of 5 workloads; read 4 of 5 pods.",
     ]
 
 
@@ -217,10 +222,7 @@ def test_no_line_is_wider_than_the_screen_but_for_a_name_that_is_to_be_copied():
 
 def test_what_is_left_out_is_said_to_be_in_the_report_and_where_that_is():
     lines = verdict(many(60), ALL, screen=Screen(100, 20), reports=["/tmp/east.html", "/tmp/east.json"])
-    assert any(
-        line.startswith("And 58 more findings of 58 workloads (58 breaks_on_upgrade): the report holds them.")
-        for line in lines
-    )
+    assert "44 more findings not shown (breaks on upgrade). The report holds them." in lines
     assert lines[-2] == "Reports in /tmp: east.html, east.json"
     assert "Reports: /tmp/east.html" in verdict(many(60), ALL, reports=["/tmp/east.html"])
     assert "Reports: /a/east.html, /b/east.json" in verdict(many(60), ALL, reports=["/a/east.html", "/b/east.json"])
@@ -228,7 +230,7 @@ def test_what_is_left_out_is_said_to_be_in_the_report_and_where_that_is():
 
 def test_verbose_leaves_nothing_out_and_speaks_like_istioctl():
     lines = verdict(many(60), ALL, screen=Screen(100, 20), verbose=True)
-    assert not any(line.startswith("And ") for line in lines)
+    assert not any("not shown" in line for line in lines)
     said = "Error [IST0143] (Pod shop/app-007-1) Port 8080 is exposed in a Service but listens on localhost. It will not be exposed to other pods."
     assert [line.strip() for line in lines].count(said) == 1
     assert sum("[IST0143]" in line for line in lines) == 60
@@ -249,13 +251,13 @@ def test_pods_that_were_not_read_are_grouped_by_the_reason_with_what_to_do():
         ],
     )
     assert verdict(report, ["unknown", "unchecked"], screen=WIDE)[:-1] == [
-        "Not checked, forbidden: shop/b, shop/c, shop/d",
-        "    why      no right (and 1 other answers)",
-        f"    do       {REASONS['forbidden']}",
-        "Not checked, no_tool: shop/a",
+        "3 pods not checked, forbidden: shop/b, shop/c, shop/d",
+        "    why      no right (and 1 other answer)",
+        f"    fix      {REASONS['forbidden']}",
+        "1 pod not checked, no_tool: shop/a",
         "    why      Nothing.",
-        f"    do       {REASONS['no_tool']}",
-        "To go on without the pods that were not checked: check_listeners_fail_on: [unknown]",
+        f"    fix      {REASONS['no_tool']}",
+        "To go on without the unread pods: check_listeners_fail_on: [unknown]",
     ]
 
 
@@ -267,7 +269,7 @@ def test_advice_to_read_from_the_node_names_all_that_it_takes(reason):
 
 
 def test_over_a_record_the_advice_is_said_to_count_where_it_was_recorded():
-    said = "This is a record of a cluster: "
+    said = "This is a recorded cluster. "
     assert [line.startswith(said) for line in verdict(many(1, unread=1), ALL, screen=WIDE, recorded=True)].count(
         True
     ) == 1
@@ -303,13 +305,12 @@ def test_a_probe_that_fails_in_spite_of_the_sidecar_is_named_with_what_to_do():
         [PROBED], sidecars=[cluster.sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})], target="1.24"
     )
     (probe,) = report["failing_probes"]
-    counts = f"({LOOKED}"
     assert verdict(report, list(DEFAULT_FAIL_ON), screen=WIDE) == [
         f"Probe fails: shop: Deployment web: {probe['reason']}",
-        f"    do       {WORD['failing_probes'].advice}",
-        f"Do not upgrade yet: 1 failing_probes {counts}).",
+        f"    fix      {WORD['failing_probes'].advice}",
+        f"Do not upgrade yet: 1 probe fails. {CHECKED}.",
     ]
-    said = f"1 probe fails, but check_listeners_fail_on ignores it: the gate is open {counts}; 1 failing_probes, 1 remediated)."
+    said = f"1 probe fails, but check_listeners_fail_on ignores it: the gate is open. {CHECKED}."
     assert outcome(report, ["breaks_on_upgrade"]) == said
 
 
@@ -317,11 +318,9 @@ def test_a_probe_that_is_settled_with_its_port_is_not_counted_beside_it():
     report = cluster.report([cluster.pod(probes={"readinessProbe": {"httpGet": {"port": 8080}}})], target="1.24")
     lines = verdict(report, list(DEFAULT_FAIL_ON), screen=WIDE)
     assert not any(line.startswith("Probe fails") for line in lines)
-    assert lines[-1] == f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED})."
+    assert lines[-1] == f"Do not upgrade yet: 1 port breaks on upgrade. {CHECKED}."
     waived = {**report, "findings": [], "waived": report["findings"]}
-    assert (
-        verdict(waived, list(DEFAULT_FAIL_ON), screen=WIDE)[-1] == f"Do not upgrade yet: 1 failing_probes ({LOOKED})."
-    )
+    assert verdict(waived, list(DEFAULT_FAIL_ON), screen=WIDE)[-1] == f"Do not upgrade yet: 1 probe fails. {CHECKED}."
 
 
 def test_other_notes_on_what_is_remediated_are_for_the_reports():
@@ -332,7 +331,7 @@ def test_other_notes_on_what_is_remediated_are_for_the_reports():
     )
     report["remediated"][0]["notes"] = ["1 of its pods was not read but judged by the sockets of pod web-7d4b9-b."]
     assert verdict(report, ALL, screen=WIDE) == [
-        "Nothing stands in the way of the upgrade (1 exposed ports of 1 workloads, 1 of 1 pods read; 1 remediated)."
+        f"Nothing stands in the way of the upgrade (1 port remediated). {CHECKED}."
     ]
 
 
@@ -340,23 +339,23 @@ def test_other_notes_on_what_is_remediated_are_for_the_reports():
 # The last line
 
 UNWRITTEN = "snapshot_dest: /no/such/record.json cannot be written: No such file or directory"
-LOOKED = "1 exposed ports of 1 workloads, 1 of 1 pods read"
+CHECKED = "Checked 1 port of 1 workload; read 1 of 1 pod"
 
 
 @pytest.mark.parametrize(
     ("report", "failure", "said"),
     [
-        (cluster.report(), None, f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED})."),
-        (cluster.report(), UNWRITTEN, f"Do not upgrade yet: 1 breaks_on_upgrade, {UNWRITTEN} ({LOOKED})."),
-        (cluster.report(binds=("0.0.0.0:8080",)), UNWRITTEN, f"Do not upgrade yet: {UNWRITTEN} ({LOOKED})."),
-        (cluster.report([], []), "no Service exposes a pod", "The check could not be made: no Service exposes a pod"),
+        (cluster.report(), None, f"Do not upgrade yet: 1 port breaks on upgrade. {CHECKED}."),
+        (cluster.report(), UNWRITTEN, f"Do not upgrade yet: 1 port breaks on upgrade; {UNWRITTEN}. {CHECKED}."),
+        (cluster.report(binds=("0.0.0.0:8080",)), UNWRITTEN, f"Do not upgrade yet: {UNWRITTEN}. {CHECKED}."),
+        (cluster.report([], []), "no Service exposes a pod", "Could not check the cluster: no Service exposes a pod"),
         (
             cluster.report(tables=[], unread=[]),
             "no pod may be read: why",
-            "The check could not be made: no pod may be read: why",
+            "Could not check the cluster: no pod may be read: why",
         ),
-        ({"findings": [], "summary": {}}, "no cluster", "The check could not be made: no cluster"),
-        ({}, "no cluster", "The check could not be made: no cluster"),
+        ({"findings": [], "summary": {}}, "no cluster", "Could not check the cluster: no cluster"),
+        ({}, "no cluster", "Could not check the cluster: no cluster"),
     ],
 )
 def test_a_failure_denies_no_check_that_was_made(report, failure, said):
@@ -367,17 +366,19 @@ def test_a_failure_denies_no_check_that_was_made(report, failure, said):
 def test_the_last_line_says_of_which_cluster_it_speaks():
     assert (
         outcome(cluster.report(), ALL, server="https://10.0.0.1:6443")
-        == f"Do not upgrade yet: 1 breaks_on_upgrade ({LOOKED} on https://10.0.0.1:6443)."
+        == f"Do not upgrade yet: 1 port breaks on upgrade. {CHECKED} (https://10.0.0.1:6443)."
     )
     fine = cluster.report(binds=("0.0.0.0:8080",))
     assert verdict(fine, ALL, screen=WIDE, server="https://10.0.0.1:6443") == [
-        f"Nothing stands in the way of the upgrade ({LOOKED} on https://10.0.0.1:6443)."
+        f"Nothing stands in the way of the upgrade. {CHECKED} (https://10.0.0.1:6443)."
     ]
 
 
 def test_a_bad_expression_keeps_its_caret_under_the_place_on_every_screen():
     failure = f"waivers[0].match: invalid JMESPath: x:\n{'a' * 90} {'b' * 90}\n{' ' * 91}^"
-    assert verdict({}, ALL, failure, screen=Screen(68, 12)) == f"The check could not be made: {failure}".split("\n")
+    first, *lines = failure.split("\n")
+    assert details({}, ALL, failure, screen=Screen(68, 12)) == [first, *lines]
+    assert outcome({}, ALL, failure) == f"Could not check the cluster: {first}"
 
 
 @pytest.mark.parametrize("expression", ["a b", 'namespace == "a', '"a" == "b" c', r'"a\"b" c'])
@@ -385,7 +386,7 @@ def test_the_caret_points_at_the_place_in_what_the_callback_makes_of_the_express
     with pytest.raises(WaiverError) as error:
         compile_waivers([{"match": expression, "reason": "known"}])
     (*_lines, raw, caret) = str(error.value).split("\n")
-    *_lines, shown, under = [json.dumps(line)[1:-1] for line in verdict({}, ALL, str(error.value), screen=WIDE)]
+    *_lines, shown, under = [json.dumps(line)[1:-1] for line in details({}, ALL, str(error.value), screen=WIDE)]
     place = caret.index("^")
     assert shown == json.dumps(raw)[1:-1] and under.index("^") == len(json.dumps(raw[:place])[1:-1])
 
@@ -400,7 +401,11 @@ def test_the_caret_points_at_the_place_in_what_the_callback_makes_of_the_express
             ["unreachable"],
             "1 port breaks on upgrade, 2 pods not checked, but check_listeners_fail_on ignores them: the gate is open",
         ),
-        (cluster.report(binds=["0.0.0.0:15090"]), [], "Nothing stands in the way of the upgrade"),
+        (
+            cluster.report(binds=["0.0.0.0:15090"]),
+            [],
+            "Nothing stands in the way of the upgrade (1 port without a listener)",
+        ),
         (
             cluster.report(services=[]),
             [],
@@ -409,14 +414,14 @@ def test_the_caret_points_at_the_place_in_what_the_callback_makes_of_the_express
     ],
 )
 def test_what_was_found_and_is_not_failed_on_is_said_in_the_last_line(report, fail_on, said):
-    assert outcome(report, fail_on).startswith(f"{said} (")
+    assert outcome(report, fail_on).startswith(f"{said}. Checked ")
     assert outcome(report, fail_on) == ending(verdict(report, fail_on, screen=WIDE))
 
 
 def test_what_the_tables_do_not_know_is_named_where_it_stops_the_play():
     report = many(1)
     report["findings"][0]["impact"] = "********_on_upgrade"
-    said = "Do not upgrade yet: 1 ********_on_upgrade, which nothing is known of ("
+    said = "Do not upgrade yet: 1 ********_on_upgrade, which nothing is known of. Checked "
     assert outcome(report, []).startswith(said)
     assert ending(verdict(report, [], screen=WIDE)).startswith(said)
 
