@@ -9,9 +9,9 @@ import pathlib
 import typing as t
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _role_variables
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
 
 
 class ActionModule(ActionBase):

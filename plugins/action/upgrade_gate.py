@@ -11,12 +11,12 @@ import typing as t
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 
 from ansible_collections.meshops.istio_precheck.plugins.action.localhost_listener_info import (
     ActionModule as ListenerInfo,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _role_variables
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
 
 ROLE = "check_listeners"
@@ -47,7 +47,7 @@ class ActionModule(ListenerInfo):
             check_mode=bool(self._task.check_mode),
             verbose=self._display.verbosity > 0,
         )
-        hints = [f"{name}: the role has no such variable." for name in variables.unknown]
+        hints = [_role_variables.unknown_hint(*found) for found in variables.unknown.items()]
         made = _gate.outcome(returned, variables.values, place, problem, hints)
         line = {
             "passed": made.passed,

@@ -508,10 +508,8 @@ import copy
 import datetime
 import math
 import time
-import traceback
 import typing as t
 
-from ansible.module_utils.basic import missing_required_lib
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
@@ -628,8 +626,9 @@ def read_options(module: AnsibleK8SModule) -> Options:
         current(options)
         return options
     except ImportError:
+        # A sentence of its own: missing_required_lib() names no command.
         module.fail_json(
-            msg=missing_required_lib("jmespath", reason="when O(waivers) is used"), exception=traceback.format_exc()
+            msg=f"waivers need the Python library jmespath, which is missing: {sys.executable} -m pip install jmespath"
         )
     except (OptionError, SelectionError, WaiverError) as error:
         module.fail_json(msg=str(error))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.kubernetes.core.plugins.action.k8s_info import ActionModule as K8sActionModule
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import K8sActionModule
 
 
 class QuietAction(K8sActionModule):

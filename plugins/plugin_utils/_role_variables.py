@@ -13,6 +13,7 @@ Ansible's own validation of a role checks a copy: it splits `a,b` where a list i
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import pathlib
@@ -40,11 +41,12 @@ LONGEST = 3600
 
 
 class Variables(t.NamedTuple):
-    """The options of a role by the names of their variables, what is wrong with them, and which variables are none of its options."""
+    """The options of a role by the names of their variables, what is wrong with them, and which variables are none of its options: each with the name of
+    the one that is most like it, empty if none is."""
 
     values: dict[str, t.Any]
     problems: list[str]
-    unknown: list[str]
+    unknown: dict[str, str]
 
 
 def of(role: str, directory: pathlib.Path, templar: t.Any, task_vars: t.Mapping[str, t.Any]) -> Variables:
@@ -86,8 +88,18 @@ def read(role: str, options: Specification, names: t.Iterable[str], value_of: t.
     return Variables(
         {**values, **paths},
         problems or [str(message) for message in checked.error_messages],
-        [name for name in there if name not in known],
+        {name: _meant(role, name, known) for name in there if name not in known},
     )
+
+
+def _meant(role: str, name: str, known: t.Iterable[str]) -> str:
+    """The known name that is most like this one; empty if none is. The prefix, which all have, counts for nothing."""
+    likely = difflib.get_close_matches(option(role, name), [option(role, other) for other in sorted(known)], 1)
+    return f"{role}_{likely[0]}" if likely else ""
+
+
+def unknown_hint(name: str, meant: str) -> str:
+    return f"Unknown variable {name}." + (f" Did you mean {meant}?" if meant else "")
 
 
 def option(role: str, name: str) -> str:

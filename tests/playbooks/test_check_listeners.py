@@ -275,7 +275,7 @@ def test_an_unknown_value_names_its_variable(play, record, name, value):
 
 def test_a_variable_that_the_role_does_not_have_is_told(play, record):
     played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_contxt="production")
-    assert "check_listeners_contxt: the role has no such variable." in played.result["hints"]
+    assert "Unknown variable check_listeners_contxt. Did you mean check_listeners_context?" in played.result["hints"]
     assert "check_listeners_contxt" in played.verdict()
     assert not [
         hint for hint in play(check_listeners_snapshot_src=record(**FINE)).result["hints"] if "variable" in hint

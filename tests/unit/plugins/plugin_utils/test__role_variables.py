@@ -103,7 +103,23 @@ def test_a_variable_without_a_value_is_a_problem_and_one_that_the_role_lacks_is_
         "check_listeners", OPTIONS["check_listeners"], ["check_listeners_context", "check_listeners_contxt"], value_of
     )
     assert found.problems == ["check_listeners_context: 'nope' is undefined"]
-    assert found.unknown == ["check_listeners_contxt"]
+    assert found.unknown == {"check_listeners_contxt": "check_listeners_context"}
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("check_listeners_contxt", " Did you mean check_listeners_context?"),
+        ("check_listeners_failon", " Did you mean check_listeners_fail_on?"),
+        ("check_listeners_waiver", " Did you mean check_listeners_waivers?"),
+        ("check_listeners_report_format", " Did you mean check_listeners_report_formats?"),
+        ("check_listeners_colour", ""),
+    ],
+)
+def test_a_variable_that_is_mistyped_is_told_which_one_was_meant(name, hint):
+    found = _role_variables.read("check_listeners", OPTIONS["check_listeners"], [name], lambda _name: "x")
+    (said,) = [_role_variables.unknown_hint(*each) for each in found.unknown.items()]
+    assert said == f"Unknown variable {name}.{hint}"
 
 
 def test_the_defaults_of_a_role_are_those_of_its_specification():
