@@ -507,6 +507,7 @@ import contextlib
 import copy
 import datetime
 import math
+import sys
 import time
 import typing as t
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import sys
 
 import pytest
 import yaml
@@ -165,7 +166,9 @@ def test_a_recorded_cluster_needs_no_library(record, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     assert play(snapshot_src=record).code == 0
     ended = play(snapshot_src=record, waivers=[{"match": "port", "reason": "x"}])
-    assert "jmespath" in ended.message
+    assert ended.message == (
+        f"waivers need the Python library jmespath, which is missing: {sys.executable} -m pip install jmespath"
+    )
 
 
 def test_the_token_is_in_no_result():
