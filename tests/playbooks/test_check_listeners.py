@@ -273,6 +273,20 @@ def test_an_unknown_value_names_its_variable(play, record, name, value):
     assert "Traceback" not in played.output
 
 
+def test_without_kubernetes_core_one_sentence_names_the_command_that_installs_it(play, record, tmp_path, monkeypatch):
+    alone = tmp_path / "tree" / "ansible_collections" / "meshops"
+    alone.mkdir(parents=True)
+    (alone / "istio_precheck").symlink_to(DEMO.parents[2])
+    monkeypatch.setenv("ANSIBLE_COLLECTIONS_PATH", str(tmp_path / "tree"))
+    played = play(check_listeners_snapshot_src=record())
+    assert played.code not in (0, 2) and "PLAY RECAP" not in played.output
+    last = played.output.rstrip().splitlines()[-1]
+    assert last.endswith(
+        "needs the collection kubernetes.core, 5.0.0 or later: ansible-galaxy collection install kubernetes.core"
+    )
+    assert "Traceback" not in played.output
+
+
 def test_a_variable_that_the_role_does_not_have_is_told(play, record):
     played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_contxt="production")
     assert "Unknown variable check_listeners_contxt. Did you mean check_listeners_context?" in played.result["hints"]
@@ -560,9 +574,13 @@ def test_hundreds_of_sidecars_are_written_by_one_task(play, tmp_path):
     snapshot = cluster.snapshot(pods=owned, services=services, tables=[cluster.table(of=f"{n}-7d4b9-a") for n in names])
     (tmp_path / "many.json").write_text(json.dumps(snapshot), encoding="utf-8")
     place = tmp_path / "sidecars"
-    played = play(check_listeners_snapshot_src=str(tmp_path / "many.json"), check_listeners_remediation_dir=str(place))
+    played = play(
+        "-v", check_listeners_snapshot_src=str(tmp_path / "many.json"), check_listeners_remediation_dir=str(place)
+    )
     assert len(files(place)) == 222
     assert changed(played) == 1
+    assert played.output.count("[IST0143] (Pod shop/w") == 222  # -v shows all, and none of it in one line
+    assert max(map(len, played.output.splitlines())) <= 1000
 
 
 def test_some_hosts_of_the_inventory_can_be_chosen(play, record):
