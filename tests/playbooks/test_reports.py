@@ -22,6 +22,8 @@ FILES = {
     "localhost.junit.xml",
     "localhost.sarif",
     "localhost.istio.json",
+    "localhost.txt",
+    "localhost.csv",
 }
 FINE = {"binds": ("0.0.0.0:8080",)}
 MERGE = "meshops.istio_precheck.merge_reports"

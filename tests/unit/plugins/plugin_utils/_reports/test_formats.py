@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import copy
+import csv
 import gzip
 import hashlib
 import html.parser
 import importlib.metadata
+import io
 import json
 import os
 import pathlib
@@ -96,7 +98,7 @@ UNWRITTEN = "snapshot_dest: /no/such.json cannot be written: No such file or dir
 def test_a_failure_beside_the_check_denies_no_check_that_was_made(name, report):
     text = made(name, {**report, "failed": True, "msg": UNWRITTEN})
     assert UNWRITTEN in text.replace("\\_", "_")
-    assert "could not be made" not in text
+    assert "Could not check" not in text
     if name in ("html", "markdown"):
         assert "Do not upgrade yet" in text
 
@@ -153,6 +155,18 @@ def test_a_saved_report_of_the_first_form_can_still_be_read(name):
     said = {blocker.word: blocker.times for blocker in blocking(json.loads(FIRST), DEFAULT_FAIL_ON)}
     assert said == {"breaks_on_upgrade": 2, "unknown": 1, "unreachable": 2, "unchecked": 2}
     assert verdict(json.loads(FIRST), list(DEFAULT_FAIL_ON))[-1]
+
+
+def test_csv_has_a_row_for_each_thing_and_no_cell_that_a_spreadsheet_calculates():
+    report = copy.deepcopy(EVERYTHING)
+    report["findings"][0]["workload"]["name"] = "=1+1"
+    rows = list(csv.DictReader(io.StringIO(made("csv", report))))
+    blocking_parts = ("findings", "failing_probes", "unchecked")
+    parts = (*blocking_parts, "not_listening", "waived", "remediated")
+    assert len(rows) == sum(len(report[part]) for part in parts)
+    assert [row["blocks"] for row in rows].count("yes") == sum(len(report[part]) for part in blocking_parts)
+    assert [row["name"] for row in rows].count("'=1+1") == 1
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
 
 
 def test_the_picture_names_the_pod_ip_where_the_report_says_so_in_a_field():
