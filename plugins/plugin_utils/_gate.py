@@ -103,7 +103,7 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
         _verdict.verdict(result, fail_on, None, *shown, server)
         if passed
         else _verdict.details(result, fail_on, problem or None, *shown),
-        " ".join([_verdict.outcome(result, fail_on, problem or None, server), *files.problems]),
+        _verdict.outcome(result, fail_on, problem or None, server, files.problems),
         files.changed,
         files.diff,
     )

@@ -37,8 +37,8 @@ class Format(t.NamedTuple):
 def _sentence(made: Document) -> str:
     meta = made["metadata"]
     failure = (made.get("msg") or "no reason given") if made.get("failed") else None
-    said = outcome(t.cast(Report, made), meta.get("failOn") or (), failure, meta.get("server") or "")
-    return " ".join([said, *(meta.get("problems") or ())])
+    server, problems = meta.get("server") or "", meta.get("problems") or ()
+    return outcome(t.cast(Report, made), meta.get("failOn") or (), failure, server, problems)
 
 
 FORMATS: dict[str, Format] = {

@@ -67,11 +67,9 @@ def label(word: str) -> str:
 
 def rows(report: Report | Document, parts: t.Sequence[str] = PARTS) -> list[Row]:
     """A row for each thing in these lists of the Report, the most urgent first; what the tables do not know is more urgent than all of it."""
-    ready = {finding for remediation in report.get("remediations") or () for finding in remediation["findings"]}
-    found: list[Row] = []
-    for part in parts:
-        records: t.Sequence[t.Mapping[str, t.Any]] = report.get(part) or ()  # type: ignore[assignment]
-        found.extend(_row(record, part, ready) for record in records)
+    lists = t.cast("t.Mapping[str, t.Any]", report)
+    ready = {finding for remediation in lists.get("remediations") or () for finding in remediation["findings"]}
+    found = [_row(record, part, ready) for part in parts for record in lists.get(part) or ()]
     return sorted(found, key=lambda row: ORDER.get(row.word, -1))
 
 

@@ -132,19 +132,25 @@ def details(
     return [*map(printable, (*_shown([*found, *rest], room, reports, columns), *last))]
 
 
-def outcome(report: Report, fail_on: t.Sequence[str], failure: str | None = None, server: str = "") -> str:
-    """The sentence, and after it what was checked. Of a `failure` of several lines it has the first."""
+def outcome(
+    report: Report,
+    fail_on: t.Sequence[str],
+    failure: str | None = None,
+    server: str = "",
+    problems: t.Sequence[str] = (),
+) -> str:
+    """The sentence, and after it what was checked. Of a `failure` of several lines it has the first; `problems` are with files."""
     failure = failure.split("\n")[0] if failure else ""
     if failure and not was_made(report):
-        return printable(f"Could not check the cluster: {failure}")
+        return printable("; ".join([f"Could not check the cluster: {failure}", *problems]))
     summary: t.Mapping[str, t.Any] = report.get("summary") or {}
     ports, workloads, read, pods = (summary.get(name) or 0 for name in ("ports", "workloads", "pods_read", "pods"))
     where = f" ({without_user(server)})" if server else ""
     checked = f"Checked {count(ports, 'port')} of {count(workloads, 'workload')}; read {read:,} of {count(pods, 'pod')}{where}."
     stop = ", ".join(map(in_words, blocking(report, fail_on)))
     left = ignored(report, fail_on)
-    if stop or failure:
-        said = f"Do not upgrade yet: {'; '.join(part for part in (stop, failure) if part)}"
+    if stop or failure or problems:
+        said = f"Do not upgrade yet: {'; '.join(part for part in (stop, failure, *problems) if part)}"
     elif left:
         said = gate_is_open(left)
     else:

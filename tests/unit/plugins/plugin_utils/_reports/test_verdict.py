@@ -363,6 +363,15 @@ def test_a_failure_denies_no_check_that_was_made(report, failure, said):
     assert verdict(report, ALL, failure, screen=WIDE)[-1] == said
 
 
+def test_a_file_that_could_not_be_written_is_in_the_sentence_and_nothing_is_said_to_be_fine():
+    problem = "The reports could not be written to /no: Permission denied"
+    fine = cluster.report(binds=("0.0.0.0:8080",))
+    assert outcome(fine, ALL, problems=[problem]) == f"Do not upgrade yet: {problem}. {CHECKED}."
+    said = f"Do not upgrade yet: 1 port breaks on upgrade; {problem}. {CHECKED}."
+    assert outcome(cluster.report(), ALL, problems=[problem]) == said
+    assert outcome({}, ALL, "no cluster", problems=[problem]) == f"Could not check the cluster: no cluster; {problem}"
+
+
 def test_the_last_line_says_of_which_cluster_it_speaks():
     assert (
         outcome(cluster.report(), ALL, server="https://10.0.0.1:6443")
