@@ -8,7 +8,8 @@
 """What of a JMESPath expression says the same of every finding, so that a waiver with it would waive all of them.
 
 JMESPath takes a key that is not there for null: two of these are equal, so `name == "web"`, which is about two keys, is always true. It knows no
-comparison of a number with text, so `port != '8080'` is, too. And `'a' || 'b'` is the truth of a text.
+comparison of a number with text, so `port != '8080'` is, too. And `'a' || 'b'` is the truth of a text, `[port == `80`]` that of a list with something
+in it, whatever that is, and `length(pods)` that of a number: for JMESPath it is true.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ SIGNS = {"eq": "==", "ne": "!=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 OF_THE_FINDING = ("field", "current", "identity")
 """Nodes that take something from what the expression is asked over; all others are made of these and of literals."""
 OF_CONDITIONS = ("and_expression", "or_expression", "not_expression")
+MAY_BE_EMPTY = ("notes", "processes")
+"""Lists of a finding that hold nothing in some."""
 
 
 def misreadings(parsed: Node, sample: dict[str, t.Any]) -> t.Iterator[Mistake]:
@@ -125,6 +128,17 @@ def _asks(node: t.Any) -> bool:
     return isinstance(node, dict) and (node["type"] in OF_THE_FINDING or any(map(_asks, node.get("children") or ())))
 
 
+def _may_find_nothing(node: Node) -> bool:
+    """Whether it is a list that a filter has picked, or something of one, and so is empty for some findings."""
+    kind, children = node["type"], node.get("children") or []
+    if kind == "projection":
+        return _may_find_nothing(children[0])
+    if kind in ("pipe", "subexpression", "index_expression", "flatten"):
+        made = children[-1]["type"] in ("function_expression", "multi_select_list", "multi_select_dict")
+        return not made and any(map(_may_find_nothing, children))
+    return kind == "filter_projection" or (kind == "field" and node["value"] in MAY_BE_EMPTY)
+
+
 def _text(node: Node) -> str:
     value = node.get("value")
     if node["type"] == "literal":
@@ -158,19 +172,30 @@ def _no_impacts(node: Node, sign: str) -> t.Iterator[Mistake]:
                 yield f"no impact is called {word}, but one of {', '.join(IMPACTS)},", sign
 
 
+def _no_condition(node: Node, value: t.Any) -> t.Iterator[Mistake]:
+    """A value that is taken for true or false and is neither."""
+    kind = _kind(value)
+    if kind not in (None, "a truth") and node["type"] not in OF_CONDITIONS and not _may_find_nothing(node):
+        what = f"{kind} is true of every finding, whatever it holds: compare it, as in namespace == 'shop',"
+        yield what, _pattern(node)
+
+
 def _read(parsed: Node, sample: dict[str, t.Any]) -> list[Mistake]:
     """What the expression asks of the sample that no finding has. Each part of it is visited once for each value, whatever another part says."""
     from jmespath.exceptions import JMESPathError
     from jmespath.visitor import TreeInterpreter
 
     found: dict[Mistake, None] = {}
+    conditions = set(map(id, _conditions(parsed)))
 
     class Reader(TreeInterpreter):  # type: ignore[misc, unused-ignore]
         def visit(self, node: Node, *args: t.Any, **kwargs: t.Any) -> t.Any:
             try:
-                return super().visit(node, *args, **kwargs)
+                seen = super().visit(node, *args, **kwargs)
             except (JMESPathError, TypeError, ValueError):  # said by who tries the expression as it is
                 return None
+            found.update(dict.fromkeys(_no_condition(node, seen) if id(node) in conditions else ()))
+            return seen
 
         def visit_field(self, node: Node, value: t.Any) -> t.Any:
             name = node["value"]

@@ -50,10 +50,12 @@ def judged(*entries, findings=(FINDING,), suppressed=None, today=TODAY):
         ("starts_with(id, 'IST0143/shop/')", True),
         ("services[?name == 'web']", True),
         ("services[?name == 'other']", False),
-        ("listeners[0]", True),
+        ("contains(listeners[0], '127.0.0.1')", True),
         ("notes", False),
-        ("not_null(notes[0], id, port)", True),
-        ("length(notes)", True),  # JMESPath's truth: a number is true, even 0
+        ("not_null(notes[0], id, port) == 'x'", False),
+        ("length(notes) == `0`", True),
+        ("services[?name == 'web'].port", True),
+        ("services[?name == 'other'].port | [0]", False),
         ("notes[0] != `null` || namespace == 'other'", False),
         ("services[?port == `80`] | [0].name == 'web'", True),
         ("impact != 'breaks_on_upgrade'", False),
@@ -76,7 +78,7 @@ def test_the_first_waiver_that_matches_gives_its_reason():
     found = judged(
         {"match": "port == `1`", "reason": "no"},
         {"match": "port == `8080`", "reason": "yes"},
-        {"match": "namespace", "reason": "late"},
+        {"match": "namespace == 'shop'", "reason": "late"},
     )
     assert found.waived[0]["waived_by"]["reason"] == "yes"
 
@@ -93,20 +95,20 @@ def test_the_first_waiver_that_matches_gives_its_reason():
     ],
 )
 def test_the_day_in_until_is_the_last_on_which_a_waiver_counts(until, counts):
-    assert bool(judged({"match": "port", "until": until}).waived) is counts
+    assert bool(judged({"match": "port == `8080`", "until": until}).waived) is counts
 
 
 def test_an_expired_waiver_says_so_twice():
-    found = judged({"match": "port", "reason": "legacy", "until": "2026-01-31"})
+    found = judged({"match": "port == `8080`", "reason": "legacy", "until": "2026-01-31"})
     assert found.findings[0]["notes"] == ["waivers[0] (legacy) expired on 2026-01-31 and waives nothing."]
-    assert found.warnings == ["waivers[0] expired on 2026-01-31: port"]
+    assert found.warnings == ["waivers[0] expired on 2026-01-31: port == `8080`"]
     assert FINDING["notes"] == []
 
 
 def test_an_expired_waiver_does_not_hide_a_valid_one():
-    found = judged({"match": "port", "until": "2026-01-31"}, {"match": "port", "reason": "valid"})
+    found = judged({"match": "port == `8080`", "until": "2026-01-31"}, {"match": "port == `8080`", "reason": "valid"})
     assert found.waived[0]["waived_by"]["reason"] == "valid"
-    assert found.warnings == ["waivers[0] expired on 2026-01-31: port"]
+    assert found.warnings == ["waivers[0] expired on 2026-01-31: port == `8080`"]
 
 
 def test_a_waiver_that_matches_nothing_is_reported():
@@ -170,10 +172,13 @@ def test_a_waiver_that_matches_nothing_is_reported():
         ({"match": "port", "reason": ""}, "waivers[0].reason: a waiver says why"),
         ({"match": "port", "reason": "  "}, "waivers[0].reason: a waiver says why"),
         ({"match": "port", "reason": None}, "waivers[0].reason: a waiver says why"),
-        ({"match": "port", "until": "soon"}, "waivers[0].until: wanted a day such as 2026-12-31, found 'soon'"),
-        ({"match": "port", "until": "2026-02-30"}, "waivers[0].until: wanted a day"),
-        ({"match": "port", "until": "20261231"}, "waivers[0].until: wanted a day"),
-        ({"match": "port", "until": "2026-W01-1"}, "waivers[0].until: wanted a day"),
+        (
+            {"match": "port == `8080`", "until": "soon"},
+            "waivers[0].until: wanted a day such as 2026-12-31, found 'soon'",
+        ),
+        ({"match": "port == `8080`", "until": "2026-02-30"}, "waivers[0].until: wanted a day"),
+        ({"match": "port == `8080`", "until": "20261231"}, "waivers[0].until: wanted a day"),
+        ({"match": "port == `8080`", "until": "2026-W01-1"}, "waivers[0].until: wanted a day"),
     ],
 )
 def test_a_waiver_that_cannot_be_used_is_refused_where_it_is_wrong(entry, wanted):
@@ -219,6 +224,20 @@ ALWAYS = {
     "port == `80` || contains(workload.name, '')": "contains() finds an empty text in every text, at column 16",
     "namespace != ''": "namespace is empty in no finding, so != is the same for every finding, at column 10",
     "port == `80` || workload.name != ''": "workload.name is empty in no finding, so != is the same for every finding",
+    # JMESPath's truth: of a text and a list only the empty one is false, and no number is.
+    "[namespace == 'shop']": "a list is true of every finding, whatever it holds: compare it",
+    "{a: namespace == 'shop', b: port == `80`}": "an object is true of every finding",
+    "pods[*].starts_with(@, 'web-')": "a list is true of every finding",
+    "map(&starts_with(@, 'web-'), pods)": "a list is true of every finding, whatever it holds: compare it, as in namespace == 'shop', at column 0",
+    "services[].[name == 'web']": "a list is true of every finding",
+    "to_string(namespace == 'shop')": "text is true of every finding",
+    "length(services[?name == 'web'])": "a number is true of every finding",
+    "pods[?starts_with(@, 'web-')] | length(@)": "a number is true of every finding",
+    "namespace == 'shop' || workload.name": "text is true of every finding",
+    "!(namespace == 'shop' && !port)": "a number is true of every finding",
+    "services[?port]": "a number is true of every finding",
+    "notes[0] || id": "text is true of every finding, whatever it holds: compare it",
+    "@": "an object is true of every finding",
 }
 
 
@@ -248,7 +267,7 @@ def test_a_waiver_may_say_what_it_is_not_for(match):
 
 def test_the_entry_that_is_wrong_is_named():
     with pytest.raises(WaiverError, match=r"waivers\[1\]"):
-        compile_waivers([{"match": "port", "reason": "ok"}, {"match": "[", "reason": "ok"}])
+        compile_waivers([{"match": "port == `8080`", "reason": "ok"}, {"match": "[", "reason": "ok"}])
 
 
 @pytest.mark.parametrize("match", ["namespace == 'late' && length(notes[3])", "pods[1] && starts_with(pods[2], 'x')"])
