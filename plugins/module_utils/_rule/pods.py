@@ -181,7 +181,9 @@ class Mesh:
     ) -> Verdict:
         """judge(), once for all pods of which it says the same. `listeners` are those on the port, or on one that is dialled for it."""
         here = tuple(listeners)
-        bound = any(not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here)
+        bound = bool(today.own or after.own) or any(
+            not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here
+        )
         ips = tuple(ip if bound or not ORDINARY.match(ip) else family_of(ip) for ip in asked)
         which = (here, port, ips, today, after, idle)
         if which not in self._verdicts:

@@ -1020,3 +1020,19 @@ def test_each_pod_is_judged_at_its_own_addresses_whatever_was_found_of_the_other
     together = verdicts(report(several, **options))
     assert together == {what: said for each in several for what, said in verdicts(report([each], **options)).items()}
     assert together
+
+
+@pytest.mark.parametrize(
+    "entry, revision, to",
+    [({"bind": "10.0.0.5", "captureMode": "NONE"}, "next", "1.24"), ({"bind": "10.0.0.5"}, None, "1.10")],
+)
+def test_each_pod_is_judged_by_whether_a_sidecar_binds_its_own_address(entry, revision, to):
+    several = [pod(f"pod-{n}", ips=ips, owner=None) for n, ips in enumerate(ADDRESSES)]
+    options = {
+        "istiods": [istiod("1.9.9"), istiod(to, "next")],
+        "target": to,
+        "sidecars": [sidecar(revision=revision, ingress_of=entry)],
+    }
+    together = verdicts(report(several, **options))
+    assert together == {what: said for each in several for what, said in verdicts(report([each], **options)).items()}
+    assert len(set(map(str, together.values()))) > 1
