@@ -76,7 +76,7 @@ CAUSES = {
     "proxy_several": "its proxy has several clusters for the port, which differ",
     "proxy_own_listener": "its proxy shows how its own listener on the port delivers, and not whether connections come to it",
     "proxy_silent": "its proxy did not say, because {}",
-    "perhaps": "it may be delivered to the pod IP, because {}",
+    "perhaps": "it may be delivered to {}, because {}",
 }
 """Why a connection is delivered as it is, in the middle of a sentence."""
 

@@ -47,13 +47,20 @@ def judge(
     A pod with several is as bad as its worst address: its clients do not choose. Without any it cannot be asked for. `idle` says of each of its
     containers that does not run that it does not.
     """
-    if after.kind == "unknown":
-        after = after._replace(kind="pod_ip", address=None, port=port, cause=Cause("perhaps", (after.why,)))
+    ends = [after] if after.kind != "unknown" else _worst(port, today, after)
     here = [listener for listener in listeners if listener.port in (port, today.port, after.port)]
     if today.own:
         here = today.own.programs(here)
-    verdicts = [_judge_met(here, port, ip, today, after, len(ips) > 1, idle) for ip in ips]
+    verdicts = [_judge_met(here, port, ip, today, end, len(ips) > 1, idle) for ip in ips for end in ends]
     return min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
+
+
+def _worst(port: int, today: Delivery, after: Delivery) -> list[Delivery]:
+    """What a delivery of after the upgrade that is not known may be: to the pod IP, or, where today's is known and so may change, to localhost."""
+    passed = after._replace(kind="pod_ip", address=None, port=port, cause=Cause("perhaps", ("the pod IP", after.why)))
+    if today.kind == "unknown" or not after.address:
+        return [passed]
+    return [passed, after._replace(kind="localhost", cause=Cause("perhaps", (after.address, after.why)))]
 
 
 def _judge_met(

@@ -132,6 +132,18 @@ def test_a_port_gets_its_verdict_from_the_whole_cluster(spec, families, sidecars
     assert verdict(found) == wanted
 
 
+def test_settings_of_the_target_that_nobody_saw_may_take_a_port_from_the_pod_ip():
+    hidden = {**istiod("1.20.8"), "meshConfigUnknown": {"why": "unlisted", "name": "istio-system"}}
+    found = report(istiods=[hidden], binds=["10.0.0.5:8080"], target="1.24")
+    assert verdict(found) == BREAKS
+    assert (
+        "it may be delivered to 127.0.0.1, because istiod 1.24 delivers as its mesh" in found["findings"][0]["reason"]
+    )
+    assert found["remediations"][0]["findings"] == [found["findings"][0]["id"]]
+    assert verdict(report(istiods=[hidden], binds=["0.0.0.0:8080"], target="1.24")) == FINE
+    assert verdict(report(istiods=[{**hidden, "version": "1.22.1"}], binds=["10.0.0.5:8080"], target="1.24")) == FINE
+
+
 def test_a_sidecar_of_a_canary_counts_once_its_control_plane_is_the_next():
     canary = sidecar(revision="canary", **CURED)
     both = [istiod("1.9.9"), istiod("1.24.0", "canary")]
