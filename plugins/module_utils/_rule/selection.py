@@ -129,8 +129,8 @@ def why_not_covered(snapshot: Snapshot, selection: Selection, checked: int) -> s
                 else ""
             )
             return f"namespaces: there is no Pod and no Service in a namespace {namespace!r}{why}"
-    if not there and not selection.namespaces:  # every cluster has the Service of its API server
-        return "no Pod and no Service of the whole cluster is to be seen"
+    if not snapshot["services"] and not selection.namespaces:  # every cluster has the Service of its API server
+        return f"{'' if there else 'no Pod and '}no Service of the whole cluster is to be seen"
     selected = [thing for thing in snapshot["pods"] if in_namespaces(key(thing)[0], selection)]
     wanted = label_matcher(selection.label_selectors)
     if selection.label_selectors and not any(wanted(pod["metadata"].get("labels") or {}) for pod in selected):

@@ -151,8 +151,13 @@ UNSEEN = {
         {"namespaces": ("shop",), "label_selectors": ("app=pay",)},
         "label_selectors: no pod matches app=pay",
     ),
-    "a selector that matches a pod that no Service exposes": (
+    "pods, and not even the API server's Service": (
         {"services": []},
+        {},
+        "no Service of the whole cluster is to be seen",
+    ),
+    "a selector that matches a pod that no Service exposes": (
+        {"services": [service("kubernetes", "default", selector={})]},
         {"label_selectors": ("app=web",)},
         None,
     ),
