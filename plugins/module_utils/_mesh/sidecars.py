@@ -36,12 +36,12 @@ class Sidecars:
             u["namespace"] for u in snapshot.get("unlisted") or () if u["resource"] == "sidecars" and u.get("namespace")
         }
 
-    def effective(self, pod: Pod | Template, plane: ControlPlane) -> Thing | None:
+    def effective(self, pod: Pod | Template, plane: ControlPlane, anew: bool = False) -> Thing | None:
         """The one Sidecar that `plane` applies to the pod, None for a pod without sidecar; they are never merged.
 
         Oldest that selects the pod in its namespace, else the oldest without a selector there, else the oldest without one in the root
         namespace: getSidecarScope and sortConfigByCreationTime, pilot/pkg/model/push_context.go@1.20.8. One that is labelled with
-        another revision is not seen: ObjectInRevision, pkg/config/model.go@1.20.8.
+        another revision is not seen: ObjectInRevision, pkg/config/model.go@1.20.8. `anew`: for the pod that comes in the place of this one.
         """
         if not has_sidecar(pod):
             return None
@@ -50,8 +50,9 @@ class Sidecars:
             [s for s in self._in.get(namespace) or () if revision_of(s) in (None, name)]
             for namespace in (pod.namespace, self._planes.root_namespace(plane))
         )
+        labels = _labels_anew(pod.labels, name) if anew else pod.labels
         for sidecar in local:
-            if has_selector(sidecar) and matches(sidecar["spec"]["workloadSelector"].get("labels") or {}, pod.labels):
+            if has_selector(sidecar) and matches(sidecar["spec"]["workloadSelector"].get("labels") or {}, labels):
                 return sidecar
         return next((s for s in local + root if not has_selector(s)), None)
 
@@ -61,6 +62,21 @@ class Sidecars:
             return ""
         root = self._planes.root_namespace(plane)
         return root if root in self._hidden else ""
+
+
+OF_ONE_ROLLOUT = (
+    "controller-revision-hash",
+    "pod-template-generation",
+    "pod-template-hash",
+    "rollouts-pod-template-hash",
+)
+"""Labels that a controller gives to the pods of one template. An upgrade reaches a workload by a rollout, which makes another."""
+
+
+def _labels_anew(labels: t.Mapping[str, str], revision_name: str) -> dict[str, str]:
+    """The labels of the pod that comes in the place of one with these."""
+    kept = {label: value for label, value in labels.items() if label not in OF_ONE_ROLLOUT}
+    return {**kept, "istio.io/rev": revision_name} if "istio.io/rev" in kept else kept
 
 
 def age(thing: Thing) -> tuple[str, str]:

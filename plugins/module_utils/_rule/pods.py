@@ -115,7 +115,7 @@ class Mesh:
 
     def _sidecars_of(self, pod: Pod) -> tuple[Thing | None, Thing | None]:
         today, after = self.planes(pod)
-        effective = self._sidecars.effective(pod, today), self._sidecars.effective(pod, after)
+        effective = self._sidecars.effective(pod, today), self._sidecars.effective(pod, after, anew=True)
         bound_to = revision_of(effective[1])
         if effective[1] and bound_to and after not in self._planes.all:
             self._labelled.add(("/".join(key(effective[1])), bound_to))

@@ -132,6 +132,29 @@ def test_a_port_gets_its_verdict_from_the_whole_cluster(spec, families, sidecars
     assert verdict(found) == wanted
 
 
+@pytest.mark.parametrize(
+    "selector, labels, target_revision, wanted",
+    [
+        ({"app": "web", "pod-template-hash": "7d4b9"}, {}, "default", BREAKS),
+        ({"controller-revision-hash": "1"}, {"controller-revision-hash": "1"}, "default", BREAKS),
+        ({"istio.io/rev": "default"}, {"istio.io/rev": "default"}, "next", BREAKS),
+        ({"istio.io/rev": "default"}, {"istio.io/rev": "default"}, "default", CURE),
+        (
+            {"statefulset.kubernetes.io/pod-name": "web-0"},
+            {"statefulset.kubernetes.io/pod-name": "web-0"},
+            "next",
+            CURE,
+        ),
+    ],
+)
+def test_a_sidecar_that_selects_the_pods_of_one_rollout_selects_none_of_the_next(
+    selector, labels, target_revision, wanted
+):
+    istiods = [istiod("1.9.9"), *([istiod("1.24.0", "next")] if target_revision == "next" else [])]
+    cured = sidecar(selector=selector, **CURED)
+    assert verdict(report([pod(labels=labels)], sidecars=[cured], istiods=istiods, target="1.24")) == wanted
+
+
 def test_settings_of_the_target_that_nobody_saw_may_take_a_port_from_the_pod_ip():
     hidden = {**istiod("1.20.8"), "meshConfigUnknown": {"why": "unlisted", "name": "istio-system"}}
     found = report(istiods=[hidden], binds=["10.0.0.5:8080"], target="1.24")
