@@ -109,13 +109,14 @@ def _of_empty_text(parsed: Node) -> t.Iterator[Mistake]:
         node = pending.pop()
         children = [child for child in node.get("children") or () if isinstance(child, dict)]
         pending += reversed(children)
-        empty = [child["type"] == "literal" and child["value"] == "" for child in children]
-        if node["type"] == "function_expression" and node["value"] in SEARCHES and empty[1:] == [True]:
-            yield f"{node['value']}() finds an empty text in every text,", rf"\b{node['value']}\s*\("
-        elif node["type"] == "comparator" and node["value"] == "ne" and sum(empty) == 1:
-            name = _name(children[empty.index(False)])
+        empty = [child["type"] == "literal" and child["value"] in ("", []) for child in children]
+        if node["type"] == "function_expression" and node["value"] in SEARCHES and any(empty):
+            found = "finds an empty text in every text" if empty[1:] == [True] else "finds nothing in what is empty"
+            yield f"{node['value']}() {found},", rf"\b{node['value']}\s*\("
+        elif node["type"] == "comparator" and node["value"] in ("eq", "ne") and sum(empty) == 1:
+            name, sign = _name(children[empty.index(False)]), SIGNS[node["value"]]
             if name in NEVER_EMPTY:
-                yield f"{name} is empty in no finding, so != is the same for every finding,", "!="
+                yield f"{name} is empty in no finding, so {sign} is the same for every finding,", sign
 
 
 def _name(node: Node) -> str:

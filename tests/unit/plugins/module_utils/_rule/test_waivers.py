@@ -222,6 +222,9 @@ ALWAYS = {
     # As where a template leaves nothing of a name.
     "starts_with(namespace, '')": "starts_with() finds an empty text in every text, at column 0",
     "port == `80` || contains(workload.name, '')": "contains() finds an empty text in every text, at column 16",
+    "!contains('', namespace)": "contains() finds nothing in what is empty, at column 1",
+    "!contains(`[]`, namespace)": "contains() finds nothing in what is empty, at column 1",
+    "!(namespace == '')": "namespace is empty in no finding, so == is the same for every finding, at column 12",
     "namespace != ''": "namespace is empty in no finding, so != is the same for every finding, at column 10",
     "port == `80` || workload.name != ''": "workload.name is empty in no finding, so != is the same for every finding",
     # JMESPath's truth: of a text and a list only the empty one is false, and no number is.
@@ -256,7 +259,7 @@ def test_a_waiver_that_does_not_depend_on_the_finding_is_refused(match):
         "namespace != 'shop' || port != `80`",
         "!(namespace == 'shop' && port == `80`)",
         "services[?name != 'a'] || services[?name != 'b']",
-        "namespace == ''",
+        "!(services[0].port_name == '')",
         "services[0].port_name != ''",
         "delivery.today.address != ''",
     ],
