@@ -163,14 +163,25 @@ def _kind(value: t.Any) -> str | None:
     return next((name for types, name in kinds if isinstance(value, types)), "an object")
 
 
-def _no_impacts(node: Node, sign: str) -> t.Iterator[Mistake]:
-    """A comparison of the impact with what is none."""
+DELIVERIES = ("localhost", "pod_ip", "kernel", "unix", "closed", "unknown")
+WORDS_OF = {
+    "impact": IMPACTS,
+    "remedy": ("create_sidecar", "update_sidecar", "change_bind"),
+    "delivery.today.to": DELIVERIES,
+    "delivery.after.to": DELIVERIES,
+}
+"""Keys of which a finding has one of a few words."""
+
+
+def _no_words(node: Node, sign: str) -> t.Iterator[Mistake]:
+    """A comparison of such a key with what is none of its words."""
     one, other = node["children"]
     for this, literal in ((one, other), (other, one)):
-        if (this["type"], this.get("value"), literal["type"]) == ("field", "impact", "literal"):
+        name = _name(this)
+        if name in WORDS_OF and literal["type"] == "literal":
             word = literal["value"]
-            if isinstance(word, str) and word not in IMPACTS:
-                yield f"no impact is called {word}, but one of {', '.join(IMPACTS)},", sign
+            if isinstance(word, str) and word not in WORDS_OF[name]:
+                yield f"no {name} is called {word}, but one of {', '.join(WORDS_OF[name])},", sign
 
 
 def _no_condition(node: Node, value: t.Any) -> t.Iterator[Mistake]:
@@ -232,7 +243,7 @@ def _read(parsed: Node, sample: dict[str, t.Any]) -> list[Mistake]:
             if None not in kinds and kinds[0] != kinds[1]:
                 found[f"{sign} compares {kinds[0]} with {kinds[1]},", sign] = None
             if value is sample:
-                found.update(dict.fromkeys(_no_impacts(node, sign)))
+                found.update(dict.fromkeys(_no_words(node, sign)))
             return (left == right) is (node["value"] == "eq")
 
     Reader().visit(parsed, sample)

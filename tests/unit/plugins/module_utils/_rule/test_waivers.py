@@ -215,6 +215,8 @@ ALWAYS = {
     "!(namespace == `1`)": "== compares text with a number, at column 12",
     "services[0].port != '80'": "!= compares a number with text",
     "impact != 'breaks'": "no impact is called breaks, but one of breaks_on_upgrade, unknown, unreachable, at column 7",
+    "remedy != 'change-bind'": "no remedy is called change-bind, but one of create_sidecar, update_sidecar, change_bind, at column 7",
+    "delivery.after.to != 'pod-ip'": "no delivery.after.to is called pod-ip, but one of localhost, pod_ip,",
     "namespace != 'shop' || namespace != 'bank'": "every finding is other than 'shop' or other than 'bank': join them with &&, at column 20",
     "workload.name != 'a' || port == `80` || 'b' != workload.name": "every finding is other than 'a' or other than 'b'",
     "!(namespace == 'shop' && namespace == 'bank')": "every finding is other than 'shop' or other than 'bank': join them with &&, at column 0",
@@ -262,6 +264,8 @@ def test_a_waiver_that_does_not_depend_on_the_finding_is_refused(match):
         "!(services[0].port_name == '')",
         "services[0].port_name != ''",
         "delivery.today.address != ''",
+        "remedy != 'change_bind'",
+        "delivery.today.to != 'pod_ip'",
     ],
 )
 def test_a_waiver_may_say_what_it_is_not_for(match):
