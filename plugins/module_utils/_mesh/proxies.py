@@ -51,11 +51,13 @@ class Proxies:
     ) -> Delivery:
         """Where a connection to `port` goes today, given what the rule expects and the Sidecar that it takes for the effective one.
 
-        The first of `pod_keys` whose proxy said something speaks: the pod's, or that of the pod which was read for it.
+        The first of `pod_keys` whose proxy said something speaks: the pod's, or that of the pod which was read for it. Whether another pod's has no
+        cluster says nothing of this one: a Service may expose the port in this one alone.
         """
         if not (self._said or self._must_say) or rule.kind == "kernel" or not has_sidecar(pod):
             return rule
-        said = next((self._said[each] for each in pod_keys if each in self._said), None)
+        heard = ((each, self._said[each]) for each in pod_keys if each in self._said)
+        said = next((clusters for each, clusters in heard if each == pod.key or port in clusters), None)
         if said is not None and _clusters_tell(pod, port, sidecar):
             return _compared(rule, _delivery(said.get(port), port), pod.ips)
         return self._unsaid(pod, pod_keys, said is not None, rule) if self._must_say else rule

@@ -242,6 +242,23 @@ def test_the_pod_that_was_read_for_others_does_not_speak_for_those_of_another_is
     assert verdict(found) == wanted
 
 
+@pytest.mark.parametrize(("source", "wanted"), [("auto", "breaks_on_upgrade"), ("proxy", "unknown")])
+def test_the_pod_that_was_read_for_others_does_not_speak_for_a_port_that_only_they_have(source, wanted):
+    """As where each pod of a StatefulSet has a Service of its own."""
+    named = "statefulset.kubernetes.io/pod-name"
+    pods = [pod(name, labels={named: name}) for name in ("web-0", "web-1")]
+    found = report(
+        pods,
+        [cluster.service(), cluster.service("web-1", selector={named: "web-1"}, ports=[cluster.port(90, 9000)])],
+        tables=[table("web-0", ["0.0.0.0:8080", "127.0.0.1:9000"])],
+        selection=Selection(replicas="one"),
+        proxyConfigs=[proxy_config({8080: "127.0.0.1:8080"}, of="web-0")],
+        delivery_source=source,
+        target="1.21",
+    )
+    assert (verdict(found), only(found)["pods"], only(found)["port"]) == (wanted, ["web-1"], 9000)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Who is asked
 
