@@ -40,8 +40,6 @@ def misreadings(parsed: Node, sample: dict[str, t.Any]) -> t.Iterator[Mistake]:
                 f"{_text(condition)} is the same for every finding: compare it with a key, as in namespace == 'shop',",
                 _pattern(condition),
             )
-    yield from _of_any_other(parsed)
-    yield from _of_empty_text(parsed)
     yield from _read(parsed, sample)
 
 
@@ -59,64 +57,6 @@ def _inner(node: Node) -> t.Iterator[Node]:
         yield children[2]
     for child in children:
         yield from _inner(child)
-
-
-def _of_any_other(parsed: Node) -> t.Iterator[Mistake]:
-    """Alternatives of which one always holds: `x != 'a' || x != 'b'`, or `!(x == 'a' && x == 'b')`. Each node is looked into once, denied and not."""
-    within: set[int] = set()
-    for condition in _conditions(parsed):
-        excluded: dict[str, Node] = {}
-        pending = [] if id(condition) in within else [(condition, False)]
-        while pending:
-            node, denied = pending.pop()
-            within.update(() if denied else (id(node),))
-            kind, children = node["type"], node.get("children") or []
-            if kind == "not_expression":
-                pending.append((children[0], not denied))
-            elif kind == ("and_expression" if denied else "or_expression"):
-                pending += [(child, denied) for child in reversed(children)]
-            elif kind == "comparator" and node["value"] == ("eq" if denied else "ne"):
-                for one, literal in (children, children[::-1]):
-                    if literal["type"] != "literal" or one["type"] == "literal":
-                        continue
-                    first = excluded.setdefault(json.dumps(one, sort_keys=True), literal)
-                    if first["value"] != literal["value"]:
-                        yield (
-                            f"every finding is other than {_text(first)} or other than {_text(literal)}: join them with &&,",
-                            r"\|\||!(?!=)",
-                        )
-
-
-NEVER_EMPTY = (
-    "id",
-    "code",
-    "level",
-    "message",
-    "namespace",
-    "workload.kind",
-    "workload.name",
-    "impact",
-    "reason",
-    "remedy",
-)
-SEARCHES = ("contains", "starts_with", "ends_with")
-
-
-def _of_empty_text(parsed: Node) -> t.Iterator[Mistake]:
-    """What asks for an empty text, as where a template leaves nothing of a name."""
-    pending = [parsed]
-    while pending:
-        node = pending.pop()
-        children = [child for child in node.get("children") or () if isinstance(child, dict)]
-        pending += reversed(children)
-        empty = [child["type"] == "literal" and child["value"] in ("", []) for child in children]
-        if node["type"] == "function_expression" and node["value"] in SEARCHES and any(empty):
-            found = "finds an empty text in every text" if empty[1:] == [True] else "finds nothing in what is empty"
-            yield f"{node['value']}() {found},", rf"\b{node['value']}\s*\("
-        elif node["type"] == "comparator" and node["value"] in ("eq", "ne") and sum(empty) == 1:
-            name, sign = _name(children[empty.index(False)]), SIGNS[node["value"]]
-            if name in NEVER_EMPTY:
-                yield f"{name} is empty in no finding, so {sign} is the same for every finding,", sign
 
 
 def _name(node: Node) -> str:

@@ -16,6 +16,7 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OPTION, excerpt
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Finding, WaivedBy
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.every_finding import true_of_every
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import misreadings
 
 SUPPRESS_ANNOTATION = "galley.istio.io/analyze-suppress"
@@ -77,6 +78,7 @@ def compile_waivers(entries: t.Sequence[t.Mapping[str, t.Any]] | None) -> list[W
                     _mistakes(expression.parsed, functions),
                     misreadings(expression.parsed, SAMPLE),
                     _type_mistakes(expression),
+                    _always_true(expression),
                 ),
                 None,
             )
@@ -162,8 +164,11 @@ def _type_mistakes(expression: t.Any) -> t.Iterator[tuple[str, str]]:
     """
     import jmespath
 
-    sides = [type(expression)(expression.expression, side) for side in _sides(expression.parsed)]
-    for part, finding in ((expression, SAMPLE), (expression, BARE), *((side, SAMPLE) for side in sides)):
+    for part, finding in (
+        (expression, SAMPLE),
+        (expression, BARE),
+        *((side, SAMPLE) for side in _sides_of(expression)),
+    ):
         try:
             part.search(finding)
         except jmespath.exceptions.JMESPathTypeError as error:
@@ -178,6 +183,18 @@ def _type_mistakes(expression: t.Any) -> t.Iterator[tuple[str, str]]:
         except TypeError as error:  # Python's own, of a comparison: "'>' not supported between ..."
             operator = str(error).split("'")[1]
             yield f"{operator} compares a number with text", rf"{operator}(?!=)"
+
+
+def _always_true(expression: t.Any) -> t.Iterator[tuple[str, str]]:
+    """What is true of every finding: all of it, or a side of `&&` or `||`."""
+    if true_of_every(expression, SAMPLE):
+        yield "it is true of every finding: say of which it is to be, as in namespace == 'shop',", "^"
+    if any(true_of_every(side, SAMPLE) for side in _sides_of(expression)):
+        yield "one side of && or || is true of every finding,", r"&&|\|\|"
+
+
+def _sides_of(expression: t.Any) -> list[t.Any]:
+    return [type(expression)(expression.expression, side) for side in _sides(expression.parsed)]
 
 
 def _sides(node: t.Mapping[str, t.Any]) -> t.Iterator[t.Any]:

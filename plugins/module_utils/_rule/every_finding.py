@@ -1,0 +1,136 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Whether a JMESPath expression is true of every finding, found out by trial.
+
+No list of spellings holds all ways to write what is always true. So the expression is asked over many findings: each key that it names is given each text and
+number that it holds, and one that it does not. What is true of all of them is true of more than its author meant.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import random
+import typing as t
+
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import (
+    MAY_BE_EMPTY,
+    WORDS_OF,
+    Node,
+)
+
+MOST = 4000
+"""Findings that an expression is asked over. Of more, these are drawn."""
+
+Path = tuple[str | int, ...]
+
+NEVER_OTHER = ("code", "level", "documentation_url")
+"""Keys that are the same in all findings."""
+MAY_BE_BLANK = ("port_name", "address", "container", "process")
+"""Keys whose text may be empty."""
+STRANGE = "strange-to-all"
+STRANGE_PORT = 54321
+LONGEST = 32
+"""Elements of the longest list that is tried."""
+
+
+def true_of_every(expression: t.Any, sample: dict[str, t.Any]) -> bool:
+    """Whether the compiled `expression` is true of every finding; `sample` is one that has every key and no empty list."""
+    names = {node["value"] for node in _nodes(expression.parsed) if node["type"] == "field"}
+    literals = [node["value"] for node in _nodes(expression.parsed) if node["type"] == "literal"]
+    indexes = [node["value"] for node in _nodes(expression.parsed) if node["type"] == "index"]
+    texts = sorted({text for text in _flat(literals) if isinstance(text, str) and text})
+    numbers = sorted({int(n) for n in _flat(literals) if isinstance(n, (int, float)) and not isinstance(n, bool)})
+    choices = {path: _values(path, value, texts, numbers) for path, value in _leaves(sample) if path[-1] in names}
+    lengths = {1, *(n + 1 for n in (*indexes, *numbers) if 0 <= n < LONGEST)}
+    for name in (name for name in ("pods", "services", "listeners", *MAY_BE_EMPTY) if name in names):
+        choices[name, "*"] = sorted(lengths | ({0} if name in MAY_BE_EMPTY else set()))
+    return all(_is_true(expression, _made(sample, dict(zip(choices, made)))) for made in _combined(choices))
+
+
+def _nodes(node: Node) -> t.Iterator[Node]:
+    pending = [node]
+    while pending:
+        this = pending.pop()
+        yield this
+        pending += [child for child in this.get("children") or () if isinstance(child, dict)]
+
+
+def _flat(values: t.Any) -> t.Iterator[t.Any]:
+    for value in values:
+        if isinstance(value, dict):
+            value = list(value.values())
+        yield from _flat(value) if isinstance(value, list) else (value,)
+
+
+def _leaves(value: t.Any, path: Path = ()) -> t.Iterator[tuple[Path, t.Any]]:
+    """The texts and numbers of a finding. One of a list has the path of the list, and so the list's name."""
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _leaves(each, (*path, name))
+    elif isinstance(value, list):
+        yield from _leaves(value[0], (*path, 0)) if isinstance(value[0], dict) else [(path, value[0])]
+    else:
+        yield path, value
+
+
+def _values(path: Path, value: t.Any, texts: t.Sequence[str], numbers: t.Sequence[int]) -> list[t.Any]:
+    """What may stand there: the words that do, or what the expression holds, and what it does not."""
+    name = path[-1]
+    words = WORDS_OF.get(".".join(map(str, path)))
+    if words:
+        return list(words)
+    if name in NEVER_OTHER:
+        return [value]
+    if isinstance(value, int):
+        near = {n + more for n in numbers for more in (-1, 0, 1) if 1 <= n + more <= 65535}
+        return sorted({STRANGE_PORT, *near})
+    if name == "message":
+        return [value, value.replace("8080", str(STRANGE_PORT))]
+    if name == "id":
+        return [f"IST0143/{STRANGE}/Deployment/{STRANGE}/{STRANGE_PORT}", *texts]
+    return [STRANGE, *texts, *([""] if name in MAY_BE_BLANK else [])]
+
+
+def _combined(choices: t.Mapping[Path, t.Sequence[t.Any]]) -> t.Iterator[tuple[t.Any, ...]]:
+    count = 1
+    for values in choices.values():
+        count *= len(values)
+    if count <= MOST:
+        yield from itertools.product(*choices.values())
+        return
+    drawn = random.Random(0)  # noqa: S311  # nothing secret: the same waiver is always told the same
+    for _each in range(MOST):
+        yield tuple(drawn.choice(values) for values in choices.values())
+
+
+def _made(sample: dict[str, t.Any], values: t.Mapping[Path, t.Any]) -> dict[str, t.Any]:
+    """A finding like the sample, with these values at these paths, and as many elements in its lists as those at `*` say."""
+    finding = copy.deepcopy(sample)
+    for path, value in values.items():
+        if path[-1] != "*":
+            place: t.Any = finding
+            for part in path[:-1]:
+                place = place[part]
+            place[path[-1]] = [value] if isinstance(place[path[-1]], list) else value
+    for path, value in values.items():
+        if path[-1] == "*":
+            name = str(path[0])
+            finding[name] = finding[name] * value
+            if not value and name == "processes":
+                del finding[name]
+    return finding
+
+
+def _is_true(expression: t.Any, finding: dict[str, t.Any]) -> bool:
+    """As JMESPath understands truth. What cannot be asked over this finding says nothing of it."""
+    try:
+        found = expression.search(finding)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return found is not None and found is not False and found not in ("", [], {})
