@@ -149,7 +149,7 @@ def test_a_record_of_some_namespaces_does_not_speak_for_the_others(tmp_path):
 
 
 def test_a_version_that_only_the_cluster_shows_to_be_none_is_refused_with_what_was_found(record):
-    ended = play(snapshot_src=record, target_version="2.2", waivers=[{"match": "port > `0`", "reason": "x"}])
+    ended = play(snapshot_src=record, target_version="2.2", waivers=[{"match": "port > `1`", "reason": "x"}])
     assert ended.code == 1
     assert ended.message.startswith("target_version: there is no istiod 2.2. Service Mesh 2.2 is Istio 1.12: ")
     assert ended.result["summary"]["pods"] == 1
@@ -165,7 +165,7 @@ def test_a_recorded_cluster_needs_no_library(record, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     assert play(snapshot_src=record).code == 0
-    ended = play(snapshot_src=record, waivers=[{"match": "port > `0`", "reason": "x"}])
+    ended = play(snapshot_src=record, waivers=[{"match": "port > `1`", "reason": "x"}])
     assert ended.message == (
         f"waivers need the Python library jmespath, which is missing: {sys.executable} -m pip install jmespath"
     )
@@ -249,7 +249,7 @@ BAD_OPTIONS = {
     ),
     "a waiver with an unknown function": ({"waivers": [{"match": "nosuch(@)", "reason": "x"}]}, "waivers"),
     "a waiver until a day that is none": (
-        {"waivers": [{"match": "port > `0`", "reason": "x", "until": "2026-13-01"}]},
+        {"waivers": [{"match": "port > `1`", "reason": "x", "until": "2026-13-01"}]},
         "waivers[0].until: wanted a day such as 2026-12-31",
     ),
     **{
@@ -268,7 +268,7 @@ BAD_OPTIONS = {
         )
     },
     "a waiver until a very long day": (
-        {"waivers": [{"match": "port > `0`", "reason": "x", "until": "9" * 100_000}]},
+        {"waivers": [{"match": "port > `1`", "reason": "x", "until": "9" * 100_000}]},
         f"waivers[0].until: wanted a day such as 2026-12-31, found '{'9' * 57}'...",
     ),
     "a label selector without end": (
@@ -304,7 +304,7 @@ def test_a_waiver_that_fails_over_a_finding_only_costs_no_part_of_the_report(rec
     ended = play(
         snapshot_src=record,
         waivers=[
-            {"match": "notes[0] == 'x' || port > `0`", "reason": "x"},
+            {"match": "notes[0] == 'x' || port > `1`", "reason": "x"},
             {"match": "impact == 'breaks_on_upgrade' && pods[0] == 'x'", "reason": "x"},
         ],
     )
