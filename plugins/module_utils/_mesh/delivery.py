@@ -119,7 +119,7 @@ class Delivery(t.NamedTuple):
     """Why the rule expected something else than the proxy said, if so."""
     own: Own | None = None
     """Where the proxy takes these connections, if not wherever it is asked; what becomes of others is `past`."""
-    past: tuple[str, Cause] | None = None
+    past: tuple[str, Cause] = ("", Cause(""))
     """The kind and the cause of a delivery that `own` does not take."""
     version_by: str = ""
     """Where the version was read that decides, of istio_version; empty where none does, or where nobody reads it, as that of the target."""
@@ -136,10 +136,10 @@ class Delivery(t.NamedTuple):
 
     def met(self, asked: str, listeners: t.Sequence[Listener]) -> Delivery:
         """The delivery of what is asked for at this address, in a pod whose program has these listeners."""
-        if self.own is None or self.past is None:
+        if self.own is None:
             return self
         if self.own.takes(asked, listeners):
-            return self._replace(own=None, past=None)
+            return self._replace(own=None)
         kind, cause = self.past
         return Delivery(kind, None, self.own.port, cause, self.by, version_by=self.version_by)
 

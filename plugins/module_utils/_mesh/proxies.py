@@ -67,7 +67,7 @@ class Proxies:
         reason = next((self._reasons[each] for each in pod_keys if each in self._reasons), "not_asked")
         address = None if rule.kind == "unix" else rule.address or localhost_of(pod.ips)
         cause = Cause("proxy_own_listener") if asked else Cause("proxy_silent", (SILENCE.get(reason, reason),))
-        return rule._replace(kind="unknown", address=address, cause=cause, own=None, past=None)
+        return rule._replace(kind="unknown", address=address, cause=cause, own=None)
 
 
 SILENCE = {

@@ -27,7 +27,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misre
 MOST = 4000
 """Findings that an expression is asked over. Of more, these are drawn."""
 
-Path = tuple[str | int, ...]
+Path: t.TypeAlias = "tuple[str | int, ...]"
 
 NEVER_OTHER = ("code", "level", "documentation_url")
 """Keys that are the same in all findings."""
