@@ -8,7 +8,7 @@
 """Whether a JMESPath expression is true of every finding, found out by trial.
 
 No list of spellings holds all ways to write what is always true. So the expression is asked over many findings: each key that it names is given each text and
-number that it holds, and one that it does not. What is true of all of them is true of more than its author meant.
+number of the expression that it can hold, and one that is not there. What is true of all of them is true of more than its author meant.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import (
@@ -37,6 +38,37 @@ STRANGE = "strange-to-all"
 STRANGE_PORT = 54321
 LONGEST = 32
 """Elements of the longest list that is tried."""
+
+
+class Form(t.NamedTuple):
+    """How the texts of a key are written; and what may stand before and after a part of one, as starts_with() and contains() name it."""
+
+    pattern: str
+    before: tuple[str, ...] = ("",)
+    after: tuple[str, ...] = ("",)
+
+
+LABEL, NAME = Form(r"[a-z0-9-]+"), Form(r"[a-z0-9.-]+")
+LISTENER = Form(
+    r"(\*|[0-9.]{1,15}|\[[0-9a-f:.]{1,45}\])(%[\w.-]+)?:[0-9]+", ("", "127.0.0.1", "["), ("", "1", ":1", "]:1")
+)
+FORMS = {
+    "id": Form(
+        r"IST0143/[a-z0-9-]+/[A-Z]\w*/[a-z0-9.-]+/[0-9]+",
+        ("", "IST0143", "IST0143/", "IST0143/a", "IST0143/a/", "IST0143/a/K", "IST0143/a/K/", "IST0143/a/K/a"),
+        ("", "1", "/1", "a/1", "/a/1", "K/a/1", "/K/a/1", "a/K/a/1"),
+    ),
+    "namespace": LABEL,
+    "kind": Form(r"[A-Z]\w*"),
+    "name": NAME,
+    "pods": NAME,
+    "port_name": Form(r"[\w-]+"),
+    "container": LABEL,
+    "address": Form(r"[0-9a-f:.]+"),
+    "listeners": LISTENER,
+    "listener": LISTENER,
+}
+"""A text that a key cannot hold makes no trial: `namespace != 'shop,bank'`, as a template joins two names, is true of every namespace."""
 
 
 def true_of_every(expression: t.Any, sample: dict[str, t.Any]) -> bool:
@@ -92,9 +124,23 @@ def _values(path: Path, value: t.Any, texts: t.Sequence[str], numbers: t.Sequenc
         return sorted({STRANGE_PORT, *near})
     if name == "message":
         return [value, value.replace("8080", str(STRANGE_PORT))]
-    if name == "id":
-        return [f"IST0143/{STRANGE}/Deployment/{STRANGE}/{STRANGE_PORT}", *texts]
-    return [STRANGE, *texts, *([""] if name in MAY_BE_BLANK else [])]
+    strange = {
+        "id": f"IST0143/{STRANGE}/Deployment/{STRANGE}/{STRANGE_PORT}",
+        "listeners": f"*:{STRANGE_PORT}",
+        "listener": f"*:{STRANGE_PORT}",
+    }
+    blank = [""] if name in MAY_BE_BLANK else []
+    return [strange.get(str(name), STRANGE), *itertools.chain(*(_written(str(name), text) for text in texts)), *blank]
+
+
+def _written(name: str, text: str) -> list[str]:
+    """Of the texts that hold `text`, or that it holds, those that a key of this name may hold."""
+    form = FORMS.get(name)
+    if form is None or re.fullmatch(form.pattern, text, re.ASCII):
+        return [text]
+    around = (f"{before}{text}{after}" for before in form.before for after in form.after)
+    parts = (found[0] for found in re.finditer(form.pattern, text, re.ASCII))
+    return [*(each for each in around if re.fullmatch(form.pattern, each, re.ASCII)), *parts]
 
 
 def _combined(choices: t.Mapping[Path, t.Sequence[t.Any]]) -> t.Iterator[tuple[t.Any, ...]]:

@@ -109,6 +109,8 @@ WORDS_OF = {
     "remedy": ("create_sidecar", "update_sidecar", "change_bind"),
     "delivery.today.to": DELIVERIES,
     "delivery.after.to": DELIVERIES,
+    "delivery.today.by": ("rule", "proxy"),
+    "delivery.after.by": ("rule",),
 }
 """Keys of which a finding has one of a few words."""
 
