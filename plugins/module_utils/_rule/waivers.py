@@ -14,7 +14,12 @@ import itertools
 import re
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OPTION, excerpt
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
+    OPTION,
+    OutsideError,
+    check_plain,
+    excerpt,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Finding, WaivedBy
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.every_finding import true_of_every
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import misreadings
@@ -113,6 +118,11 @@ def _mistakes(node: t.Any, functions: t.Mapping[str, t.Any]) -> t.Iterator[tuple
                 )
         elif node.get("type") == "slice" and children[2] == 0:
             yield "a slice with a step of 0", r":\s*-?0+\s*\]"
+        elif node.get("type") == "literal":
+            try:
+                check_plain(node["value"], "a value")
+            except OutsideError as error:
+                yield str(error), "`"
         yield from _mistakes(children, functions)
 
 

@@ -139,6 +139,9 @@ def test_a_waiver_that_matches_nothing_is_reported():
         ({"match": "starts_with(id)"}, "starts_with() takes 2 arguments, not 1, at column 0"),
         ({"match": "length(pods, notes)"}, "length() takes 1 argument, not 2, at column 0"),
         ({"match": "not_null()"}, "not_null() takes 1 argument, not 0,"),
+        ({"match": "port < `1e400`"}, "a value: wanted a number that JSON has, found inf at column 7: port < `1e400`"),
+        ({"match": "ceil(`-1e400`) != port"}, "a value: wanted a number that JSON has, found -inf at column 5"),
+        ({"match": "port != `NaN`"}, "a value: wanted a number that JSON has, found nan at column 8"),
         ({"match": "pods[::0]"}, "waivers[0].match: a slice with a step of 0 at column 6: pods[::0]"),
         (
             {"match": "starts_with(port, '80')"},
