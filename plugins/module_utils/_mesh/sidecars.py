@@ -50,7 +50,7 @@ class Sidecars:
             [s for s in self._in.get(namespace) or () if revision_of(s) in (None, name)]
             for namespace in (pod.namespace, self._planes.root_namespace(plane))
         )
-        labels = _labels_anew(pod.labels, name) if anew else pod.labels
+        labels = _labels_anew(pod, name) if anew else pod.labels
         for sidecar in local:
             if has_selector(sidecar) and matches(sidecar["spec"]["workloadSelector"].get("labels") or {}, labels):
                 return sidecar
@@ -73,9 +73,11 @@ OF_ONE_ROLLOUT = (
 """Labels that a controller gives to the pods of one template. An upgrade reaches a workload by a rollout, which makes another."""
 
 
-def _labels_anew(labels: t.Mapping[str, str], revision_name: str) -> dict[str, str]:
-    """The labels of the pod that comes in the place of one with these."""
-    kept = {label: value for label, value in labels.items() if label not in OF_ONE_ROLLOUT}
+def _labels_anew(pod: Pod | Template, revision_name: str) -> dict[str, str]:
+    """The labels of the pod that comes in the place of this one. Of a pod of a DeploymentConfig, and of no other, `deployment` names the rollout."""
+    of_config = "openshift.io/deployment-config.name" in pod.annotations or "deploymentconfig" in pod.labels
+    of_rollout = (*OF_ONE_ROLLOUT, *(["deployment"] if of_config else []))
+    kept = {label: value for label, value in pod.labels.items() if label not in of_rollout}
     return {**kept, "istio.io/rev": revision_name} if "istio.io/rev" in kept else kept
 
 

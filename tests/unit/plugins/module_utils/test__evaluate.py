@@ -137,6 +137,9 @@ def test_a_port_gets_its_verdict_from_the_whole_cluster(spec, families, sidecars
     [
         ({"app": "web", "pod-template-hash": "7d4b9"}, {}, "default", BREAKS),
         ({"controller-revision-hash": "1"}, {"controller-revision-hash": "1"}, "default", BREAKS),
+        ({"deployment": "web-3"}, {"deployment": "web-3", "deploymentconfig": "web"}, "default", BREAKS),
+        ({"deployment": "web-3"}, {"deployment": "web-3"}, "default", CURE),
+        ({"deploymentconfig": "web"}, {"deployment": "web-3", "deploymentconfig": "web"}, "default", CURE),
         ({"istio.io/rev": "default"}, {"istio.io/rev": "default"}, "next", BREAKS),
         ({"istio.io/rev": "default"}, {"istio.io/rev": "default"}, "default", CURE),
         (
