@@ -117,6 +117,15 @@ def test_one_cluster_that_fails_stops_the_upgrade_of_all_wherever_it_is_played(g
     assert "Do not upgrade yet" in played.verdict("west")
 
 
+def test_a_cluster_whose_host_cannot_be_reached_stops_the_upgrade_of_all(gated, record):
+    hosts = clusters(record)
+    hosts["west"] = {"check_listeners_gather_with": "k8s_exec", "ansible_remote_tmp": "/proc/none"}
+    played = gated(inventory=hosts, hosts="localhost")
+    assert (played.code, reached(played)) == (2, [])
+    assert "Could not check the cluster" in played.verdict("west")
+    assert "Failed to create temporary directory" in played.verdict("west")
+
+
 @pytest.mark.parametrize("said", ["", "y", "maybe"])
 def test_what_is_no_known_way_to_say_false_lets_no_cluster_go_on_by_itself(gated, record, said):
     played = gated("-e", f"check_listeners_any_errors_fatal={said}", inventory=clusters(record), hosts="all")
