@@ -153,6 +153,13 @@ def test_a_file_that_is_not_true_any_more_is_refused_before_anything_is_written(
         assert (server.writes(), server.specs, (tmp_path / "undo.json").exists()) == ([], {}, False)
 
 
+@pytest.mark.parametrize("said", ["y", " true "])
+def test_an_undo_is_one_however_it_is_written(remediate, said):
+    with Mesh() as server:
+        refused(remediate(server, remediate_listeners_undo=said), "Nothing was changed: there is no record")
+        assert server.writes() == []
+
+
 def test_a_waived_file_is_refused_with_that_reason(remediate, reviewed):
     with Mesh() as server:
         files = reviewed(server)
