@@ -60,6 +60,7 @@ def apply(api: Server, manifests: t.Sequence[Thing], report: Thing, path: str, c
     def keep(changes: t.Sequence[Thing], results: t.Sequence[Thing]) -> None:
         _write(_changes.record(recorded, changes, results, api.server), path)
 
+    recorded = read_record(path, api.server)  # again: by now it may be another cluster's, checked at the same time
     try:
         keep(pending, tried)
     except OSError as error:

@@ -136,6 +136,23 @@ def test_a_record_that_cannot_be_written_stops_before_anything_is_made(use):
         assert sent(server) == []
 
 
+def test_a_record_that_another_cluster_made_meanwhile_is_not_written_over(use):
+    """As of two hosts of one play with one remediate_listeners_undo_file."""
+    theirs = json.dumps(_changes.record(None, [], [], "https://other.example:6443"))
+    with Mesh() as server:
+        api = Api(get_api_client(host=server.url, api_key="abc"), 5)
+        write = api.write
+
+        def meanwhile(*arguments):
+            use.path.write_text(theirs, "utf-8")
+            return write(*arguments)
+
+        api.write = meanwhile
+        with pytest.raises(RemedyError, match="it records what was changed on https://other.example:6443"):
+            apply(api, [manifest("a")], report(manifest("a")), str(use.path), False)
+        assert (use.path.read_text("utf-8"), server.specs) == (theirs, {})
+
+
 def test_an_undo_needs_a_record(use):
     with Mesh() as server, pytest.raises(RemedyError, match="there is no record"):
         use(server, undo=True)
