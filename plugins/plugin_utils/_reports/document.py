@@ -107,9 +107,9 @@ def checked(made: t.Any) -> Document:
     except SnapshotError as error:
         raise ReportError(str(error)) from error
     made = {**made, "failing_probes": made.get("failing_probes") or []}  # the first form of a Report has none
-    for part in ("findings", "waived", "failing_probes"):
+    for part in ("findings", "waived", "failing_probes", "remediated", "not_listening"):
         for number, finding in enumerate(made[part]):
-            if finding["impact"] not in IMPACTS:
+            if finding.get("impact") not in (None, *IMPACTS):  # the first three have one
                 raise ReportError(
                     f"{part}[{number}].impact: wanted one of {', '.join(IMPACTS)}, found {finding['impact'][:60]!r}"
                 )

@@ -236,6 +236,10 @@ BROKEN = {
         changed(["findings", 0, "impact"], "none"),
         "findings[0].impact: wanted one of breaks_on_upgrade, unknown, unreachable, found 'none'",
     ),
+    "an impact that is none of what is cured": (
+        changed(["remediated", 0, "impact"], "none"),
+        "remediated[0].impact: wanted one of breaks_on_upgrade, unknown, unreachable, found 'none'",
+    ),
     "a manifest without a name": (
         changed(["remediations", 0, "manifest", "metadata"], None),
         "remediations[0].manifest.metadata: missing",
