@@ -144,13 +144,16 @@ def test_a_file_that_is_not_true_any_more_is_refused_before_anything_is_written(
             yaml.safe_dump({**EXISTING, "kind": "Sidecar", "metadata": {"name": "zoo", "namespace": "shop"}}), "utf-8"
         )
         server.lists["/api/v1/services"] = [cluster.service(ports=[cluster.port(), cluster.port(90, 9090, "more")])]
+        played = remediate(server, **files, check_listeners_report_dir=str(tmp_path / "reports"))
         refused(
-            remediate(server, **files),
+            played,
             "Nothing was applied.",
             f"Sidecar shop/{NAME}: port 9090 is in today's plan, but not in the file",
             "Sidecar shop/zoo: Sidecar shop/precheck-deployment-web of these files selects the same pods",
         )
         assert (server.writes(), server.specs, (tmp_path / "undo.json").exists()) == ([], {}, False)
+        made = json.loads((tmp_path / "reports" / "localhost.json").read_text("utf-8"))
+        assert (played.passed, made["metadata"]["passed"]) == (False, False), "ports break that nothing cured"
 
 
 @pytest.mark.parametrize("said", ["y", " true "])
