@@ -236,17 +236,18 @@ class ControlPlanes:
         """Its own revision, if that runs the target version, else others of its mesh that do, else it, upgraded. Of several, the one least for localhost.
 
         Whoever may make a pod in some namespace can label it as an istiod's, and write any root namespace beside it. So one that is neither where this
-        one is, nor where the user says that istiod is, does not speak alone: what this one is, upgraded, counts beside it.
+        one is, nor where the user says that istiod is, does not speak alone: what this one is, upgraded, counts beside it. So does another revision
+        that may be the next, once upgraded itself: it has settings of its own.
         """
-        ready = [
-            p
-            for p in self.all
-            if target and p.version and p.version[: len(target)] == target and self._one_mesh(p, plane)
-        ]
-        own = [p for p in ready if (p.namespace, p.name) == (plane.namespace, plane.name)]
+        mesh = [p for p in self.all if self._one_mesh(p, plane)]
+        ready = [p for p in mesh if target and p.version and p.version[: len(target)] == target]
+        own = [p for p in ready if _is_one_revision(p, plane)]
         known = {"", plane.namespace, self._home or self._root_namespace}  # records from before it was kept name none
-        alone = own or any(p.namespace in known for p in ready)
-        return min(own or (ready if alone else [plane.upgraded(target), *ready]), key=_least_local)
+        ready.sort(key=lambda p: p.namespace not in known)
+        if not own and not (ready and ready[0].namespace in known):
+            others = [p for p in mesh if not _is_one_revision(p, plane) and _may_be_next(p, plane, target)]
+            ready = [plane.upgraded(target), *ready, *(p.upgraded(target) for p in others)]
+        return min(own or ready, key=_least_local)
 
     def _one_mesh(self, one: ControlPlane, other: ControlPlane) -> bool:
         """Whether two control planes are of one mesh: in one namespace, or with one root namespace. One that says neither is of the only mesh."""
@@ -304,5 +305,17 @@ def _of_revision(planes: t.Sequence[ControlPlane], wanted: Revision) -> list[Con
     return list(planes) if not found and not wanted.certain and len({p.name for p in planes}) == 1 else found
 
 
-def _least_local(plane: ControlPlane) -> int:
-    return ("pod_ip", "unknown", "localhost").index(plane.default_delivery())
+def _is_one_revision(one: ControlPlane, other: ControlPlane) -> bool:
+    return (one.namespace, one.name) == (other.namespace, other.name)
+
+
+def _may_be_next(other: ControlPlane, plane: ControlPlane, target: Version | None) -> bool:
+    """Whether pods may be moved from `plane` to `other`, another revision of its mesh: nobody knows its version, or it fits."""
+    if other.version is None or other.by == STATED:
+        return True
+    return other.version[:2] == target[:2] if target else plane.version is None or other.version > plane.version
+
+
+def _least_local(plane: ControlPlane) -> tuple[int, bool]:
+    """Where a port goes by default, then whether one that a Sidecar leaves out goes there."""
+    return ("pod_ip", "unknown", "localhost").index(plane.default_delivery()), plane.merges_ingress

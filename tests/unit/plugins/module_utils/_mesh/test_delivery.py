@@ -409,6 +409,36 @@ def test_a_control_plane_that_runs_the_target_version_beside_todays_is_the_one_t
     assert (after.name, after.default_delivery()) == wanted
 
 
+LOCAL_TODAY = istiod("1.22.3", localhost=True)
+
+
+@pytest.mark.parametrize(
+    "today, canary, target, current, wanted",
+    [
+        (LOCAL_TODAY, istiod("1.24.1", "canary"), None, None, "pod_ip"),
+        (LOCAL_TODAY, istiod("1.24.1", "canary", localhost=True), None, None, "localhost"),
+        (LOCAL_TODAY, istiod("1.20.8", "left-over"), None, None, "localhost"),
+        (LOCAL_TODAY, istiod("prod-2026-11", "canary"), "1.24", None, "pod_ip"),
+        (LOCAL_TODAY, istiod("1.24", "canary"), "1.24.3", None, "pod_ip"),
+        (LOCAL_TODAY, istiod("1.24.1", "canary"), "1.24.2", None, "pod_ip"),
+        (LOCAL_TODAY, istiod("1.23.1", "canary"), "1.24.2", None, "localhost"),
+        (istiod("mine", localhost=True), istiod("other", "canary"), "1.24", "1.22", "pod_ip"),
+        (istiod("1.18.0", opt_out=True), istiod("other", "canary"), "1.20", None, "pod_ip"),
+    ],
+)
+def test_another_revision_that_may_be_the_next_counts_with_its_own_settings(today, canary, target, current, wanted):
+    both = ControlPlanes(snapshot(istio={"controlPlanes": [today, canary]}), as_version(current))
+    assert both.after(pod(), as_version(target)).default_delivery() == wanted
+
+
+@pytest.mark.parametrize("name", ["aaa", "zzz"])
+def test_an_istiod_elsewhere_makes_nothing_better_whatever_its_revision_is_called(name):
+    today = istiod("1.20.8", opt_out=True, localhost=True, merge=True)
+    canary = istiod("1.24.1", "canary", localhost=True)
+    tenants = {**istiod("1.24.1", name, localhost=True, merge=True), "namespace": "tenant"}
+    assert planes(today, canary, tenants).after(pod(), (1, 24)).name == "canary"
+
+
 def test_a_control_plane_that_runs_the_target_version_already_stays():
     both = planes(istiod("1.24.1", localhost=True), istiod("1.24.1", "canary"))
     assert both.after(pod(), (1, 24)).name == "default"
