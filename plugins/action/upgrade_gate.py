@@ -47,7 +47,7 @@ class ActionModule(ListenerInfo):
             check_mode=bool(self._task.check_mode),
             verbose=self._display.verbosity > 0,
         )
-        hints = [_role_variables.unknown_hint(*found) for found in variables.unknown.items()]
+        hints = [f"Unknown variable {name}." for name in variables.unknown]
         made = _gate.outcome(returned, variables.values, place, problem, hints)
         line = {
             "passed": made.passed,

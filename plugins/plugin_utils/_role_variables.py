@@ -41,12 +41,11 @@ LONGEST = 3600
 
 
 class Variables(t.NamedTuple):
-    """The options of a role by the names of their variables, what is wrong with them, and which variables are none of its options: each with the name of
-    the one that is most like it, empty if none is."""
+    """The options of a role by the names of their variables, what is wrong with them, and which variables are none of its options, nor like one."""
 
     values: dict[str, t.Any]
     problems: list[str]
-    unknown: dict[str, str]
+    unknown: list[str]
 
 
 def of(role: str, directory: pathlib.Path, templar: t.Any, task_vars: t.Mapping[str, t.Any]) -> Variables:
@@ -85,10 +84,13 @@ def read(role: str, options: Specification, names: t.Iterable[str], value_of: t.
     values = {name: value for name, value in checked.validated_parameters.items() if value is not None}
     paths = {name: value for name, value in given.items() if options[name].get("type") == "path"}  # for another host
     known = {*options, *(f"{role}_{name}" for name in NOT_OPTIONS.get(role, ()))}
+    meant = {name: _meant(role, name, known) for name in there if name not in known}
+    # Without it another cluster may be checked, or another namespace.
+    problems += [f"Unknown variable {name}. Did you mean {other}?" for name, other in meant.items() if other]
     return Variables(
         {**values, **paths},
         problems or [str(message) for message in checked.error_messages],
-        {name: _meant(role, name, known) for name in there if name not in known},
+        [name for name, other in meant.items() if not other],
     )
 
 
@@ -96,10 +98,6 @@ def _meant(role: str, name: str, known: t.Iterable[str]) -> str:
     """The known name that is most like this one; empty if none is. The prefix, which all have, counts for nothing."""
     likely = difflib.get_close_matches(option(role, name), [option(role, other) for other in sorted(known)], 1)
     return f"{role}_{likely[0]}" if likely else ""
-
-
-def unknown_hint(name: str, meant: str) -> str:
-    return f"Unknown variable {name}." + (f" Did you mean {meant}?" if meant else "")
 
 
 def option(role: str, name: str) -> str:

@@ -289,10 +289,16 @@ def test_without_kubernetes_core_one_sentence_names_the_command_that_installs_it
     assert "Traceback" not in played.output
 
 
-def test_a_variable_that_the_role_does_not_have_is_told(play, record):
-    played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_contxt="production")
-    assert "Unknown variable check_listeners_contxt. Did you mean check_listeners_context?" in played.result["hints"]
-    assert "check_listeners_contxt" in played.verdict()
+def test_a_variable_that_is_spelled_like_one_of_the_role_is_refused(play, record):
+    """Else another cluster may be checked in its place."""
+    played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_kube_context="production")
+    assert (played.code, played.passed) == (2, False)
+    assert "Unknown variable check_listeners_kube_context. Did you mean check_listeners_context?" in played.output
+
+
+def test_a_variable_of_ones_own_is_a_hint(play, record):
+    played = play(check_listeners_snapshot_src=record(**FINE), check_listeners_colour="blue")
+    assert played.code == 0 and "Unknown variable check_listeners_colour." in played.result["hints"]
     assert not [
         hint for hint in play(check_listeners_snapshot_src=record(**FINE)).result["hints"] if "variable" in hint
     ]

@@ -139,8 +139,9 @@ def test_the_script_for_ci_tells_findings_from_a_check_that_could_not_be_made(tm
 def test_the_command_for_ci_prints_the_whole_result_as_json_alone(tmp_path):
     (command,) = [block.text.removeprefix("$ ") for block in CI if block.language == "console"]
     settings = over(tmp_path, "playbooks/files/demo_before.json")
-    printed = json.loads(run(tmp_path, "sh", "-c", f"({command}) 2>play.log", **settings).stdout)
-    assert len(printed["findings"]) == 4 and printed["metadata"]["passed"] is False
+    ended = run(tmp_path, "sh", "-c", f"{{ {command}; }} 2>play.log", **settings)
+    printed = json.loads(ended.stdout)
+    assert ended.returncode == 2 and len(printed["findings"]) == 4 and printed["metadata"]["passed"] is False
     (sentence,) = [block.text for block in CI if block.text.startswith("Do not upgrade yet")]
     assert sentence in (tmp_path / "play.log").read_text("utf-8")
 
@@ -165,7 +166,7 @@ def test_there_is_a_manual_to_test():
 
 @pytest.mark.parametrize("command", commands())
 def test_a_command_names_only_what_there_is(command, variables):
-    for part in re.split(r" && | \| |; ", command):
+    for part in re.split(r" && | \| |; ", command.strip("()")):
         words = shlex.split(part, comments=True)
         while words and re.fullmatch(r"\w+=.*", words[0]):
             words = words[1:]

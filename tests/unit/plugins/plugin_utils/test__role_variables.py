@@ -102,24 +102,32 @@ def test_a_variable_without_a_value_is_a_problem_and_one_that_the_role_lacks_is_
     found = _role_variables.read(
         "check_listeners", OPTIONS["check_listeners"], ["check_listeners_context", "check_listeners_contxt"], value_of
     )
-    assert found.problems == ["check_listeners_context: 'nope' is undefined"]
-    assert found.unknown == {"check_listeners_contxt": "check_listeners_context"}
+    assert found.problems == [
+        "check_listeners_context: 'nope' is undefined",
+        "Unknown variable check_listeners_contxt. Did you mean check_listeners_context?",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
+    ("name", "meant"),
     [
-        ("check_listeners_contxt", " Did you mean check_listeners_context?"),
-        ("check_listeners_failon", " Did you mean check_listeners_fail_on?"),
-        ("check_listeners_waiver", " Did you mean check_listeners_waivers?"),
-        ("check_listeners_report_format", " Did you mean check_listeners_report_formats?"),
-        ("check_listeners_colour", ""),
+        ("check_listeners_contxt", "check_listeners_context"),
+        ("check_listeners_kube_context", "check_listeners_context"),
+        ("check_listeners_failon", "check_listeners_fail_on"),
+        ("check_listeners_waiver", "check_listeners_waivers"),
+        ("check_listeners_namespace", "check_listeners_namespaces"),
+        ("check_listeners_report_format", "check_listeners_report_formats"),
     ],
 )
-def test_a_variable_that_is_mistyped_is_told_which_one_was_meant(name, hint):
+def test_a_variable_that_is_mistyped_is_refused_with_the_one_that_was_meant(name, meant):
     found = _role_variables.read("check_listeners", OPTIONS["check_listeners"], [name], lambda _name: "x")
-    (said,) = [_role_variables.unknown_hint(*each) for each in found.unknown.items()]
-    assert said == f"Unknown variable {name}.{hint}"
+    assert (found.problems, found.unknown) == ([f"Unknown variable {name}. Did you mean {meant}?"], [])
+
+
+def test_a_variable_that_is_like_none_of_the_roles_is_somebodys_own():
+    name = "check_listeners_colour"
+    found = _role_variables.read("check_listeners", OPTIONS["check_listeners"], [name], lambda _name: "x")
+    assert (found.problems, found.unknown) == ([], [name])
 
 
 def test_the_defaults_of_a_role_are_those_of_its_specification():
