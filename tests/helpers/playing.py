@@ -56,7 +56,7 @@ def play(
             env=environment(KEEP_FACTS=str(facts)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, timeout=timeout, check=False,
         )  # fmt: skip
-        kept = json.loads(facts.read_text("utf-8"))["localhost"] if facts.exists() else {}
+        kept = json.loads(facts.read_text("utf-8")).get("localhost", {}) if facts.exists() else {}
         return Played(
             done.returncode,
             done.stdout,
