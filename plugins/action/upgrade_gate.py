@@ -49,12 +49,7 @@ class ActionModule(ListenerInfo):
         )
         hints = [f"Unknown variable {name}." for name in variables.unknown]
         made = _gate.outcome(returned, variables.values, place, problem, hints)
-        line = {
-            "passed": made.passed,
-            "checked": made.checked,
-            "verdict": made.line,
-            "summary": made.result["summary"],
-        }
+        line = _gate.in_brief(made.result, made.passed, made.line)
         stats = {"data": {ROLE: {place.host: line}}, "per_host": False, "aggregate": True}
         known: Values = {
             name: returned[name] for name in ("warnings", "deprecations", "ansible_facts") if name in returned

@@ -47,14 +47,13 @@ class Place(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """What the role makes known: its two facts, whether the cluster was checked, the verdict as lines and as one sentence, and what became of files.
+    """What the role makes known: its two facts, the verdict as lines and as one sentence, and what became of files.
 
     The lines hold the sentence only where the gate is open: where it is shut, the task that fails says it.
     """
 
     result: Report
     passed: bool
-    checked: bool
     lines: list[str]
     line: str
     changed: bool
@@ -99,7 +98,6 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
     return Outcome(
         result,
         passed,
-        was_checked(result),
         _verdict.verdict(result, fail_on, None, *shown, server)
         if passed
         else _verdict.details(result, fail_on, problem or None, *shown),
@@ -107,6 +105,11 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
         files.changed,
         files.diff,
     )
+
+
+def in_brief(result: Report, passed: bool, sentence: str) -> dict[str, t.Any]:
+    """What a summary of many clusters takes, and `set_stats` leaves."""
+    return {"passed": passed, "checked": was_checked(result), "verdict": sentence, "summary": result["summary"]}
 
 
 def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, recorded: bool = False) -> dict[str, t.Any]:
@@ -127,12 +130,7 @@ def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, reco
         "blocking": [{"word": each.word, "count": each.times, "known": each.known} for each in blocking(result, words)],
         "details": _verdict.details(result, words, problem, *shown),
         "verdict": _verdict.verdict(result, words, problem, *shown, server),
-        "outcome": {
-            "passed": passed,
-            "checked": was_checked(result),
-            "verdict": line,
-            "summary": result["summary"],
-        },
+        "outcome": in_brief(result, passed, line),
     }
 
 

@@ -20,7 +20,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
     ControlPlanes,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar, revision
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Template, Thing, matches
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    ROLLOUT_LABELS,
+    Pod,
+    Template,
+    Thing,
+    matches,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 
@@ -64,19 +70,10 @@ class Sidecars:
         return root if root in self._hidden else ""
 
 
-OF_ONE_ROLLOUT = (
-    "controller-revision-hash",
-    "pod-template-generation",
-    "pod-template-hash",
-    "rollouts-pod-template-hash",
-)
-"""Labels that a controller gives to the pods of one template. An upgrade reaches a workload by a rollout, which makes another."""
-
-
 def _labels_anew(pod: Pod | Template, revision_name: str) -> dict[str, str]:
     """The labels of the pod that comes in the place of this one. Of a pod of a DeploymentConfig, and of no other, `deployment` names the rollout."""
     of_config = "openshift.io/deployment-config.name" in pod.annotations or "deploymentconfig" in pod.labels
-    of_rollout = (*OF_ONE_ROLLOUT, *(["deployment"] if of_config else []))
+    of_rollout = (*ROLLOUT_LABELS, *(["deployment"] if of_config else []))
     kept = {label: value for label, value in pod.labels.items() if label not in of_rollout}
     return {**kept, "istio.io/rev": revision_name} if "istio.io/rev" in kept else kept
 

@@ -210,6 +210,15 @@ def key(thing: Thing) -> PodKey:
     return thing["metadata"]["namespace"], thing["metadata"]["name"]
 
 
+ROLLOUT_LABELS = (
+    "controller-revision-hash",
+    "pod-template-generation",
+    "pod-template-hash",
+    "rollouts-pod-template-hash",
+)
+"""Labels that a controller gives to the pods of one template: pkg/apis/apps of Kubernetes, and Argo Rollouts. A rollout makes another template."""
+
+
 def controller_of(thing: Thing) -> tuple[str, str] | None:
     """Kind and name of an object's controller."""
     for owner in (thing.get("metadata") or NONE).get("ownerReferences") or ():

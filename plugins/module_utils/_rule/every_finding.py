@@ -36,6 +36,12 @@ MAY_BE_BLANK = ("port_name", "address", "container", "process")
 """Keys whose text may be empty."""
 STRANGE = "strange-to-all"
 STRANGE_PORT = 54321
+STRANGE_TEXTS = {
+    "id": f"IST0143/{STRANGE}/Deployment/{STRANGE}/{STRANGE_PORT}",
+    "listeners": f"*:{STRANGE_PORT}",
+    "listener": f"*:{STRANGE_PORT}",
+}
+"""What no expression names, in the form of its key."""
 LONGEST = 32
 """Elements of the longest list that is tried."""
 
@@ -82,7 +88,7 @@ def true_of_every(expression: t.Any, sample: dict[str, t.Any]) -> bool:
     lengths = {1, *(n + 1 for n in (*indexes, *numbers) if 0 <= n < LONGEST)}
     for name in (name for name in ("pods", "services", "listeners", *MAY_BE_EMPTY) if name in names):
         choices[name, "*"] = sorted(lengths | ({0} if name in MAY_BE_EMPTY else set()))
-    return all(_is_true(expression, _made(sample, dict(zip(choices, made)))) for made in _combined(choices))
+    return all(_holds(expression, _made(sample, dict(zip(choices, made)))) for made in _combined(choices))
 
 
 def _nodes(node: Node) -> t.Iterator[Node]:
@@ -124,13 +130,12 @@ def _values(path: Path, value: t.Any, texts: t.Sequence[str], numbers: t.Sequenc
         return sorted({STRANGE_PORT, *near})
     if name == "message":
         return [value, value.replace("8080", str(STRANGE_PORT))]
-    strange = {
-        "id": f"IST0143/{STRANGE}/Deployment/{STRANGE}/{STRANGE_PORT}",
-        "listeners": f"*:{STRANGE_PORT}",
-        "listener": f"*:{STRANGE_PORT}",
-    }
     blank = [""] if name in MAY_BE_BLANK else []
-    return [strange.get(str(name), STRANGE), *itertools.chain(*(_written(str(name), text) for text in texts)), *blank]
+    return [
+        STRANGE_TEXTS.get(str(name), STRANGE),
+        *itertools.chain(*(_written(str(name), text) for text in texts)),
+        *blank,
+    ]
 
 
 def _written(name: str, text: str) -> list[str]:
@@ -173,10 +178,15 @@ def _made(sample: dict[str, t.Any], values: t.Mapping[Path, t.Any]) -> dict[str,
     return finding
 
 
-def _is_true(expression: t.Any, finding: dict[str, t.Any]) -> bool:
-    """As JMESPath understands truth. What cannot be asked over this finding says nothing of it."""
+def _holds(expression: t.Any, finding: dict[str, t.Any]) -> bool:
+    """What cannot be asked over this finding says nothing of it."""
     try:
         found = expression.search(finding)
     except (ValueError, TypeError, RecursionError):
         return False
+    return is_true(found)
+
+
+def is_true(found: t.Any) -> bool:
+    """As JMESPath understands truth: not null, false or empty. Every number is true."""
     return found is not None and found is not False and found not in ("", [], {})

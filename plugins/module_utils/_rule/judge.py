@@ -13,6 +13,7 @@ dials. IST0143 is the case in which the only listeners that could have are bound
 
 from __future__ import annotations
 
+import itertools
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Cause, Delivery
@@ -51,7 +52,11 @@ def judge(
     here = [listener for listener in listeners if listener.port in (port, today.port, after.port)]
     if today.own:
         here = today.own.programs(here)
-    verdicts = [_judge_met(here, port, ip, today, end, len(ips) > 1, idle) for ip in ips for end in ends]
+    verdicts = []
+    for ip, end in itertools.product(ips, ends):
+        met = today.met(ip, here), end.met(ip, here)
+        verdict = _judge_address(here, port, ip, *met, len(ips) > 1, idle)
+        verdicts.append(verdict if met == (today, end) else verdict._replace(ends=met))
     return min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
 
 
@@ -61,20 +66,6 @@ def _worst(port: int, today: Delivery, after: Delivery) -> list[Delivery]:
     if today.kind == "unknown" or not after.address:
         return [passed]
     return [passed, after._replace(kind="localhost", cause=Cause("perhaps", (after.address, after.why)))]
-
-
-def _judge_met(
-    listeners: t.Sequence[Listener],
-    port: int,
-    ip: str,
-    today: Delivery,
-    after: Delivery,
-    several: bool,
-    idle: t.Sequence[str],
-) -> Verdict:
-    ends = today.met(ip, listeners), after.met(ip, listeners)
-    verdict = _judge_address(listeners, port, ip, *ends, several, idle)
-    return verdict if ends == (today, after) else verdict._replace(ends=ends)
 
 
 def _judge_address(

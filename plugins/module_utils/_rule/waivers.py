@@ -21,7 +21,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outs
     excerpt,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Finding, WaivedBy
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.every_finding import true_of_every
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.every_finding import is_true, true_of_every
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import misreadings
 
 SUPPRESS_ANNOTATION = "galley.istio.io/analyze-suppress"
@@ -49,7 +49,7 @@ class Waiver(t.NamedTuple):
             raise WaiverError(
                 f"waivers: {excerpt(self.match)} cannot be evaluated over finding {finding['id']}: {error}"
             ) from error
-        return found is not None and found is not False and found not in ("", [], {})
+        return is_true(found)
 
     def expired(self, today: datetime.date) -> bool:
         """`until` is the last day on which the waiver counts."""

@@ -12,7 +12,11 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, controller_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    ROLLOUT_LABELS,
+    Pod,
+    controller_of,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WorkloadName
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
@@ -22,13 +26,10 @@ REVISION_LABELS = frozenset(
         "batch.kubernetes.io/controller-uid",
         "batch.kubernetes.io/job-completion-index",
         "batch.kubernetes.io/job-name",
-        "controller-revision-hash",
         "controller-uid",
         "istio.io/rev",
         "job-name",
-        "pod-template-generation",
-        "pod-template-hash",
-        "rollouts-pod-template-hash",
+        *ROLLOUT_LABELS,
         "service.istio.io/canonical-revision",
         "statefulset.kubernetes.io/pod-name",
     )
