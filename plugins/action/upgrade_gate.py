@@ -10,11 +10,13 @@ import pathlib
 import typing as t
 
 from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.meshops.istio_precheck.plugins.action.localhost_listener_info import (
     ActionModule as ListenerInfo,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._check import OPTIONS, RELATIONS, CheckError, check
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _role_variables
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
@@ -84,15 +86,26 @@ class ActionModule(ListenerInfo):
 
     def _check(self, values: Values, snapshot: Values | None, task_vars: Values) -> Values:
         """What the module returns for the role's variables, and for the snapshot that tasks have gathered, if they have."""
+        options = self._options(values, snapshot)
+        if self._needs_no_module(options):
+            return _evaluate(options)
         before = self._task.args
         try:
-            self._task.args = {**self._connection_options(task_vars), **self._options(values, snapshot)}
+            self._task.args = {**self._connection_options(task_vars), **options}
             # Up to ansible-core 2.18 the texts of a result are of a type that no YAML takes.
             return plain(super().run(task_vars=task_vars))
         except AnsibleError as error:
             return {"failed": True, "msg": str(error)}
         finally:
             self._task.args = before
+
+    def _needs_no_module(self, options: Values) -> bool:
+        """Whether a record on this machine is evaluated, by and as the user who runs this: it takes no process, which would cost more than that does.
+
+        What is written stays with the module, which removes half a file when it is stopped.
+        """
+        recorded = bool(options.get("snapshot_src")) or options.get("snapshot") is not None
+        return recorded and self._is_local() and not self._connection.become and not options.get("snapshot_dest")
 
     def _connection_options(self, task_vars: Values) -> Values:
         """Those of vars/main/connection.yml, which the tasks of kubernetes.core get too."""
@@ -109,3 +122,20 @@ class ActionModule(ListenerInfo):
 
     def _execute_module(self, *args: t.Any, **kwargs: t.Any) -> Values:
         return super()._execute_module(*args, **{**kwargs, "module_name": MODULE})
+
+
+def _evaluate(options: Values) -> Values:
+    """What the module returns for a record."""
+    # A whole cluster is neither copied nor gone through, which validation does.
+    given = {name: {} if name == "snapshot" else value for name, value in options.items()}
+    checked = ArgumentSpecValidator(OPTIONS, **RELATIONS).validate(given)
+    if checked.error_messages:
+        return {"failed": True, "msg": "; ".join(map(str, checked.error_messages))}
+    try:
+        return check({**checked.validated_parameters, "snapshot": options.get("snapshot")}, True, _no_cluster)
+    except Exception as error:  # the role says so where it says everything else
+        return {"failed": True, "msg": f"the record could not be evaluated: {type(error).__name__}: {error}"}
+
+
+def _no_cluster(*_needed: t.Any) -> t.NoReturn:
+    raise CheckError("there is no record to evaluate")

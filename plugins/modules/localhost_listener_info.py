@@ -503,216 +503,19 @@ cluster:
   sample: {"server": "https://10.0.0.1:6443", "server_version": "v1.29.4", "taken_at": "2026-11-23T06:30:00Z"}
 """
 
-import contextlib
 import copy
-import datetime
-import math
-import sys
-import time
 import typing as t
 
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import AnsibleK8SModule
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluated, proxies_to_ask
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import locked_out
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_exec import by_exec
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.cluster import gather
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.connect import connect
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.node_probe import (
-    by_node,
-    exec_then_node,
-    probe_settings,
-    without_probes,
-)
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import progress
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.proxies import Ports, ask_proxies
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import ExecRights
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep, Run, Source
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import RECORDS, Report
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._check import OPTIONS, RELATIONS, check
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import RECORDS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._module import SecretKeepingModule, stoppable
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import (
-    SelectionError,
-    label_matcher,
-)
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import (
-    OptionError,
-    Options,
-    current,
-    target,
-)
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, why_not_covered
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import WaiverError, compile_waivers
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
 
 
 def argument_spec() -> dict[str, t.Any]:
-    spec = copy.deepcopy(AUTH_ARG_SPEC)
-    spec.update(
-        namespaces={"type": "list", "elements": "str", "default": []},
-        exclude_namespaces={"type": "list", "elements": "str", "default": []},
-        label_selectors={"type": "list", "elements": "str", "default": []},
-        scope={"type": "str", "choices": ["mesh", "all"], "default": "mesh"},
-        istio_namespace={"type": "str", "default": "istio-system"},
-        target_version={"type": "str"},
-        current_version={"type": "str"},
-        snapshot_src={"type": "path"},
-        snapshot={"type": "dict"},
-        snapshot_dest={"type": "path"},
-        replicas={"type": "str", "choices": ["all", "one"], "default": "all"},
-        concurrency={"type": "int", "default": 32},
-        concurrency_per_node={"type": "int", "default": 8},
-        exec_timeout={"type": "float", "default": 10},
-        socket_source={"type": "str", "choices": ["exec", "node", "auto"], "default": "exec"},
-        node_probe_image={"type": "str"},
-        node_probe_namespace={"type": "str", "default": "default"},
-        node_probe_timeout={"type": "float", "default": 60},
-        delivery_source={"type": "str", "choices": ["auto", "rule", "proxy"], "default": "auto"},
-        sidecar_api_version={"type": "str", "choices": ["v1beta1", "v1", "v1alpha3"]},
-        waivers={
-            "type": "list",
-            "elements": "dict",
-            "default": [],
-            "options": {
-                "match": {"type": "str", "required": True},
-                "reason": {"type": "str", "required": True},
-                "until": {"type": "str"},
-            },
-        },
-    )
-    return spec
-
-
-LARGEST = {"concurrency": 1000, "concurrency_per_node": 1000, "exec_timeout": 3600, "node_probe_timeout": 3600}
-"""Beyond these there is no use but to keep a machine busy: threads, and seconds."""
-
-
-def read_options(module: AnsibleK8SModule) -> Options:
-    """The options of the evaluation. Fails the module on a bad one: before the cluster is contacted."""
-    params = module.params
-    for name, largest in LARGEST.items():
-        if not 0 < params[name] < math.inf:
-            module.fail_json(msg=f"{name}: wanted a number above 0, found {params[name]:g}")
-        if params[name] > largest:
-            module.fail_json(msg=f"{name}: wanted at most {largest}, found {params[name]:g}")
-    for name in ("namespaces", "exclude_namespaces", "istio_namespace", "node_probe_namespace"):
-        given = params[name] if isinstance(params[name], list) else [params[name]]
-        if not all(
-            namespace.strip() for namespace in given
-        ):  # an empty one selects nothing, and nothing is easily found to be in order
-            module.fail_json(msg=f"{name}: a namespace has a name, found an empty one")
-    try:
-        label_matcher(params["label_selectors"])
-        options = Options(
-            today=datetime.date.today(),
-            selection=Selection(
-                namespaces=tuple(params["namespaces"]),
-                exclude_namespaces=tuple(params["exclude_namespaces"]),
-                label_selectors=tuple(params["label_selectors"]),
-                scope=params["scope"],
-                replicas=params["replicas"],
-            ),
-            target_version=params["target_version"],
-            current_version=params["current_version"],
-            waivers=tuple(compile_waivers(params["waivers"])),
-            sidecar_api_version=params["sidecar_api_version"],
-            delivery_source=params["delivery_source"],
-        )
-        target(options)
-        current(options)
-        return options
-    except ImportError:
-        # A sentence of its own: missing_required_lib() names no command.
-        module.fail_json(
-            msg=f"waivers need the Python library jmespath, which is missing: {sys.executable} -m pip install jmespath"
-        )
-    except (OptionError, SelectionError, WaiverError) as error:
-        module.fail_json(msg=str(error))
-    raise SystemExit(1)  # fail_json has ended the module already
-
-
-def load(module: AnsibleK8SModule, keep: Keep) -> Snapshot | None:
-    """The recorded snapshot of the options, but its socket tables, which `keep` gets; None to ask the cluster."""
-    source = module.params["snapshot_src"]
-    try:
-        snapshot = _snapshot.read(source) if source else module.params["snapshot"]
-        if snapshot is None:
-            return None
-        if not source:
-            _snapshot.check_given(snapshot)
-    except _schema.SnapshotError as error:
-        module.fail_json(
-            msg=f"snapshot_src: {source} is no ClusterSnapshot: {error}"
-            if source
-            else f"snapshot: this is no ClusterSnapshot: {error}"
-        )
-    except (OSError, ValueError) as error:
-        module.fail_json(msg=f"snapshot_src: {source} cannot be read: {getattr(error, 'strerror', None) or error}")
-    for table in snapshot["socketTables"]:
-        keep(table)
-    return {**snapshot, "socketTables": []}
-
-
-AskProxies = t.Callable[[Snapshot, Ports], list[dict[str, t.Any]]]
-
-
-def ask(
-    module: AnsibleK8SModule, options: Options, keep: Keep, tables: Tables, stack: contextlib.ExitStack
-) -> tuple[Snapshot, AskProxies]:
-    """The snapshot of the live cluster, but its socket tables, which `keep` gets one by one; and what asks its proxies while `stack` is open.
-
-    Raises GatherError.
-    """
-    module.requires("kubernetes", "24.2.0", reason="to ask a cluster; snapshot_src needs none")
-    module.requires("pyyaml")
-    params = module.params
-    now = datetime.datetime.now(datetime.timezone.utc)
-    api, run = stack.enter_context(connect(module, params["exec_timeout"]))
-    rights = ExecRights(api)
-    with progress(tables) as watched:
-        snapshot = gather(
-            api,
-            [source(module, api, run, rights)],
-            options.selection,
-            params["istio_namespace"],
-            now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            keep,
-            watched,
-            params["socket_source"] != "exec",
-        )
-
-    def ask_these(snapshot: Snapshot, ports: Ports) -> list[dict[str, t.Any]]:
-        limits = params["concurrency"], params["concurrency_per_node"]
-        return ask_proxies(snapshot, ports, run, *limits, rights, params["exec_timeout"])
-
-    return snapshot, ask_these
-
-
-def source(module: AnsibleK8SModule, api: Api, run: Run, rights: ExecRights) -> Source:
-    """What O(socket_source) says."""
-    params = module.params
-    exec_source = by_exec(run, params["concurrency"], params["concurrency_per_node"], rights, params["exec_timeout"])
-    if params["socket_source"] == "exec":
-        return exec_source
-    probe = probe_settings(
-        params["node_probe_image"], params["node_probe_namespace"], params["node_probe_timeout"], params["exec_timeout"]
-    )
-    node_source = without_probes if module.check_mode else by_node(api, run, probe, params["concurrency"], module.warn)
-    return node_source if params["socket_source"] == "node" else exec_then_node(exec_source, node_source)
-
-
-def record(snapshot: Snapshot, destination: str) -> str | None:
-    """Writes the snapshot. Returns why it could not be written, if so."""
-    try:
-        _snapshot.write(snapshot, destination)
-    except (OSError, ValueError) as error:
-        return f"snapshot_dest: {destination} cannot be written: {getattr(error, 'strerror', None) or error}"
-    return None
+    return copy.deepcopy({**AUTH_ARG_SPEC, **OPTIONS})
 
 
 class Listening(SecretKeepingModule):
@@ -725,73 +528,22 @@ def main() -> None:
         module = AnsibleK8SModule(
             module_class=Listening,
             argument_spec=argument_spec(),
-            mutually_exclusive=[("snapshot_src", "snapshot")],
-            required_if=[("socket_source", name, ["node_probe_image"]) for name in ("node", "auto")],
             supports_check_mode=True,
             check_k8s=False,
             check_pyyaml=False,
+            **RELATIONS,
         )
-        check(module)
 
+        def ask_cluster(*needed: t.Any) -> t.Any:
+            # What a record does not need: kubernetes takes half a second to import.
+            from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.live import ask
 
-def check(module: AnsibleK8SModule) -> None:
-    options = read_options(module)
-    started = time.monotonic()
-    tables = Tables()
-    destination = None if module.check_mode else module.params["snapshot_dest"]
-    spool = _snapshot.Spool(destination) if destination else None
+            return ask(module, *needed)
 
-    def keep(table: _snapshot.TableRecord) -> None:
-        tables.add(table)
-        if spool:
-            spool.append(table)
-
-    wrong, evaluating = "", 0.0
-
-    def judge(snapshot: Snapshot) -> Report:
-        nonlocal wrong, evaluating
-        began = time.monotonic()
-        report, wrong = evaluated(snapshot, options, tables)
-        evaluating += time.monotonic() - began
-        return report
-
-    def write_record(snapshot: Snapshot) -> str | None:
-        return record({**snapshot, "socketTables": spool}, destination) if spool and destination else None
-
-    with contextlib.ExitStack() as stack:
-        recorded = load(module, keep)
-        try:
-            snapshot, ask_these = (recorded, None) if recorded else ask(module, options, keep, tables, stack)
-        except GatherError as error:
-            module.fail_json(msg=str(error))
-        for entry in spool.leave_out() if spool else ():  # what is judged is what is recorded
-            tables.drop((entry["namespace"], entry["pod"]))
-            snapshot["unread"].append(entry)
-        try:
-            report = judge(snapshot)
-            asked = proxies_to_ask(report, snapshot, options, tables.get) if ask_these else {}
-            if ask_these and asked:
-                snapshot["proxyConfigs"] = ask_these(snapshot, asked)
-                report = judge(snapshot)
-        except Exception:
-            write_record(snapshot)  # of which whoever looks for the fault has most use
-            raise
-    gathered = time.monotonic() - started - evaluating
-    unwritten = write_record(snapshot)
-    not_covered = (None if tables else locked_out(snapshot)) or why_not_covered(
-        snapshot, options.selection, report["summary"]["pods"]
-    )
-    failure = wrong or not_covered or unwritten
-    report["summary"]["seconds"] = {"gather": round(gathered, 3), "evaluate": round(evaluating, 3)}
-    metadata = snapshot.get("metadata") or {}
-    cluster = {
-        "server": metadata.get("server") or "",
-        "server_version": metadata.get("serverVersion") or "",
-        "taken_at": metadata.get("takenAt") or "",
-    }
-    if failure:
-        module.fail_json(msg=failure, **report, cluster=cluster)
-    module.exit_json(changed=False, **report, cluster=cluster)
+        result = check(module.params, module.check_mode, ask_cluster)
+        if result.get("failed"):
+            module.fail_json(**result)
+        module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

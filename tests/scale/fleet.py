@@ -158,6 +158,7 @@ def seen_by_probe(word: str, pods: t.Iterable[Pod]) -> str:
         tables,
         [f"{word} sockets"],
         sockets,
+        [f"{word} cut"],
         [f"{word} end"],
     ]
     return "\n".join(line for part in parts for line in part) + "\n"

@@ -23,6 +23,7 @@ MAY = {
     "_gather": "_model _sockets _mesh _rule",
     "_apply": "_model _rule _remedy _gather",
     "_evaluate": "_model _sockets _mesh _rule _remedy",
+    "_check": "_model _sockets _rule _evaluate _gather",
 }
 """What each wing of module_utils may import beside itself. No wing may import plugin_utils."""
 

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -21,6 +22,7 @@ from ansible.module_utils.ansible_release import __version__ as ansible_version
 pytest.importorskip("kubernetes")
 pytest.importorskip("websocket")
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils import _check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import BARE, SAMPLE
 from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info as module
@@ -169,6 +171,25 @@ def test_a_recorded_cluster_needs_no_library(record, monkeypatch):
     assert ended.message == (
         f"waivers need the Python library jmespath, which is missing: {sys.executable} -m pip install jmespath"
     )
+
+
+def test_a_recorded_cluster_imports_no_client(record, tmp_path):
+    """It takes longer to import than most records take to evaluate."""
+    arguments = tmp_path / "arguments.json"
+    arguments.write_text(json.dumps({"snapshot_src": record}), encoding="utf-8")
+    code = (
+        f"from {run.__module__} import patch_module_args as given; import json, sys; from {module.__name__} import main"
+    )
+    code += f"\ntry:\n  with given(json.load(open({str(arguments)!r}))): main()"
+    code += "\nexcept SystemExit as ended: print('kubernetes' in sys.modules, ended.code)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "False 0"
 
 
 def test_the_token_is_in_no_result():
@@ -725,7 +746,7 @@ def test_a_record_is_written_even_if_it_cannot_be_judged(tmp_path, monkeypatch):
     def broken(*_given):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(module, "evaluated", broken)
+    monkeypatch.setattr(_check, "evaluated", broken)
     record = str(tmp_path / "record.json")
     with ApiServer(lists(), READ) as server, pytest.raises(ZeroDivisionError):
         live(server, snapshot_dest=record)

@@ -152,6 +152,6 @@ def test_the_options_of_the_module_have_the_same_types_and_defaults_in_the_role(
 
 
 def test_no_variable_says_more_seconds_than_the_module_takes():
-    from ansible_collections.meshops.istio_precheck.plugins.modules.localhost_listener_info import LARGEST
+    from ansible_collections.meshops.istio_precheck.plugins.module_utils._check import LARGEST
 
     assert _role_variables.LONGEST == LARGEST["exec_timeout"]
