@@ -49,3 +49,13 @@ def test_with_one_namespace_the_others_are_left_alone(large, run):
     namespace = large.fleet.namespaces[0]
     some = run(namespaces=[namespace])
     assert (some.execs, ids(some)) == (fleet.PODS_IN_NAMESPACE + proxies(some), large.fleet.findings(namespace))
+
+
+def test_by_node_each_node_is_asked_once_and_the_same_is_found(large, run):
+    namespace = large.fleet.namespaces[0]
+    some = run(namespaces=[namespace], socket_source="node", node_probe_image="any", delivery_source="rule")
+    assert (some.execs, ids(some), some.result["unchecked"]) == (
+        len(large.fleet.nodes),
+        large.fleet.findings(namespace),
+        [],
+    )
