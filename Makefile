@@ -4,9 +4,9 @@
 
 # TESTING.md says what each target is for; noxfile.py holds the commands.
 
-STAGES = unit properties lint build sanity units playbooks demo importer browser older trust fuzz matrix kernel istiod cluster-up live mesh mesh-up oldest scale bench cluster-down
+STAGES = unit properties lint build sanity units playbooks installed importer browser older trust fuzz matrix kernel istiod cluster-up live mesh mesh-up oldest scale bench cluster-down
 
-.PHONY: help setup test clean $(STAGES)
+.PHONY: help demo setup test clean $(STAGES)
 
 help:
 	@echo 'make demo     see it work on a recorded cluster'
@@ -14,6 +14,12 @@ help:
 	@echo 'make STAGE    one of: $(STAGES)'
 	@echo 'make setup    only install the tools into .venv'
 	@echo 'make clean    remove .venv and what the tools left'
+
+# Without the tools of the tests, which are half a gigabyte.
+demo:
+	@TOOLS=none tests/setup .venv-demo
+	@ANSIBLE_CONFIG=.venv-demo/ansible.cfg ANSIBLE_COLLECTIONS_PATH=.venv-demo/tree ANSIBLE_LOCALHOST_WARNING=False ANSIBLE_INVENTORY_UNPARSED_WARNING=False \
+		.venv-demo/bin/ansible-playbook meshops.istio_precheck.demo
 
 setup:
 	@tests/setup

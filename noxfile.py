@@ -184,7 +184,7 @@ def playbooks(session):
 
 
 @stage()
-def demo(session):
+def installed(session):
     """install the tarball in a clean environment and play meshops.istio_precheck.demo
 
     As a user would: beside nothing but ansible-core and kubernetes.core, calling the playbook by its name.

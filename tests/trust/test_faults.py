@@ -120,7 +120,7 @@ ON_LOCALHOST = {f"/pods/{LOCAL}/exec": [says(out("LISTEN 0 128 127.0.0.1:8080 0.
 
 ZZZ = {**pods("web")[0], "status": {"podIP": "zzz"}}
 
-BIG = "".join(f"LISTEN 0 128 127.0.0.1:{20000 + n % 30000} 0.0.0.0:*\n" for n in range(60_000)) + FINE
+BIG = "".join(f"LISTEN 0 128 127.0.0.1:{20000 + n % 30000} 0.0.0.0:*\n" for n in range(45_000)) + FINE
 GONE = 'pods "bad" not found'
 RBAC = 'pods "bad" is forbidden: User "jane" cannot create resource "pods/exec" in API group "" in the namespace "shop"'
 
