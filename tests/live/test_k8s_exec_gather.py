@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import pathlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -106,47 +107,53 @@ def environment_of(process):
 
 
 @pytest.fixture(scope="module")
-def gathered(awkward, tmp_path_factory):
+def pairs(awkward, tmp_path_factory):
+    """By name, a pair of plays that runs or has run: each task of kubernetes.core is a process, so they take minutes, and two run at a time."""
+    lists_only, nothing = awkward.kubeconfig_for("tasks-lists-only", LISTS), awkward.kubeconfig_for("tasks-nothing", [])
     scratch = tmp_path_factory.mktemp("gathered")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(max_workers=2) as pool:
         patch.setenv("TMPDIR", str(scratch))
-        found = both(awkward.kubeconfig)
-    assert left_behind(scratch) == ([], [])
-    return found
+        yield {
+            "all rights": pool.submit(both, awkward.kubeconfig),
+            "lists only": pool.submit(both, lists_only, check_listeners_fail_on=[]),
+            "no rights": pool.submit(both, nothing, "-vv"),
+            "nowhere": pool.submit(both, awkward.kubeconfig, check_listeners_namespaces=["nowhere"]),
+        }
+        pool.shutdown()
+        assert left_behind(scratch) == ([], [])
 
 
-def test_both_ways_give_the_same_report(gathered):
-    by_module, by_tasks = gathered
+def test_both_ways_give_the_same_report(pairs):
+    by_module, by_tasks = pairs["all rights"].result()
     assert by_tasks.code == by_module.code == 2, by_tasks.output
     assert by_tasks.report() == by_module.report()
 
 
-def test_every_awkward_pod_is_read_or_told_by_tasks_too(gathered):
-    _by_module, by_tasks = gathered
+def test_every_awkward_pod_is_read_or_told_by_tasks_too(pairs):
+    _by_module, by_tasks = pairs["all rights"].result()
     assert by_tasks.ids == [f"IST0143/{NAMESPACE}/Deployment/{name}/8080" for name in ("no-ss", "two-ports")]
     unread = {(entry["workload"]["name"], entry["reason"]) for entry in by_tasks.result["unchecked"]}
     assert unread == {("distroless", "no_tool"), ("silent", "timeout")}
 
 
-def test_without_the_right_to_exec_both_ways_fail_with_the_same_words(awkward):
-    kubeconfig = awkward.kubeconfig_for("tasks-lists-only", LISTS)
-    by_module, by_tasks = both(kubeconfig, check_listeners_fail_on=[])
+def test_without_the_right_to_exec_both_ways_fail_with_the_same_words(pairs):
+    by_module, by_tasks = pairs["lists only"].result()
     assert (by_module.code, by_tasks.code) == (2, 2)
     assert "no pod may be read" in by_tasks.result["msg"] and 'resource "pods/exec"' in by_tasks.result["msg"]
     assert by_tasks.result["msg"] == by_module.result["msg"]
     assert by_tasks.report() == by_module.report()
 
 
-def test_without_the_right_to_list_both_ways_fail_with_the_same_words(awkward):
-    by_module, by_tasks = both(awkward.kubeconfig_for("tasks-nothing", []), "-vv")
+def test_without_the_right_to_list_both_ways_fail_with_the_same_words(pairs):
+    by_module, by_tasks = pairs["no rights"].result()
     assert (by_module.code, by_tasks.code) == (2, 2)
     assert 'cannot list resource "services"' in by_tasks.result["msg"]
     assert by_tasks.result["msg"] == by_module.result["msg"]
     assert "Traceback" not in by_tasks.output
 
 
-def test_an_unknown_namespace_is_named_by_both_ways(awkward):
-    by_module, by_tasks = both(awkward.kubeconfig, check_listeners_namespaces=["nowhere"])
+def test_an_unknown_namespace_is_named_by_both_ways(pairs):
+    by_module, by_tasks = pairs["nowhere"].result()
     assert by_tasks.result["msg"] == by_module.result["msg"] == "namespaces: the cluster has no namespace 'nowhere'"
 
 
