@@ -9,9 +9,9 @@ from __future__ import annotations
 import typing as t
 from collections import Counter
 
-from ansible_collections.meshops.istio_precheck.tests.envoy.cases import Answers, Case, Plane, wanted
+from ansible_collections.meshops.istio_precheck.tests.envoy.cases import Answers, Case, wanted
 from ansible_collections.meshops.istio_precheck.tests.envoy.inbound import FORMS, Entry, valid
-from ansible_collections.meshops.istio_precheck.tests.envoy.pods import Answer, Pod, Question
+from ansible_collections.meshops.istio_precheck.tests.envoy.pods import Pod, Question
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 
@@ -155,7 +155,7 @@ class Comparison:
         for form in FORMS:
             ingress = {number: [_entry(port, form) for port in self.cases[number].exposed] for number in refused}
             seen = self._seen(ingress, refused)
-            for number, ports in refused.items():
+            for number in refused:
                 case = self.cases[number]
                 for entry in ingress[number]:
                     if not all(valid(plane.version, entry) for plane in case.planes()):

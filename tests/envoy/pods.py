@@ -72,7 +72,7 @@ Question = tuple[str, int]
 class Pod:
     """The namespaces and Envoy of a pod. Use it as a context."""
 
-    def __init__(self, kind: Kind, capture: Capture = Capture(), envoy: pathlib.Path | None = None) -> None:
+    def __init__(self, kind: Kind, envoy: pathlib.Path | None = None, capture: Capture | None = None) -> None:
         self.kind = kind
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="istio-precheck-envoy-"))
         self.folder.chmod(0o755)
@@ -89,7 +89,7 @@ class Pod:
             )  # the order of a pod's addresses is that in its status
             self._gateway(v4, v6)
             if envoy:
-                self._redirect(capture)
+                self._redirect(capture or Capture())
                 self._start(envoy)
         except BaseException:
             self.close()
