@@ -90,6 +90,8 @@ class Case(t.NamedTuple):
 
     def inbound(self, plane: Plane, ingress: t.Sequence[Entry] | None = None) -> Inbound:
         """What that istiod sends, with this ingress instead of that of the Sidecar."""
+        if not self.proxy:
+            return Inbound((), ())
         entries = self.ingress if ingress is None else ingress
         made = inbound(plane.version, plane.settings, self.kind.ips, self.kind.mode, self.exposed, entries)
         return within(made, self.block)

@@ -52,7 +52,7 @@ def draw(rng: random.Random, kind: Kind, first: int, folder: str) -> Case:
     settings, canary = _settings(rng, kind), rng.random() < 0.12 and after != today
     exposed = {port: _families(rng, kind) for port in rng.sample(block[:3], rng.choice((1, 1, 2, 2, 3)))}
     binds = [bind for port in block for bind in _binds(rng, kind, port)]
-    sidecar, ingress = _sidecar(rng, block, (today, after), binds, folder)
+    sidecar, ingress = _sidecar(rng, kind, block, (today, after), binds, folder)
     return Case(
         kind,
         Plane(today, settings),
@@ -96,7 +96,7 @@ def _binds(rng: random.Random, kind: Kind, port: int) -> list[str]:
 
 
 def _sidecar(
-    rng: random.Random, block: range, versions: t.Sequence[Version], binds: list[str], folder: str
+    rng: random.Random, kind: Kind, block: range, versions: t.Sequence[Version], binds: list[str], folder: str
 ) -> tuple[str, list[Entry]]:
     if rng.random() < 0.5:
         return "", []
@@ -104,15 +104,19 @@ def _sidecar(
     listed = sorted(rng.sample(block[:4], rng.choice((0, 1, 1, 2, 3))))
     entries = []
     for port in listed:
-        entry = _entry(rng, port, block, binds, folder)
+        entry = _entry(rng, kind, port, block, binds, folder)
         # What one of the istiods refuses may be there all the same, but not by its leave.
         if all(valid(version, entry) for version in versions):
             entries.append(entry)
     return which, entries
 
 
-def _entry(rng: random.Random, port: int, block: range, binds: list[str], folder: str) -> Entry:
+def _entry(rng: random.Random, kind: Kind, port: int, block: range, binds: list[str], folder: str) -> Entry:
     entry: Entry = {"port": {"number": port, "protocol": "TCP", "name": f"p{port}"}}
+    if rng.random() < 0.1 and kind.mode != "TPROXY":
+        entry["captureMode"] = rng.choice(("NONE", "NONE", "IPTABLES", "DEFAULT"))
+    if rng.random() < 0.07 and kind.mode != "TPROXY":
+        entry["bind"] = rng.choice(("127.0.0.1", "127.0.0.2", *kind.ips))
     number = port if rng.random() < 0.75 else rng.choice(block[4:])
     form = rng.choice((*FORMS, "127.0.0.1", "unix", ":"))
     if form == "unix":

@@ -13,7 +13,9 @@ import functools
 import json
 import os
 import pathlib
+import platform
 import selectors
+import shutil
 import socket
 import struct
 import subprocess
@@ -24,6 +26,7 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.tests.envoy import wire
 from ansible_collections.meshops.istio_precheck.tests.envoy.inbound import Inbound, is_6
+from ansible_collections.meshops.istio_precheck.tests.kernel import netns
 from ansible_collections.meshops.istio_precheck.tests.kernel.netns import NetworkNamespace, connect
 
 PROXY_USER = 1337
@@ -145,7 +148,11 @@ class Pod:
         chain = ("mangle" if self.kind.mode == "TPROXY" else "nat", "ISTIO_INBOUND")
         lines = [f"-I {chain[1]} -p tcp --dport {port} -j RETURN" for port in ports]
         for restore in ("iptables-restore", "ip6tables-restore"):
-            if not lines or (restore[2] == "6" and not (is_6(self.kind.ips[0]) or self.kind.dual)):
+            if (
+                not lines
+                or self.kind.mode == "NONE"
+                or (restore[2] == "6" and not (is_6(self.kind.ips[0]) or self.kind.dual))
+            ):
                 continue
             with self.inside.entered():
                 text = "\n".join([f"*{chain[0]}", *lines, "COMMIT", ""])
@@ -421,6 +428,16 @@ def _ask_some(namespace: NetworkNamespace, questions: list[Question], found: dic
                 del said[sock]
         for sock in said:
             sock.close()
+
+
+def why_impossible() -> str | None:
+    """Why this machine cannot run such a pod, as a sentence, or None if it can."""
+    if platform.machine() != "x86_64":
+        return "Envoy comes for x86-64."
+    for tool in ("iptables-restore", "ip6tables-restore", "setpriv"):
+        if shutil.which(tool) is None:
+            return f"The {tool} command is missing."
+    return netns.why_impossible()
 
 
 @functools.cache
