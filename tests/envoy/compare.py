@@ -62,6 +62,7 @@ class Comparison:
 
     def __exit__(self, *_exc: object) -> None:
         self.pod.programs.unbind()
+        self.pod.push({})
 
     # --- What is answered ---
 

@@ -42,14 +42,8 @@ BINDS = {
 
 def draw(rng: random.Random, kind: Kind, first: int, folder: str) -> Case:
     block = range(first, first + PORTS)
-    versions = [version for version in VERSIONS if version >= (1, 17)] if kind.dual else list(VERSIONS)
-    hinges = [version for version in HINGES if version in versions]
-    today = rng.choice(hinges if rng.random() < 0.5 else versions)
-    later = [version for version in versions if version >= today]
-    after = rng.choice(
-        versions if rng.random() < 0.07 else [v for v in hinges if v >= today] or later if rng.random() < 0.4 else later
-    )
-    settings, canary = _settings(rng, kind), rng.random() < 0.12 and after != today
+    today, after, settings = _upgrade(rng, kind)
+    canary = rng.random() < 0.12 and after != today
     exposed = {port: _families(rng, kind) for port in rng.sample(block[:3], rng.choice((1, 1, 2, 2, 3)))}
     binds = [bind for port in block for bind in _binds(rng, kind, port)]
     sidecar, ingress = _sidecar(rng, kind, block, (today, after), binds, folder)
@@ -65,6 +59,26 @@ def draw(rng: random.Random, kind: Kind, first: int, folder: str) -> Case:
         frozenset(port for port in block[:4] if rng.random() < 0.08),
         rng.random() > 0.03,
         tuple(binds),
+    )
+
+
+def _upgrade(rng: random.Random, kind: Kind) -> tuple[Version, Version, Settings]:
+    """From one version to the same or another, with what is set in both."""
+    versions = [version for version in VERSIONS if version >= (1, 17) or not kind.dual]
+    hinges = [version for version in HINGES if version in versions]
+    settings = _settings(rng, kind)
+    if rng.random() < 0.35:  # from one that delivers to localhost to one that does not
+        opt_out = kind.dual or rng.random() < 0.5
+        today = rng.choice([v for v in versions if (v < (1, 21) if opt_out else v < (1, 10))])
+        after = rng.choice([v for v in versions if v >= ((1, 21) if opt_out else (1, 10))])
+        return today, after, settings._replace(opt_out=opt_out, localhost=settings.localhost and rng.random() < 0.2)
+    today = rng.choice(hinges if rng.random() < 0.5 else versions)
+    if rng.random() < 0.07:
+        return today, rng.choice(versions), settings
+    return (
+        today,
+        rng.choice([v for v in (hinges if rng.random() < 0.4 else versions) if v >= today] or [today]),
+        settings,
     )
 
 

@@ -31,10 +31,11 @@ from ansible_collections.meshops.istio_precheck.tests.kernel.netns import Networ
 
 PROXY_USER = 1337
 OUTBOUND, INBOUND = 15001, 15006
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds in which Envoy has to take a configuration."""
-LOST = 1.5
+LOST = 10.0
 """Seconds without any event after which a connection is taken to be lost: on its way, since a refusal is answered at once."""
+FOLDER = "istio-precheck-envoy-"
 CLIENT_4, CLIENT_6 = "10.0.0.1", "fd00::1"
 
 
@@ -77,7 +78,8 @@ class Pod:
 
     def __init__(self, kind: Kind, envoy: pathlib.Path | None = None, capture: Capture | None = None) -> None:
         self.kind = kind
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="istio-precheck-envoy-"))
+        _sweep()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
         self.folder.chmod(0o755)
         self.inside, self.outside = NetworkNamespace(), NetworkNamespace()
         self.programs = Programs(self.inside)
@@ -111,7 +113,7 @@ class Pod:
         self.programs.close()
         self.inside.__exit__()
         self.outside.__exit__()
-        subprocess.run(["rm", "-rf", self.folder], check=False)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _gateway(self, v4: bool, v6: bool) -> None:
         if v4:
@@ -120,6 +122,11 @@ class Pod:
             self.inside.run("ip", "route", "add", "default", "via", CLIENT_6)
         if self.kind.mode == "TPROXY" and self.kind.route_localnet:
             self.inside.run("sh", "-c", "for f in /proc/sys/net/ipv4/conf/*/route_localnet; do echo 1 > $f; done")
+
+    @property
+    def pid(self) -> int:
+        assert self._envoy
+        return self._envoy.pid
 
     # --- Redirection ---
 
@@ -221,6 +228,14 @@ class Pod:
 
     def sockets(self) -> str:
         return self.inside.run("ss", "-ltnH")
+
+
+def _sweep() -> None:
+    """Take away the files of runs that were killed."""
+    for path in pathlib.Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        pid = path.name.removeprefix(FOLDER).partition("-")[0]
+        if pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _nat(capture: Capture, v6: bool) -> str:
@@ -349,7 +364,7 @@ class Programs:
     def _answer(connection: socket.socket, text: str, peer: t.Any) -> None:
         with connection:
             try:
-                connection.settimeout(1)
+                connection.settimeout(10)
                 connection.recv(100)
                 source = peer[0].removeprefix("::ffff:") if isinstance(peer, tuple) else ""
                 connection.sendall(f"{text} {source}\n".encode())

@@ -68,7 +68,7 @@ def _cluster(scope: str, cluster: Cluster) -> Thing:
     name = f"{scope}/{cluster.name}"
     made: Thing = {
         "name": name,
-        "connect_timeout": "1s",
+        "connect_timeout": "2s",
         # A proxy that dials itself would go round until it has no connections left.
         "circuit_breakers": {"thresholds": [{"max_connections": 16}]},
     }

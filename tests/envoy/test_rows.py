@@ -1,0 +1,338 @@
+# Copyright (c) 2026, The meshops.istio_precheck authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each row of the tables of docs/verdicts.md in a pod of its own: what the page says, what the collection says, and what a connection finds."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+import pytest
+
+from ansible_collections.meshops.istio_precheck.tests.envoy import kinds
+from ansible_collections.meshops.istio_precheck.tests.envoy.cases import WORST, Case, Plane, wanted
+from ansible_collections.meshops.istio_precheck.tests.envoy.inbound import Entry, Settings, Version, inbound, is_6
+from ansible_collections.meshops.istio_precheck.tests.envoy.pods import (
+    CLIENT_4,
+    CLIENT_6,
+    Answer,
+    Capture,
+    Kind,
+    Pod,
+)
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, truth
+
+
+def plane(version: str, opt_out: bool = False, localhost: bool = False, dual: bool = False) -> Plane:
+    return Plane(tuple(map(int, version.split("."))), Settings(opt_out, localhost, dual=dual))
+
+
+def entry(port: int, endpoint: str) -> Entry:
+    return {"port": {"number": port}, **({"defaultEndpoint": endpoint} if endpoint else {})}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 1. Where a connection ends up
+
+NO_PROXY = "no proxy"
+WORLDS: dict[str, tuple[Kind, Capture | str]] = {
+    "interception mode TPROXY": (kinds.TPROXY, Capture()),
+    "pod with both families": (kinds.V4_FIRST, Capture()),
+    "pod with both families, IPv6 first": (kinds.V6_FIRST, Capture()),
+    "pod with IPv6 alone": (kinds.V6_ALONE, Capture()),
+    **dict.fromkeys(
+        (
+            *("no sidecar", "hostNetwork", "gateway", "waypoint", "agent of proxyless gRPC"),
+            "ambient: ztunnel delivers",  # of which there is none here: it would connect to the pod IP
+        ),
+        (kinds.PLAIN, NO_PROXY),
+    ),
+    **dict.fromkeys(
+        (
+            "interception mode NONE, by annotation",
+            "interception mode NONE, by `proxy.istio.io/config`",
+            "interception mode NONE, by the proxy's variable",
+            "interception mode NONE, Sidecar lists the port",
+        ),
+        (kinds.NONE, Capture()),
+    ),
+    **dict.fromkeys(
+        (
+            "port excluded, by annotation",
+            "port excluded, by istio-init `-d`",
+            "excluded port, Sidecar lists it",
+            "status port set by annotation",
+        ),
+        (kinds.PLAIN, Capture(exclude=(8080,))),
+    ),
+    "port excluded, but includes are a list with it": (kinds.PLAIN, Capture(include="8080", exclude=(8080,))),
+    "includes are a list without the port": (kinds.PLAIN, Capture(include="80,18080")),
+    "includes are empty": (kinds.PLAIN, Capture(include="")),
+    "includes are empty, by istio-init `-b`": (kinds.PLAIN, Capture(include="")),
+    "port 22, istio-init up to 1.12": (kinds.PLAIN, Capture(old=True)),
+    "port 22, istio-cni, proxy up to 1.12": (kinds.PLAIN, Capture(old=True)),
+    "Sidecar: `127.0.0.1:8080`, pod with IPv6 alone": (kinds.V6_ALONE, Capture()),
+    "Sidecar: `[::1]:8080`, pod with IPv6 alone": (kinds.V6_ALONE, Capture()),
+    "Sidecar: `[::]:8080`": (kinds.V4_FIRST, Capture()),
+}
+"""The pods that are not ordinary: one IPv4 address, REDIRECT, everything captured."""
+
+ROWS = {row[0]: row for row in truth.DELIVERY}
+
+
+@pytest.mark.parametrize("special", ROWS)
+def test_a_connection_ends_up_where_the_page_says(special: str, envoy):
+    _special, spec, port, endpoint, cells = ROWS[special]
+    kind, capture = WORLDS.get(special, (kinds.PLAIN, Capture()))
+    proxied = isinstance(capture, Capture)
+    with Pod(kind, envoy if proxied else None, capture if isinstance(capture, Capture) else None) as pod:
+        socket = f"{pod.folder}/app.sock"
+        # In mode NONE Envoy listens where the program does not.
+        own = [_joined(ip, port) for ip in kind.ips if kind.mode != "NONE" or endpoint is None]
+        binds = [f"127.0.0.1:{port}", f"[::1]:{port}", *own, "127.0.0.1:9000", f"unix:{socket}"]
+        pod.programs.bind(binds)
+        real = (endpoint or "").replace("/run/app.sock", socket)
+        ingress = [entry(8080, real)] if endpoint is not None else []
+        for cell, variants in zip(cells, truth.PLANES.values()):
+            settings = variants[len(special) % len(variants)]
+            version = tuple(map(int, settings["version"].split(".")))
+            if proxied:
+                known = Settings(settings.get("opt_out", False), settings.get("localhost", False))
+                pod.push({"pod": inbound(version, known, kind.ips, kind.mode, [port], ingress)})
+            answer = pod.ask([(kind.ips[0], port)])[kind.ips[0], port]
+            differs = (special, cell) in OTHERWISE or (special, version < (1, 14, 4)) in OTHERWISE
+            assert (cell in _words(answer, kind, port)) != differs, (settings, answer)
+            for bind in binds[: 2 + len(own)]:
+                said = _verdict(spec, settings, port, endpoint, bind)
+                found = _found(bind, answer, kind, port)
+                assert said == found or differs, (settings, bind, answer)
+
+
+OTHERWISE: set[tuple[str, t.Any]] = set()
+"""Cells, or all of istiods up to 1.14.3 or later ones, that are known to be otherwise."""
+
+
+def _joined(ip: str, port: int) -> str:
+    return f"[{ip}]:{port}" if is_6(ip) else f"{ip}:{port}"
+
+
+def _words(answer: Answer | None, kind: Kind, port: int) -> set[str]:
+    """What the page calls the place from which this answer came."""
+    if answer is None:
+        return {"nowhere"}
+    if answer.by.startswith("unix:"):
+        return {truth.UNIX}
+    host, _colon, number = answer.by.rpartition(":")
+    host = host.strip("[]")
+    if host in (truth.LO, truth.LO6):
+        return {host if int(number) == port else f"{host} port {number}"}
+    if answer.source in (CLIENT_4, CLIENT_6):
+        # TPROXY shows the client's address whoever delivers.
+        return {truth.KERNEL, truth.IP} if kind.mode == "TPROXY" or host == kind.ips[0] else {truth.KERNEL}
+    return {truth.IP, host} if host == kind.ips[0] else {host}
+
+
+def _verdict(spec: t.Any, settings: t.Any, port: int, endpoint: str | None, bind: str) -> str:
+    pod = cluster.pod(**spec)
+    families = ["IPv6" if is_6(ip) else "IPv4" for ip in spec.get("ips", ("10.0.0.5",))][:1]
+    ports = cluster.report(
+        pods=[pod],
+        services=[cluster.service(ports=[cluster.port(80, port)], families=families)],
+        istiods=[cluster.istiod(**settings)],
+        sidecars=[cluster.sidecar(ingress={8080: endpoint or None})] if endpoint is not None else [],
+        binds=[bind],
+        target=settings["version"],
+        scope="all",
+    )
+    return cluster.verdicts(ports).get(("web", port), "ok")
+
+
+def _found(bind: str, answer: Answer | None, kind: Kind, port: int) -> str:
+    local = bind.startswith(("127.", "[::1]"))
+    if answer and (answer.by == bind or answer.by.startswith("unix:")):
+        return "remediated" if local else "ok"
+    return "unreachable" if local else "not_listening"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 2. What becomes of it
+
+
+class Side(t.NamedTuple):
+    """An istiod, or several where the page says that it is not known, and the endpoint of a Sidecar that it sees."""
+
+    planes: tuple[Plane, ...]
+    endpoint: str = ""
+
+    @property
+    def known(self) -> bool:
+        return len(self.planes) == 1
+
+
+def side(words: str, when: str, kind: Kind) -> Side:
+    """What delivers so, today or after the upgrade."""
+    today = when == "today"
+    passes = plane("1.20.8" if today else "1.24.0", dual=kind.dual)
+    local = plane("1.20.8", opt_out=True, dual=True) if kind.dual and today else plane("1.9.9")
+    local = local if today else plane("1.24.0", localhost=True, dual=kind.dual)
+    where, _port, number = words.partition(" port ")
+    if where == "unknown":
+        return Side((local, passes), f":{number}" if number else "")
+    if where == truth.UNIX:
+        return Side((passes,), "unix:")
+    if number:
+        return Side((passes,), f"{where}:{number}")
+    if where == truth.LO6 and kind != kinds.V6_ALONE:
+        return Side((passes,), "[::1]:8080")
+    return Side((local if where in (truth.LO, truth.LO6) else passes,))
+
+
+def kind_of(asked: str, today: str, binds: str) -> Kind:
+    if truth.LO6 in today and asked == "IPv6":
+        return kinds.V6_ALONE
+    # Only with ISTIO_DUAL_STACK does IPv6 meet the proxy.
+    return kinds.V4_FIRST if asked == "IPv4" else kinds.DUAL_V4_FIRST
+
+
+FAMILIES = {"IPv4": ("IPv4",), "IPv6": ("IPv6",), "both": ("IPv4", "IPv6")}
+
+CROSSED = "Envoy takes IPv6 and dials 127.0.0.1, where 0.0.0.0 accepts."
+ROWS_OTHERWISE = {
+    ("0.0.0.0:8080", "IPv6", truth.LO, truth.IP): CROSSED,
+    ("0.0.0.0:9000", "IPv6", "127.0.0.1 port 9000", truth.IP): CROSSED,
+}
+"""Rows of the page that are known to be otherwise, and why."""
+
+
+@pytest.mark.parametrize("row", truth.VERDICTS, ids=lambda row: ", ".join(row[:4]))
+def test_what_becomes_of_a_port_is_what_the_page_says(row, envoy):
+    binds, asked, today, after, verdict = row
+    kind = kind_of(asked, today, binds)
+    now, then = side(today, "today", kind), side(after, "after", kind)
+    excluded = frozenset({8080} if today == truth.KERNEL else ())
+    with contextlib.ExitStack() as stack:
+        pod = stack.enter_context(Pod(kind, envoy, Capture(exclude=tuple(excluded))))
+        socket = f"{pod.folder}/app.sock"
+        bound = [] if binds == "nothing" else binds.split()
+        pod.programs.bind([*bound, *([f"unix:{socket}"] if "unix:" in (now.endpoint, then.endpoint) else [])])
+        case = Case(
+            kind,
+            now.planes[0],
+            then.planes[0],
+            True,
+            "",
+            (),
+            {8080: FAMILIES[asked]},
+            range(8080, 8081),
+            excluded,
+            True,
+            tuple(bound),
+        )
+        direct = pod.ask(case.questions(), inside=True)
+        seen = {}
+        for when, which in (("today", now), ("after", then)):
+            for each in which.planes:
+                endpoint = f"unix://{socket}" if which.endpoint == "unix:" else which.endpoint
+                pod.push({"pod": case.inbound(each, [entry(8080, endpoint)] if endpoint else [])})
+                seen[when, each] = pod.ask(case.questions())
+        sockets = pod.sockets()
+    outcomes = {
+        wanted(case, 8080, seen["today", one], seen["after", other], direct)
+        for one in now.planes
+        for other in then.planes
+    }
+    if not now.known and len(outcomes) > 1:
+        # What may be reached today is not to be called lost, nor safe.
+        found = "unknown"
+    else:
+        found = min(outcomes, key=WORST.index)
+    said = _of_row(case, now, then, sockets)
+    assert said == verdict
+    assert (found == verdict) == (row[:4] not in ROWS_OTHERWISE), found
+
+
+def _of_row(case: Case, now: Side, then: Side, sockets: str) -> str:
+    """The collection's verdict, where today's istiod and that to come both run and see the Sidecars of their revision."""
+    sides = {"default": (now, "today"), "canary": (then, "after")}
+    istiods, unlisted, sidecars = [], [], []
+    for revision, (which, when) in sides.items():
+        version = ".".join(map(str, which.planes[0].version))
+        settings = which.planes[-1].settings
+        istiods.append(
+            cluster.istiod(
+                version if which.known or when == "after" else "?",
+                revision,
+                opt_out=settings.opt_out,
+                localhost=settings.localhost,
+            )
+        )
+        if not which.known and when == "after":
+            unlisted.append({"resource": "configmaps", "detail": "forbidden"})
+        if which.endpoint:
+            endpoint = "unix:///run/app.sock" if which.endpoint == "unix:" else which.endpoint
+            sidecars.append(
+                cluster.sidecar(revision, selector={"app": "web"}, ingress={8080: endpoint}, revision=revision)
+            )
+    if now.endpoint == then.endpoint and sidecars:
+        sidecars = [cluster.sidecar(selector={"app": "web"}, ingress=_ingress_of(sidecars[0]))]
+    table = [line for line in sockets.splitlines() if line.split()[3].endswith((":8080", ":9000", ":9999", ":15006"))]
+    annotations = {"traffic.sidecar.istio.io/excludeInboundPorts": "8080"} if case.excluded else None
+    report = cluster.report(
+        pods=[cluster.pod(ips=case.kind.ips, annotations=annotations)],
+        services=[cluster.service(families=case.exposed[8080])],
+        istiods=istiods,
+        sidecars=sidecars,
+        tables=[cluster.table(text="".join(f"{line}\n" for line in table))],
+        target=".".join(map(str, then.planes[0].version)),
+        **({"unlisted": unlisted} if unlisted else {}),
+    )
+    return cluster.verdict(report)
+
+
+def _ingress_of(sidecar: t.Any) -> dict[int, str]:
+    return {each["port"]["number"]: each["defaultEndpoint"] for each in sidecar["spec"]["ingress"]}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3. The two hops
+
+
+@pytest.mark.parametrize("row", truth.HOPS, ids=lambda row: f"{row[0]} {row[1]} to {row[2]}")
+def test_a_hop_breaks_where_the_page_says(row, envoy):
+    now, settings, target, verdict = row
+    chosen = Settings(**truth.SETTINGS[settings])
+    if now == "unreadable":
+        today = [Plane((1, 9, 9), chosen), Plane((1, 20, 8), chosen)]
+    else:
+        today = [plane(now)._replace(settings=chosen)]
+    if target:
+        after = Plane(tuple(map(int, target.split("."))), chosen)
+    else:  # any that delivers to the pod IP, unless the mesh has said for good that it does not
+        stays = chosen.localhost and today[0].version >= (1, 22)
+        after = Plane((1, 30), chosen if stays else Settings())
+    with Pod(kinds.PLAIN, envoy) as pod:
+        pod.programs.bind(["127.0.0.1:8080"])
+        case = Case(
+            kinds.PLAIN,
+            today[0],
+            after,
+            False,
+            "",
+            (),
+            {8080: ("IPv4",)},
+            range(8080, 8081),
+            frozenset(),
+            True,
+            ("127.0.0.1:8080",),
+        )
+        direct = pod.ask(case.questions(), inside=True)
+        seen = {}
+        for each in (*today, after):
+            pod.push({"pod": case.inbound(each)})
+            seen[each] = pod.ask(case.questions())
+    outcomes = {wanted(case, 8080, seen[each], seen[after], direct) for each in today}
+    assert (outcomes.pop() if len(outcomes) == 1 else "unknown") == verdict
+    istiod = cluster.istiod("?" if now == "unreadable" else now, **truth.SETTINGS[settings])
+    assert cluster.verdict(cluster.report(istiods=[istiod], target=target)) == verdict
