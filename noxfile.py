@@ -371,6 +371,18 @@ def kernel(session):
     pytest(session, "tests/kernel")
 
 
+@stage(everywhere=False)
+def envoy(session):
+    """the verdicts and remedies against what a real Envoy does"""
+    if sys.platform != "linux" or os.geteuid() or platform.machine() != "x86_64":
+        raise Skipped("needs root on Linux, x86-64")
+    try:
+        packages.install({"iptables": "iptables", "ip": "iproute2", "setpriv": "util-linux"})
+    except packages.TestbedError as reason:
+        raise Failed(str(reason)) from reason
+    pytest(session, "tests/envoy")
+
+
 @stage(minutes=5)
 def istiod(session):
     """the rule against what istiod's own generator pushed"""

@@ -60,10 +60,10 @@ class Case(t.NamedTuple):
     binds: tuple[str, ...]
 
     def __str__(self) -> str:
-        listed = [
-            f"{e['port']['number']}->{e.get('defaultEndpoint', 'unset')}{' bind ' + e['bind'] if 'bind' in e else ''}{' ' + e['captureMode'] if 'captureMode' in e else ''}"
-            for e in self.ingress
-        ]
+        listed = []
+        for entry in self.ingress:
+            more = [f" {name} {entry[name]}" for name in ("bind", "captureMode") if name in entry]
+            listed.append(f"{entry['port']['number']}->{entry.get('defaultEndpoint', 'unset')}{''.join(more)}")
         words = [
             str(self.kind),
             "" if self.proxy else "no proxy",
@@ -116,7 +116,7 @@ class Case(t.NamedTuple):
             cluster.service(f"s{port}", ports=[cluster.port(80, port)], families=families)
             for port, families in self.exposed.items()
         ]
-        istiods = [_istiod(self.today)] + ([_istiod(self.after, "canary")] if self.canary else [])
+        istiods = [istiod(self.today)] + ([istiod(self.after, "canary")] if self.canary else [])
         ours = {bind.rpartition(":")[2] for bind in self.binds if not bind.startswith("unix:")} | {"15006"}
         table = [line for line in sockets.splitlines() if line.split()[3].rpartition(":")[2] in ours]
         return cluster.report(
@@ -138,7 +138,8 @@ class Case(t.NamedTuple):
         return [made]
 
 
-def _istiod(plane: Plane, revision: str = "default") -> t.Any:
+def istiod(plane: Plane, revision: str = "default") -> t.Any:
+    """As it stands in a snapshot."""
     settings = plane.settings
     made = cluster.istiod(
         ".".join(map(str, plane.version)), revision, settings.opt_out, settings.localhost, settings.merge
@@ -168,9 +169,14 @@ def within(made: Inbound, block: range) -> Inbound:
 # What the verdict should be
 
 
+def on_lo(bind: str) -> bool:
+    """Whether it is bound to the interface lo, where the pod itself asks at any of its addresses."""
+    return bind.rpartition(":")[0].endswith("%lo")
+
+
 def is_local(bind: str) -> bool:
-    host, _percent, device = bind.rpartition(":")[0].strip("[]").partition("%")
-    if device == "lo":
+    host = bind.rpartition(":")[0].strip("[]").partition("%")[0]
+    if on_lo(bind):
         return True
     if host == "*":
         return False
@@ -188,7 +194,7 @@ def _at(case: Case, question: Question, today: Answers, after: Answers, direct: 
     here = case.on(question[1])
     if then:
         shown = here if then.by.startswith("unix:") else case.on(int(then.by.rpartition(":")[2]))
-        others = past and not past.by.partition("]:")[0].rpartition(":")[0].endswith("%lo")
+        others = past is not None and not on_lo(past.by)
         return "remediated" if any(map(is_local, shown)) and not others else "ok"
     if now:
         return "breaks_on_upgrade"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from collections import Counter
 
@@ -51,18 +52,23 @@ class Comparison:
         self.counted: Counter[str] = Counter()
         self._asked: dict[tuple[t.Any, ...], dict[Question, Answer | None]] = {}
         self._sockets = ""
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Comparison:
-        self.pod.programs.bind(bind for case in self.cases for bind in case.binds)
-        self.pod.exclude(port for case in self.cases for port in (case.excluded if case.proxy else case.block))
-        questions = [question for case in self.cases for question in case.questions()]
-        self.direct = self.pod.ask(questions, inside=True)
-        self.before = self._seen(dict.fromkeys(range(len(self.cases))))
+        with self._stack as stack:
+            stack.callback(self.pod.push, {})  # some may have listeners of their own
+            stack.callback(self.pod.programs.unbind)
+            self.pod.programs.bind(bind for case in self.cases for bind in case.binds)
+            past = [port for case in self.cases for port in (case.excluded if case.proxy else case.block)]
+            stack.enter_context(self.pod.excluding(past))
+            questions = [question for case in self.cases for question in case.questions()]
+            self.direct = self.pod.ask(questions, inside=True)
+            self.before = self._seen(dict.fromkeys(range(len(self.cases))))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self.pod.programs.unbind()
-        self.pod.push({})
+        self._stack.close()
 
     # --- What is answered ---
 

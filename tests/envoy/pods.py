@@ -9,6 +9,7 @@ Nothing of it outlives this process, however it ends: the namespaces are file de
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -134,36 +135,43 @@ class Pod:
         """As istio-iptables does: rules for IPv6 only where the first address is one, or the proxy has the flag (config.go@1.20.8)."""
         if self.kind.mode == "NONE":
             return
-        families = [False]
-        if is_6(self.kind.ips[0]) or self.kind.dual:
-            families.append(True)
-            self.inside.run("ip", "addr", "add", "::6/128", "dev", "lo", "nodad")
-        for v6 in families:
-            rules = _tproxy(capture, v6) if self.kind.mode == "TPROXY" else _nat(capture, v6)
-            restore = "ip6tables-restore" if v6 else "iptables-restore"
-            with self.inside.entered():
-                done = subprocess.run([restore], input=rules, text=True, capture_output=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{restore}: {done.stderr}")
+        for v6 in self._redirected:
+            if v6:
+                self.inside.run("ip", "addr", "add", "::6/128", "dev", "lo", "nodad")
+            self._restore(v6, _tproxy(capture, v6) if self.kind.mode == "TPROXY" else _nat(capture, v6))
             if self.kind.mode == "TPROXY":
                 family = "-6" if v6 else "-4"
                 self.inside.run("ip", family, "rule", "add", "fwmark", "1337", "lookup", "133")
                 self.inside.run("ip", family, "route", "add", "local", "default", "dev", "lo", "table", "133")
 
-    def exclude(self, ports: t.Iterable[int]) -> None:
+    @contextlib.contextmanager
+    def excluding(self, ports: t.Collection[int]) -> t.Iterator[None]:
         """More ports that go past the proxy, as -d would have had them."""
-        chain = ("mangle" if self.kind.mode == "TPROXY" else "nat", "ISTIO_INBOUND")
-        lines = [f"-I {chain[1]} -p tcp --dport {port} -j RETURN" for port in ports]
-        for restore in ("iptables-restore", "ip6tables-restore"):
-            if (
-                not lines
-                or self.kind.mode == "NONE"
-                or (restore[2] == "6" and not (is_6(self.kind.ips[0]) or self.kind.dual))
-            ):
-                continue
-            with self.inside.entered():
-                text = "\n".join([f"*{chain[0]}", *lines, "COMMIT", ""])
-                subprocess.run([restore, "--noflush"], input=text, text=True, check=True, capture_output=True)
+        self._rules("-I", ports)
+        try:
+            yield
+        finally:
+            self._rules("-D", ports)
+
+    def _rules(self, do: str, ports: t.Collection[int]) -> None:
+        if not ports or self.kind.mode == "NONE":
+            return
+        table = "mangle" if self.kind.mode == "TPROXY" else "nat"
+        text = "".join(f"{do} ISTIO_INBOUND -p tcp --dport {port} -j RETURN\n" for port in ports)
+        for v6 in self._redirected:
+            self._restore(v6, f"*{table}\n{text}COMMIT\n", "--noflush")
+
+    @property
+    def _redirected(self) -> tuple[bool, ...]:
+        """The families that have rules, IPv6 being True."""
+        return (False, True) if is_6(self.kind.ips[0]) or self.kind.dual else (False,)
+
+    def _restore(self, v6: bool, rules: str, *options: str) -> None:
+        command = ["ip6tables-restore" if v6 else "iptables-restore", *options]
+        with self.inside.entered():
+            done = subprocess.run(command, input=rules, text=True, capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{command[0]}: {done.stderr}")
 
     # --- Envoy ---
 
