@@ -193,7 +193,7 @@ def side(words: str, when: str, kind: Kind) -> Side:
     return Side((local if where in (truth.LO, truth.LO6) else passes,))
 
 
-def kind_of(asked: str, today: str, binds: str) -> Kind:
+def kind_of(asked: str, today: str) -> Kind:
     if truth.LO6 in today and asked == "IPv6":
         return kinds.V6_ALONE
     # Only with ISTIO_DUAL_STACK does IPv6 meet the proxy.
@@ -213,7 +213,7 @@ ROWS_OTHERWISE = {
 @pytest.mark.parametrize("row", truth.VERDICTS, ids=lambda row: ", ".join(row[:4]))
 def test_what_becomes_of_a_port_is_what_the_page_says(row, envoy):
     binds, asked, today, after, verdict = row
-    kind = kind_of(asked, today, binds)
+    kind = kind_of(asked, today)
     now, then = side(today, "today", kind), side(after, "after", kind)
     kernel = today == truth.KERNEL
     with Pod(kind, envoy, Capture(exclude=(8080,) if kernel else ())) as pod:
