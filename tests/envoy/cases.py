@@ -110,7 +110,7 @@ class Case(t.NamedTuple):
             ips=self.kind.ips,
             proxy=version if self.proxy else None,
             annotations=annotations,
-            env={"ISTIO_DUAL_STACK": "true"} if self.kind.dual else None,
+            env=self.env(),
         )
         services = [
             cluster.service(f"s{port}", ports=[cluster.port(80, port)], families=families)
@@ -128,6 +128,10 @@ class Case(t.NamedTuple):
             target=".".join(map(str, self.after.version)),
             scope="all",
         )
+
+    def env(self) -> dict[str, str]:
+        """Of the proxy."""
+        return {"ISTIO_DUAL_STACK": "true"} if self.kind.dual else {}
 
     def sidecars(self) -> list[t.Any]:
         if not self.sidecar:

@@ -99,8 +99,11 @@ WRONG = {
     "no Sidecar lists a port": {"_mesh.delivery.ingress_entry": lambda *_more: None},
     "no Sidecar is in effect": {"_mesh.sidecars.Sidecars.effective": lambda *_more: None},
     "localhost is always 127.0.0.1": {"_mesh.delivery.localhost_of": lambda _ips: "127.0.0.1"},
-    "[::1] is always dialled": {"_mesh.delivery.dials_ipv6_localhost": lambda _version: True},
-    "[::1] is never dialled": {"_mesh.delivery.dials_ipv6_localhost": lambda _version: False},
+    "[::1] is always dialled": {"_mesh.default_endpoint.dials_ipv6_localhost": lambda _version: True},
+    "[::1] is never dialled": {"_mesh.default_endpoint.dials_ipv6_localhost": lambda _version: False},
+    "no pod has ISTIO_DUAL_STACK": {"_mesh.delivery.redirects_both": lambda _pod: False},
+    "no istiod has ISTIO_DUAL_STACK": {"_mesh.control_plane.ControlPlane.dual_stack": property(lambda _plane: False)},
+    "the proxy dials from every address": {"_mesh.delivery.within_reach": lambda found, *_more: found},
     "every port is intercepted": {"_mesh.pod.Interception.takes": lambda *_more: True},
     "no port is intercepted": {"_mesh.pod.Interception.takes": lambda *_more: False},
     "clients ask at the first address": {"_rule.pods.asked_for": lambda pod, _exposures: list(pod.ips[:1])},
@@ -113,7 +116,7 @@ WRONG = {
         "_rule.judge.accepts": lambda listeners, port, *_more: any(each.port == port for each in listeners)
     },
     "nothing is on localhost": {"_rule.judge.is_loopback": lambda _address: False},
-    "every istiod takes every endpoint": {"_remedy.default_endpoint.accepted": lambda *_more: True},
+    "every istiod takes every endpoint": {"_remedy.chosen_endpoint.accepted": lambda *_more: True},
     "127.0.0.1 cures every port": {"_remedy.plan.cure": endpoint("127.0.0.1")},
     "0.0.0.0 cures every port": {"_remedy.plan.cure": endpoint("0.0.0.0")},
     "nothing cures a port": {"_remedy.plan.cure": lambda *_more: None},
@@ -133,8 +136,8 @@ def only_the_cured(original):
 
 @pytest.fixture(scope="module")
 def few(envoy):
-    """Workloads of pods of which hardly a difference is known."""
-    chosen: dict[Kind, int] = {kinds.PLAIN: 30, kinds.V6_ALONE: 15, kinds.DUAL_V4_FIRST: 25}
+    """Workloads of pods of which no difference is known."""
+    chosen: dict[Kind, int] = {kinds.PLAIN: 30, kinds.V6_ALONE: 15, kinds.V4_FIRST: 20, kinds.DUAL_V4_FIRST: 25}
     with contextlib.ExitStack() as stack:
         pods = [(stack.enter_context(Pod(kind, envoy)), count) for kind, count in chosen.items()]
         yield [stack.enter_context(drawn(pod, f"wrong {pod.kind}", count)) for pod, count in pods]

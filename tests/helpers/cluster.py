@@ -16,6 +16,7 @@ import json
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import inbound_clusters
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import ISTIOD_ENV, POD_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
@@ -284,7 +285,12 @@ def snapshot(
             "services": [service()] if services is None else list(services),
             "pods": pods,
             "sidecars": list(sidecars),
-            "istio": {"rootNamespace": "istio-system", "controlPlanes": planes, "meshConfig": {}},
+            "istio": {
+                "rootNamespace": "istio-system",
+                "controlPlanes": planes,
+                "meshConfig": {},
+                "variables": [*ISTIOD_ENV, *POD_ENV],
+            },
             "socketTables": list(tables),
             "unread": list(unread),
             **more,

@@ -21,8 +21,8 @@ PLANES = {
     "the same, LOCALHOST": [{"version": "1.22.0", "localhost": True}, {"version": "1.30.1", "localhost": True}],
 }
 
-LO, LO6, IP, KERNEL, UNIX = "127.0.0.1", "::1", "pod IP", "kernel", "unix"
-DEFAULT = (LO, IP, LO, IP, IP, LO)
+LO, LO6, IP, KERNEL, UNIX, CLOSED, UNKNOWN = "127.0.0.1", "::1", "pod IP", "kernel", "unix", "closed", "unknown"
+DEFAULT, DEFAULT_6 = (LO, IP, LO, IP, IP, LO), (LO6, IP, LO6, IP, IP, LO6)
 
 
 def always(where):
@@ -31,6 +31,8 @@ def always(where):
 
 NONE = {"annotations": {"sidecar.istio.io/interceptionMode": "NONE"}}
 NONE_BY_CONFIG = {"annotations": {"proxy.istio.io/config": '{"interceptionMode": "NONE"}'}}
+TPROXY = {"annotations": {"sidecar.istio.io/interceptionMode": "TPROXY"}}
+V4_FIRST, V6_FIRST, V6_ALONE = {"ips": ("10.0.0.5", "fd00::5")}, {"ips": ("fd00::5", "10.0.0.5")}, {"ips": ("fd00::5",)}
 EXCLUDED = {"annotations": {"traffic.sidecar.istio.io/excludeInboundPorts": "22, 8080"}}
 
 # What is special about the pod, the port or the Sidecar; pod(), port and ingress in the words of cluster.py; where it ends up.
@@ -40,10 +42,13 @@ DELIVERY = [
     ("no status annotation", {"revision": None}, 8080, None, DEFAULT),
     ("proxy newer than istiod", {"proxy": "1.24.0"}, 8080, None, DEFAULT),
     ("proxy image by digest", {"proxy": "@sha256:0123"}, 8080, None, DEFAULT),
-    ("interception mode TPROXY", {"annotations": {"sidecar.istio.io/interceptionMode": "TPROXY"}}, 8080, None, DEFAULT),
-    ("pod with both families", {"ips": ("10.0.0.5", "fd00::5")}, 8080, None, DEFAULT),
-    ("pod with both families, IPv6 first", {"ips": ("fd00::5", "10.0.0.5")}, 8080, None, DEFAULT),
-    ("pod with IPv6 alone", {"ips": ("fd00::5",)}, 8080, None, (LO6, IP, LO6, IP, IP, LO6)),
+    ("interception mode TPROXY", TPROXY, 8080, None, (UNKNOWN, IP, UNKNOWN, IP, IP, UNKNOWN)),
+    ("interception mode TPROXY, pod with IPv6 alone", {**TPROXY, **V6_ALONE}, 8080, None, DEFAULT_6),
+    ("pod with both families, asked over IPv4", V4_FIRST, 8080, None, DEFAULT),
+    ("pod with both families, asked over IPv6", V4_FIRST, 8080, None, always(KERNEL)),
+    ("pod with both families, IPv6 first, asked over IPv4", V6_FIRST, 8080, None, DEFAULT),
+    ("pod with both families, IPv6 first, asked over IPv6", V6_FIRST, 8080, None, always(CLOSED)),
+    ("pod with IPv6 alone", V6_ALONE, 8080, None, DEFAULT_6),
     ("no sidecar", {"proxy": None}, 8080, None, always(KERNEL)),
     ("hostNetwork", {"host_network": True}, 8080, None, always(KERNEL)),
     ("gateway", {"role": "router"}, 8080, None, always(KERNEL)),
@@ -109,6 +114,7 @@ DELIVERY = [
     ("port 22, istio-init from 1.13", {"init": ["-b", "*", "-d", ""], "init_version": "1.13.0"}, 22, None, DEFAULT),
     ("port 22, istio-cni, proxy up to 1.12", {"proxy": "1.12.0"}, 22, None, always(KERNEL)),
     ("port 15008", {}, 15008, None, always(KERNEL)),
+    ("port 15008, interception mode TPROXY", TPROXY, 15008, None, (UNKNOWN, IP, UNKNOWN, IP, IP, UNKNOWN)),
     ("port 15020", {}, 15020, None, always(KERNEL)),
     ("port 15021", {}, 15021, None, always(KERNEL)),
     ("port 15090", {}, 15090, None, always(KERNEL)),
@@ -120,7 +126,7 @@ DELIVERY = [
         always(KERNEL),
     ),
     ("Sidecar: `127.0.0.1:8080`", {}, 8080, "127.0.0.1:8080", always(LO)),
-    ("Sidecar: `127.0.0.1:8080`, pod with IPv6 alone", {"ips": ("fd00::5",)}, 8080, "127.0.0.1:8080", always(LO6)),
+    ("Sidecar: `127.0.0.1:8080`, pod with IPv6 alone", V6_ALONE, 8080, "127.0.0.1:8080", always(LO6)),
     ("Sidecar: `127.0.0.1:9000`", {}, 8080, "127.0.0.1:9000", always("127.0.0.1 port 9000")),
     ("Sidecar: `0.0.0.0:8080`", {}, 8080, "0.0.0.0:8080", always("10.0.0.5")),
     ("Sidecar: `unix:///run/app.sock`", {}, 8080, "unix:///run/app.sock", always(UNIX)),
@@ -129,6 +135,12 @@ DELIVERY = [
     ("Sidecar: `10.9.9.9:8080`, which none accepts", {}, 8080, "10.9.9.9:8080", always(IP)),
     ("Sidecar lists other ports only", {}, 9090, "127.0.0.1:8080", always(IP)),
 ]
+
+ASKED = {
+    "pod with both families, asked over IPv6": "fd00::5",
+    "pod with both families, IPv6 first, asked over IPv4": "10.0.0.5",
+}
+"""The address that is asked, where it is not the pod's first one."""
 
 # ---------------------------------------------------------------------------------------------------------------------
 # 2. What becomes of it. The pod has 10.0.0.5 and fd00::5; a row is asked at the addresses named.
@@ -161,7 +173,8 @@ VERDICTS = [
     ("127.0.0.1:8080 [::1]:8080", "both", LO, IP, "breaks_on_upgrade"),
     ("127.0.0.1:8080 [::1]:8080", "both", LO, LO, "remediated"),
     ("0.0.0.0:8080", "IPv4", LO, IP, "ok"),
-    ("0.0.0.0:8080", "IPv6", LO, IP, "not_listening"),
+    ("0.0.0.0:8080", "IPv6", LO, IP, "breaks_on_upgrade"),
+    ("0.0.0.0:8080", "IPv6", IP, IP, "not_listening"),
     ("*:8080", "both", LO, IP, "ok"),
     ("[::]:8080", "IPv6", LO6, IP, "ok"),
     ("[::]:8080", "IPv4", LO, IP, "not_listening"),
@@ -194,7 +207,7 @@ VERDICTS = [
     ("127.0.0.1:9000", "IPv4", "unknown port 9000", IP, "unknown"),
     ("127.0.0.2:9000", "IPv4", "127.0.0.1 port 9000", IP, "not_listening"),
     ("nothing", "IPv4", "127.0.0.1 port 9000", IP, "not_listening"),
-    ("0.0.0.0:9000", "IPv6", "127.0.0.1 port 9000", IP, "not_listening"),
+    ("0.0.0.0:9000", "IPv6", "127.0.0.1 port 9000", IP, "breaks_on_upgrade"),
     ("127.0.0.1:9000 127.0.0.1:8080", "IPv4", "127.0.0.1 port 9000", IP, "breaks_on_upgrade"),
     ("127.0.0.1:9000 0.0.0.0:8080", "IPv4", "127.0.0.1 port 9000", IP, "ok"),
     ("0.0.0.0:8080", "IPv4", LO, "127.0.0.1 port 9000", "breaks_on_upgrade"),

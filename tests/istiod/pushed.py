@@ -89,6 +89,10 @@ class Pushed:
         self.tells = self._listeners is not None or (case["mode"] != "NONE" and not own)
         """Whether clusters alone tell where connections end, where there is nothing else."""
 
+    def tells_of(self, asked: str) -> bool:
+        """Whether it is known which connections to this address meet Envoy: listeners tell, where a pod has both families."""
+        return self._listeners is not None or ":" not in asked or all(":" in ip for ip in self._ips)
+
     def ends(self, asked: str, port: int) -> frozenset[End]:
         """Where connections to this address and port end, of all kinds that other pods make: one, unless istiod tells them apart."""
         return frozenset(self._end(asked, port, *connection) for connection in CONNECTIONS)
@@ -132,8 +136,12 @@ class Pushed:
                 return End("unix")
             host, _colon, text = dialled.rpartition(":")
             address, number = host.strip("[]"), int(text)
-        # Envoy cannot connect from an address of the other family.
-        if cluster.get("bind") and not any((":" in bind) == (":" in address) for bind in cluster["bind"]):
+        # Envoy cannot connect from an address of the other family. In TPROXY mode it connects from the client's, whatever this says.
+        if (
+            self._mode != "TPROXY"
+            and cluster.get("bind")
+            and not any((":" in bind) == (":" in address) for bind in cluster["bind"])
+        ):
             return CLOSED
         kind = "localhost" if ipaddress.ip_address(address).is_loopback else "pod_ip"
         return End(kind, address, number)

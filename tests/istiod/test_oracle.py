@@ -39,7 +39,7 @@ UNDECLARED = 7777
 
 def snapshot(case: Case, recording: Recording) -> dict[str, t.Any]:
     """The cluster of the case under the istiod of the recording, as the product records one."""
-    pods = [_injected(each, case["mode"]) for each in case["objects"] if each["kind"] == "Pod"]
+    pods = [_injected(each, case["mode"], ENV[recording.env]) for each in case["objects"] if each["kind"] == "Pod"]
     kinds = {kind: [each for each in case["objects"] + case["configs"] if each["kind"] == kind] for kind in KINDS}
     plane = {
         "namespace": "istio-system",
@@ -54,7 +54,12 @@ def snapshot(case: Case, recording: Recording) -> dict[str, t.Any]:
             "kind": KIND,
             "metadata": {},
             "pods": pods,
-            "istio": {"rootNamespace": "istio-system", "controlPlanes": [plane], "meshConfig": {}},
+            "istio": {
+                "rootNamespace": "istio-system",
+                "controlPlanes": [plane],
+                "meshConfig": {},
+                "variables": [name for env in ENV.values() for name in env],
+            },
             "socketTables": [],
             "unread": [],
             **{field: kinds[kind] for kind, field in KINDS.items()},
@@ -70,8 +75,13 @@ KINDS = {
 }
 
 
-def _injected(pod: dict[str, t.Any], mode: str) -> dict[str, t.Any]:
-    proxy = {"name": "istio-proxy", "image": "docker.io/istio/proxyv2:1.20.8", "args": ["proxy", "sidecar"]}
+def _injected(pod: dict[str, t.Any], mode: str, env: dict[str, str]) -> dict[str, t.Any]:
+    proxy = {
+        "name": "istio-proxy",
+        "image": "docker.io/istio/proxyv2:1.20.8",
+        "args": ["proxy", "sidecar"],
+        "env": [{"name": name, "value": value} for name, value in env.items()],  # as proxyMetadata gives it
+    }
     metadata = {**pod["metadata"], "annotations": {"sidecar.istio.io/interceptionMode": mode}}
     return {**pod, "metadata": metadata, "spec": {**pod["spec"], "containers": [*pod["spec"]["containers"], proxy]}}
 
@@ -95,16 +105,8 @@ class Compared(t.NamedTuple):
         return self.recording.startswith(("1.9.", "1.10."))
 
     @property
-    def dual(self) -> bool:
-        return self.recording.endswith("-dual")
-
-    @property
-    def ips(self) -> list[str]:
-        return cases()[self.case]["ips"]
-
-    @property
-    def two_families(self) -> bool:
-        return len(self.ips) > 1
+    def tproxy(self) -> bool:
+        return cases()[self.case]["mode"] == "TPROXY"
 
     @property
     def differs(self) -> bool:
@@ -134,14 +136,14 @@ def compare(name: str, today: Recording, after: Recording) -> t.Iterator[Compare
     for port in sorted({*exposed, *_listed(case), UNDECLARED}):
         for asked in pods[0].ips:
             found = dict(zip(("today", "after"), mesh.deliveries(pods[0], port, exposed.get(port, ()), pods[0])))
-            for which, envoy, when in pushed:
+            for which, envoy, when in (each for each in pushed if each[1].tells_of(asked)):
                 yield Compared(
                     str(which),
                     name,
                     when,
                     asked,
                     port,
-                    _end(found[when].met(asked, ()), asked),
+                    _end(found[when].met(asked, port, ()), asked),
                     envoy.ends(asked, port),
                     tuple(which.by_case[name].get("targets") or ()),
                 )
@@ -186,23 +188,12 @@ KNOWN = (
         lambda c: c.case.startswith("serviceentry") and c.old and not c.targets,
     ),
     Known(
-        "Without ISTIO_DUAL_STACK the proxy takes connections of one family: IPv6 is refused where it is the first, and passes the proxy by where it is not.",
-        lambda c: (
-            c.two_families
-            and not c.dual
-            and ":" in c.asked
-            and c.oracle <= {CLOSED, End("kernel", c.asked, c.port), End("pod_ip", c.asked, c.port)}
-        ),
+        "In TPROXY mode net.ipv4.conf.*.route_localnet of the pod decides, which istiod does not know.",
+        lambda c: c.tproxy and c.rule == End("unknown") and {each.address for each in c.oracle} == {"127.0.0.1"},
     ),
     Known(
-        "Up to 1.10 the chain of a listed port asks for the pod's first address.",
-        lambda c: c.two_families and c.old and c.ips[0] != c.asked,
-    ),
-    Known(
-        "Envoy cannot connect from 127.0.0.6 to an IPv6 address: 0.0.0.0 and [::] up to 1.9, and in a pod of two families.",
-        lambda c: (
-            c.oracle == {CLOSED} and c.case.rpartition("/")[2] in ("any4", "any4other", "any6", "localhost-policy")
-        ),
+        "In TPROXY mode Envoy connects from the client's address, and so to none of the other family.",
+        lambda c: c.tproxy and c.rule == CLOSED and all((":" in each.address) != (":" in c.asked) for each in c.oracle),
     ),
 )
 """Every difference that is known, each with its reason."""

@@ -26,6 +26,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shap
     ISTIOD_ENV,
     MAISTRA_LABELS,
     MESH_CONFIG_FIELDS,
+    POD_ENV,
     SHARED_ENV,
     VERSION_LABELS,
 )
@@ -113,6 +114,7 @@ def control_planes(objects: Objects, istio_namespace: str) -> tuple[Thing, list[
         "rootNamespace": str(default.get("rootNamespace") or istio_namespace),
         "controlPlanes": found,
         "meshConfig": default,
+        "variables": sorted({*ISTIOD_ENV, *POD_ENV}),
     }
     return istio, [configs.unreadable[name] for name in sorted(configs.unreadable)]
 

@@ -35,6 +35,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Template, Thing, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
+    DUAL_STACK_ENV,
     ISTIOD_ENV,
     MERGE_ENV,
     PASSTHROUGH_ENV,
@@ -67,6 +68,8 @@ class ControlPlane(t.NamedTuple):
     """Of one that was not found: where the pod's proxy asks it."""
     rivals: tuple[str, ...] = ()
     """Of one that was not found, the namespaces of those that it may be."""
+    families_recorded: bool = True
+    """Whether the record would say so if it had ISTIO_DUAL_STACK, or a pod of it."""
 
     @property
     def localhost_policy(self) -> bool:
@@ -86,6 +89,15 @@ class ControlPlane(t.NamedTuple):
     @property
     def may_merge_ingress(self) -> bool:
         return MERGE_ENV in self.env_unknown and (self.version is None or self.version >= (1, 16))
+
+    @property
+    def dual_stack(self) -> bool | None:
+        """Whether proxies listen on both families of a pod that has them, from 1.17: pilot/pkg/features/pilot.go@1.17.0. None if that is not known."""
+        if self.version is not None and self.version < (1, 17):
+            return False
+        if self.version is None or not self.families_recorded or DUAL_STACK_ENV in self.env_unknown:
+            return None
+        return go_true(self.env.get(DUAL_STACK_ENV))
 
     def default_delivery(self) -> str:
         """`localhost`, `pod_ip` or `unknown`: where the proxy connects for a port that no Sidecar mentions.
@@ -150,6 +162,7 @@ class ControlPlanes:
         self._current = current
         self._home: str | None = istio.get("istioNamespace")
         self._root_namespace: str = istio.get("rootNamespace") or "istio-system"
+        self._families_recorded = DUAL_STACK_ENV in (istio.get("variables") or ())
         self._services = {
             key(service): service["spec"].get("selector") or {}
             for service in snapshot["services"]
@@ -196,6 +209,7 @@ class ControlPlanes:
             said=said,
             env_unknown=frozenset(plane.get("envUnknown") or ()),
             config_unknown=(hidden["why"], hidden.get("name") or "") if hidden else ("", ""),
+            families_recorded=self._families_recorded,
         )
 
     def today(self, pod: Pod | Template) -> ControlPlane:
@@ -286,7 +300,10 @@ class ControlPlanes:
         asked = discovery(pod)
         rivals = tuple(sorted({p.namespace for p in _of_revision(self.all, revision(pod))})) if asked is None else ()
         plane = UNKNOWN_CONTROL_PLANE._replace(
-            at=asked.text if asked else "", namespace=asked.namespace if asked else "", rivals=rivals
+            at=asked.text if asked else "",
+            namespace=asked.namespace if asked else "",
+            rivals=rivals,
+            families_recorded=self._families_recorded,
         )
         if not self._current:
             return plane

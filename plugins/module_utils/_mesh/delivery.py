@@ -16,8 +16,12 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.default_endpoint import localhost_of, meaning
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.families import (
+    Family,
+    has_source_of_ipv6,
+    past_the_proxy,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_listener import (
-    Own,
     has_no_chain,
     is_bound,
     own_listener,
@@ -26,6 +30,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod i
     has_sidecar,
     interception,
     is_ambient,
+    redirects_both,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import ingress_entry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targets import (
@@ -37,7 +42,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targe
     PORT_NUMBER,
     uncounted,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DeliveryRecord
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import MERGE_ENV, PASSTHROUGH_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener
@@ -67,6 +72,14 @@ CAUSES = {
     "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",
     "own_listener": "Sidecar {} has the proxy itself listen on {}, so that the pod IP is reached past it",
     "own_chain": "Sidecar {} binds it to {}, by which {} closes connections to any other address",
+    "no_source": "{}, to which the proxy cannot connect over IPv6: istiod has it do so from 127.0.0.6",
+    "source_unknown": "{}, to which the proxy connects over IPv6 only if ISTIO_DUAL_STACK is set for {}, which was not seen",
+    "no_route_localnet": "{}, which in TPROXY mode is reached only if net.ipv4.conf.*.route_localnet is set in the pod, and nobody looked",
+    "tproxy_family": "{}, which in TPROXY mode no connection over the other family reaches",
+    "ipv6_kernel": "connections over IPv6 go past the proxy to the pod IP, because the pod's first address is of IPv4",
+    "ipv6_closed": "connections over IPv6 are refused, because {} has the proxy of a pod with both families listen over IPv4 alone",
+    "ipv6_unknown": "connections over IPv6 meet the proxy only if ISTIO_DUAL_STACK is set for {} and the pod, which was not seen",
+    "first_address": "Sidecar {0} lists it, for which {2} closes connections to any address but the pod's first one, {1}",
     "udp_entry": "Sidecar {} lists it as UDP, so {} passes it through to the pod IP",
     "no_cluster": "Sidecar {} names {}, for which {} has no cluster, so the proxy closes the connection",
     "no_endpoint": "Sidecar {} delivers it to the pod IP, because {} is no endpoint that istiod knows",
@@ -80,6 +93,8 @@ CAUSES = {
 }
 """Why a connection is delivered as it is, in the middle of a sentence."""
 
+
+LOCALHOST = "127.0.0.1"
 
 HIDDEN = {
     "unlisted": "the ConfigMaps of {} could not be listed",
@@ -101,6 +116,26 @@ class Cause(t.NamedTuple):
         return CAUSES[self.name].format(*self.of)
 
 
+class Door(t.Protocol):
+    """What lets some connections through, to the proxy or from it."""
+
+    def takes(self, asked: str, listeners: t.Sequence[Listener]) -> bool:
+        """Whether it lets through what asks at this address."""
+
+    def programs(self, listeners: t.Sequence[Listener]) -> list[Listener]:
+        """`listeners` without what belongs to the proxy."""
+
+
+class Doorway(t.NamedTuple):
+    """A door, with the kind and the cause of the delivery of a connection that it does not take."""
+
+    door: Door
+    kind: str
+    cause: Cause
+    certain: bool = True
+    """Whether it is known that there is such a door."""
+
+
 class Delivery(t.NamedTuple):
     """Where a connection to a pod's port ends up inside the pod.
 
@@ -117,10 +152,10 @@ class Delivery(t.NamedTuple):
     """How it is known: by the `rule`, from versions, settings and Sidecars, or by the `proxy` itself."""
     instead_of: Cause | None = None
     """Why the rule expected something else than the proxy said, if so."""
-    own: Own | None = None
-    """Where the proxy takes these connections, if not wherever it is asked; what becomes of others is `past`."""
-    past: tuple[str, Cause] = ("", Cause(""))
-    """The kind and the cause of a delivery that `own` does not take."""
+    doors: tuple[Doorway, ...] = ()
+    """What a connection passes on its way to the proxy, in order, where not all are delivered so."""
+    exits: tuple[Doorway, ...] = ()
+    """What it passes on its way from the proxy."""
     version_by: str = ""
     """Where the version was read that decides, of istio_version; empty where none does, or where nobody reads it, as that of the target."""
 
@@ -134,14 +169,20 @@ class Delivery(t.NamedTuple):
         confirmed = self.by == "proxy" and not self.cause.name.startswith("proxy")
         return f"{self.why} (its proxy says so)" if confirmed else self.why
 
-    def met(self, asked: str, listeners: t.Sequence[Listener]) -> Delivery:
-        """The delivery of what is asked for at this address, in a pod whose program has these listeners."""
-        if self.own is None:
-            return self
-        if self.own.takes(asked, listeners):
-            return self._replace(own=None)
-        kind, cause = self.past
-        return Delivery(kind, None, self.own.port, cause, self.by, version_by=self.version_by)
+    @property
+    def uncertain(self) -> Cause | None:
+        """Why it is not known of every door whether it is there, if so."""
+        return next((way.cause for way in (*self.doors, *self.exits) if not way.certain), None)
+
+    def met(self, asked: str, port: int, listeners: t.Sequence[Listener], shut: bool = True) -> Delivery:
+        """The delivery of what asks for `port` at this address, in a pod whose program has these listeners.
+
+        `shut` is whether the doors are there of which that is not known.
+        """
+        for way in (*self.doors, *self.exits):
+            if (way.certain or shut) and not way.door.takes(asked, listeners):
+                return Delivery(way.kind, None, port, way.cause, self.by, version_by=self.version_by)
+        return self._replace(doors=(), exits=()) if self.doors or self.exits else self
 
     def destination(self, asked: str) -> str:
         return self.address or asked
@@ -180,7 +221,47 @@ def delivery(
     if not intercepted and not bound:
         return Delivery("kernel", None, port, Cause("mode_none" if capture.mode == "NONE" else "excluded"))
     if entry:
-        return _listed(entry, port, ips, plane, _name(sidecar), intercepted, bound)
+        found = _listed(entry, port, ips, plane, _name(sidecar), intercepted, bound)
+    else:
+        found = _unlisted(port, ips, sidecar, plane, ways)
+    found = within_reach(found, pod, plane)
+    redirected = redirects_both(pod) or (False if plane.families_recorded else None)
+    past = past_the_proxy(ips, redirected, plane.dual_stack) if intercepted else None
+    if past is None or (bound and past.kind == "kernel"):  # the kernel delivers to the proxy's own listener as well
+        return found
+    cause = Cause(f"ipv6_{past.kind}" if past.certain else "ipv6_unknown", (str(plane),))
+    return found._replace(doors=(Doorway(Family(False), past.kind, cause, past.certain), *found.doors))
+
+
+def within_reach(found: Delivery, pod: Pod, plane: ControlPlane) -> Delivery:
+    """The delivery, with what the proxy cannot connect to from the address that it connects from."""
+    if interception(pod).mode == "TPROXY":  # that of the client
+        return _from_the_client(found)
+    dials_ipv6 = is_ipv6(found.address) if found.address else any(map(is_ipv6, pod.ips))
+    if found.kind != "pod_ip" or not dials_ipv6:
+        return found
+    has_source = has_source_of_ipv6(found.address, pod.ips, plane.version, plane.dual_stack)
+    if has_source:
+        return found
+    cause = Cause("no_source" if has_source is False else "source_unknown", (found.why, str(plane)))
+    way = Doorway(Family(None if found.address else False), "closed", cause, has_source is False)
+    return found._replace(exits=(way,))
+
+
+def _from_the_client(found: Delivery) -> Delivery:
+    """What becomes of it where the proxy connects from the address of whoever connected to it."""
+    if found.address is None or found.kind == "unknown":
+        return found
+    way = Doorway(Family(is_ipv6(found.address)), "closed", Cause("tproxy_family", (found.why,)))
+    if found.address == LOCALHOST:
+        found = found._replace(kind="unknown", cause=Cause("no_route_localnet", (found.why,)))
+    return found._replace(exits=(way,))
+
+
+def _unlisted(
+    port: int, ips: t.Sequence[str], sidecar: Thing | None, plane: ControlPlane, ways: t.Iterable[str]
+) -> Delivery:
+    """Where an intercepted connection goes to a port that no entry of the Sidecar lists."""
     kind = plane.default_delivery()
     if sidecar and sidecar["spec"].get("ingress") and not plane.merges_ingress:
         if plane.may_merge_ingress and kind != "pod_ip":
@@ -205,7 +286,9 @@ def under_hidden_default(pod: Pod, how: Delivery, root: str) -> Delivery:
     """The delivery of a pod for which a Sidecar of the root namespace may be in effect, where these could not be listed."""
     if how.kind not in ("localhost", "pod_ip"):
         return how
-    return Delivery("unknown", localhost_of(pod.ips), how.port, Cause("no_root", (root,)))
+    return how._replace(
+        kind="unknown", address=localhost_of(pod.ips), cause=Cause("no_root", (root,)), version_by="", exits=()
+    )
 
 
 def _unknown_version(plane: ControlPlane) -> Cause:
@@ -247,8 +330,8 @@ def _listed(
     if bound:
         past = ("pod_ip" if intercepted else "kernel", Cause("own_listener", (name, own.address)))
     else:
-        past = ("closed", Cause("own_chain", (name, own.address, str(plane))))
-    return found._replace(own=own, past=past)
+        past = ("closed", Cause("own_chain" if entry.get("bind") else "first_address", (name, own.address, str(plane))))
+    return found._replace(doors=(Doorway(own, *past),))
 
 
 def _endpoint(entry: Thing, port: int, ips: t.Sequence[str], plane: ControlPlane, name: str) -> Delivery:

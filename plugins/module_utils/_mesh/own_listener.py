@@ -68,14 +68,17 @@ def is_bound(entry: Thing, mode: str, version: Version | None) -> bool:
 def own_listener(entry: Thing, ips: t.Sequence[str], bound: bool, port: int, version: Version | None) -> Own | None:
     """Where the proxy takes connections to the entry's port, None for every address of the pod.
 
-    Where it binds the port, at the entry's `bind`, else at the pod's first address: listener.go@1.9.9, listener_inbound.go@1.20.8. Else `bind` counted up
-    to 1.10 alone, as the address that the chain asks for: amendFilterChainMatchFromInboundListener, listener_builder.go@1.9.9, 1.10.0; gone in 1.11.0.
+    At the entry's `bind`, else at the pod's first address. Where it binds the port: listener.go@1.9.9, listener_inbound.go@1.20.8. Else up to 1.10 alone,
+    as the address that the chain asks for: amendFilterChainMatchFromInboundListener, listener_builder.go@1.9.9, 1.10.0; gone in 1.11.0.
     """
     address = entry.get("bind") or ""
     if bound:
         return Own(address or next(iter(ips), ""), port, True)
-    old = version is not None and version < (1, 11)
-    return Own(address, port, False) if old and address and is_address(address) and address not in WILDCARDS else None
+    if version is None or version >= (1, 11) or address in WILDCARDS:
+        return None
+    if address and is_address(address):
+        return Own(address, port, False)
+    return Own(ips[0], port, False) if len(ips) > 1 else None
 
 
 def has_no_chain(entry: Thing, version: Version | None) -> bool:

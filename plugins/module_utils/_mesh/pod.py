@@ -19,6 +19,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
     Version,
     as_object,
     as_version,
+    go_true,
     image_tag,
     of_service_mesh,
 )
@@ -28,14 +29,20 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
     Thing,
     once_per_template,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import CA_ENV, CONFIG_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
+    CA_ENV,
+    CONFIG_ENV,
+    DUAL_STACK_ENV,
+)
 
 ISTIO_PORTS = frozenset((15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090))
 """Ports of the proxy and its agent: istioReservedPorts, pilot/cmd/pilot-agent/status/server.go@1.20.8."""
 
-NOT_INTERCEPTED = frozenset((15008, 15020, 15021, 15090))
-"""Inbound ports that injection always excludes, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml@1.20.8, and that of the
-tunnel, which istio-iptables does: tools/istio-iptables/pkg/capture/run.go@1.20.8 (InboundTunnelPort)."""
+NOT_INTERCEPTED = frozenset((15020, 15021, 15090))
+"""Inbound ports that injection always excludes: manifests/charts/istio-control/istio-discovery/files/injection-template.yaml@1.20.8."""
+
+TUNNEL = 15008
+"""istio-iptables redirects it nowhere, and has TPROXY take it: tools/istio-iptables/pkg/capture/run.go@1.20.8 (InboundTunnelPort)."""
 
 
 @once_per_template
@@ -131,6 +138,13 @@ def _discovery(text: str, pod: Template, certain: bool) -> Discovery:
     return Discovery(parts[0], parts[1] if len(parts) > 1 else pod.namespace, text, certain)
 
 
+@once_per_template
+def redirects_both(pod: Template) -> bool:
+    """Whether iptables hand connections over both families to the proxy: its environment, from which istio-init and istio-cni have it."""
+    env = {e.get("name"): e.get("value") for e in (proxy_container(pod) or {}).get("env") or ()}
+    return go_true(env.get(DUAL_STACK_ENV))
+
+
 class Interception(t.NamedTuple):
     """Which inbound connections iptables hands to the proxy."""
 
@@ -140,7 +154,7 @@ class Interception(t.NamedTuple):
 
     def takes(self, port: int) -> bool:
         """tools/istio-iptables/pkg/capture/run.go@1.20.8: excludes count only where everything is included."""
-        if self.mode == "NONE" or port in NOT_INTERCEPTED:
+        if self.mode == "NONE" or port in NOT_INTERCEPTED or (port == TUNNEL and self.mode != "TPROXY"):
             return False
         if self.include == "*":
             return port not in self.exclude

@@ -12,8 +12,13 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.default_endpoint import localhost_of
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Cause, Delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import (
+    Cause,
+    Delivery,
+    within_reach,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar, interception
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import Cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import ingress_entry
@@ -47,9 +52,15 @@ class Proxies:
         self._reasons = {each.pod: each.reason for each in self.silent}
 
     def today(
-        self, pod: Pod, port: int, pod_keys: t.Sequence[PodKey], sidecar: Thing | None, rule: Delivery
+        self,
+        pod: Pod,
+        port: int,
+        pod_keys: t.Sequence[PodKey],
+        sidecar: Thing | None,
+        plane: ControlPlane,
+        rule: Delivery,
     ) -> Delivery:
-        """Where a connection to `port` goes today, given what the rule expects and the Sidecar that it takes for the effective one.
+        """Where a connection to `port` goes today, given what the rule expects, and the Sidecar and the control plane that it takes for the pod's.
 
         The first of `pod_keys` whose proxy said something speaks: the pod's, or that of the pod which was read for it. Whether another pod's has no
         cluster says nothing of this one: a Service may expose the port in this one alone.
@@ -59,7 +70,8 @@ class Proxies:
         heard = ((each, self._said[each]) for each in pod_keys if each in self._said)
         said = next((clusters for each, clusters in heard if each == pod.key or port in clusters), None)
         if said is not None and _clusters_tell(pod, port, sidecar):
-            return _compared(rule, _delivery(said.get(port), port), pod.ips)
+            found = within_reach(_delivery(said.get(port), port), pod, plane)
+            return _compared(rule, found._replace(doors=rule.doors), pod.ips)
         return self._unsaid(pod, pod_keys, said is not None, rule) if self._must_say else rule
 
     def _unsaid(self, pod: Pod, pod_keys: t.Sequence[PodKey], asked: bool, rule: Delivery) -> Delivery:
@@ -67,7 +79,7 @@ class Proxies:
         reason = next((self._reasons[each] for each in pod_keys if each in self._reasons), "not_asked")
         address = None if rule.kind == "unix" else rule.address or localhost_of(pod.ips)
         cause = Cause("proxy_own_listener") if asked else Cause("proxy_silent", (SILENCE.get(reason, reason),))
-        return rule._replace(kind="unknown", address=address, cause=cause, own=None)
+        return rule._replace(kind="unknown", address=address, cause=cause, doors=(), exits=())
 
 
 SILENCE = {

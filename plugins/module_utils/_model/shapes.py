@@ -41,7 +41,8 @@ ANNOTATIONS = (
     "traffic.sidecar.istio.io/includeInboundPorts",
 )
 
-POD_ENV = ("ISTIO_META_INTERCEPTION_MODE", "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION")
+DUAL_STACK_ENV = "ISTIO_DUAL_STACK"
+POD_ENV = ("ISTIO_META_INTERCEPTION_MODE", "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION", DUAL_STACK_ENV)
 """Variables of the proxy whose values the rule reads; no other value of any container is ever kept, but for parts of those below."""
 
 CA_ENV = "CA_ADDR"
@@ -318,7 +319,13 @@ SNAPSHOT = {
     "emptyNamespaces": [str],
     "sidecarVersions": [str],
     "unlisted": [{"resource": Required(str), "namespace": str, "object": str, "detail": str}],
-    "istio": {"istioNamespace": str, "rootNamespace": str, "controlPlanes": [CONTROL_PLANE], "meshConfig": dict},
+    "istio": {
+        "istioNamespace": str,
+        "rootNamespace": str,
+        "controlPlanes": [CONTROL_PLANE],
+        "meshConfig": dict,
+        "variables": [str],
+    },
     "socketTables": Required([SOCKET_TABLE]),
     "proxyConfigs": [PROXY_CONFIG],
     "unread": Required(
@@ -338,7 +345,7 @@ SNAPSHOT = {
 PASSTHROUGH_ENV = "PILOT_ENABLE_INBOUND_PASSTHROUGH"
 MERGE_ENV = "PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE"
 SHARED_ENV = "SHARED_MESH_CONFIG"
-ISTIOD_ENV = (PASSTHROUGH_ENV, MERGE_ENV)
+ISTIOD_ENV = (PASSTHROUGH_ENV, MERGE_ENV, DUAL_STACK_ENV)
 """Variables of istiod whose values the rule reads."""
 
 VERSION_LABELS = ("app.kubernetes.io/version", "operator.istio.io/version", "maistra-version")

@@ -17,6 +17,7 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery, delivery
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.families import Family
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
     has_sidecar,
     interception,
@@ -218,11 +219,20 @@ def _out_of_reach(port: Port, seen: PodPort) -> str | None:
         return f"Pod {seen.name} has no sidecar: a Sidecar resource has no effect on it."
     if interception(pod).mode == "NONE":
         return f"Interception mode NONE of pod {seen.name}: for a Sidecar's listener the proxy would have to bind the port that the program has."
-    if any(d.kind == "kernel" for d in _under(port, _endpoint(LOCALHOST, port.number), seen)):
+    listed = _under(port, _endpoint(LOCALHOST, port.number), seen)
+    if any(how.kind == "kernel" for how in listed):
         return (
             f"Port {port.number} is not intercepted in pod {seen.name} (traffic.sidecar.istio.io/excludeInboundPorts or includeInboundPorts): "
             "connections pass the proxy by, and with it a Sidecar."
         )
+    if any(how.kind == "unknown" for how in listed):
+        return (
+            f"Interception mode TPROXY of pod {seen.name}: the proxy reaches 127.0.0.1 only if net.ipv4.conf.*.route_localnet is set in the pod, "
+            "and nobody looked."
+        )
+    for way in (way for how in listed for way in how.doors if isinstance(way.door, Family)):
+        if not all(way.door.takes(ip, ()) for ip in seen.asked):
+            return f"In pod {seen.name} {way.cause}."
     return None
 
 

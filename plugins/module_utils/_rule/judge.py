@@ -46,15 +46,37 @@ def judge(
 
     `ips` are the pod's addresses that clients of the port use, `today` and `after` the port's delivery before and after the upgrade.
     A pod with several is as bad as its worst address: its clients do not choose. Without any it cannot be asked for. `idle` says of each of its
-    containers that does not run that it does not.
+    containers that does not run that it does not. Where it is not known whether a door is there, the worse of both counts, and not for certain.
     """
+    shut = _judge_doors(listeners, port, ips, today, after, idle, True)
+    unsure = today.uncertain or after.uncertain
+    if unsure is None:
+        return shut
+    wide = _judge_doors(listeners, port, ips, today, after, idle, False)
+    if (shut.outcome, shut.impact) == (wide.outcome, wide.impact):
+        return shut
+    worse = min(shut, wide, key=_rank)
+    impact = "unknown" if worse.outcome == "finding" else None
+    return worse._replace(impact=impact, reason=f"{worse.reason.removesuffix('.')}; that is not certain, because {unsure}.")
+
+
+def _judge_doors(
+    listeners: t.Sequence[Listener],
+    port: int,
+    ips: t.Sequence[str],
+    today: Delivery,
+    after: Delivery,
+    idle: t.Sequence[str],
+    shut: bool,
+) -> Verdict:
+    """The verdict if the doors of which that is not known are there (`shut`), or not."""
     ends = [after] if after.kind != "unknown" else _worst(port, today, after)
     here = [listener for listener in listeners if listener.port in (port, today.port, after.port)]
-    if today.own:
-        here = today.own.programs(here)
+    for way in today.doors:
+        here = way.door.programs(here)
     verdicts = []
     for ip, end in itertools.product(ips, ends):
-        met = today.met(ip, here), end.met(ip, here)
+        met = today.met(ip, port, here, shut), end.met(ip, port, here, shut)
         verdict = _judge_address(here, port, ip, *met, len(ips) > 1, idle)
         verdicts.append(verdict if met == (today, end) else verdict._replace(ends=met))
     return min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
@@ -105,7 +127,7 @@ def _judge_address(
     texts = _texts([*found, *asked] if reached and today.port != port else asked)
     if _is_local(asked):
         return _on_localhost(_names(asked), texts, found if today.port != port else [], reached, today, after, over)
-    if reached and not (_crosses(ip, today) and not _is_local(found)):
+    if reached:
         return _lost(_names(found), _texts(found), today, f"{after.why}{over}")
     if not asked:
         where = "the port" if after.port == port else f"port {after.port}, where {after.why}"
@@ -172,11 +194,6 @@ def _lost(on: str, texts: tuple[str, ...], today: Delivery, after: str) -> Verdi
         f"Today {today.known}{where}, but after the upgrade {after}, where nothing {nothing}.",
         texts,
     )
-
-
-def _crosses(ip: str, delivery: Delivery) -> bool:
-    """Whether the proxy would take a connection over one family and dial the other, which not every version does: no ground for a finding alone."""
-    return delivery.address is not None and is_ipv6(delivery.address) != is_ipv6(ip)
 
 
 def _arrives(listeners: t.Sequence[Listener], port: int, ip: str, delivery: Delivery) -> bool:

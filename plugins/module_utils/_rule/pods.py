@@ -23,6 +23,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.deliv
     under_hidden_default,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import STATED
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_listener import Own
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import Proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import (
     Sidecars,
@@ -138,7 +139,7 @@ class Mesh:
         today, after = self._deliveries(pod, port, ways, ips)
         alike = by.template is pod.template or self._expected(by) == self._expected(pod)
         speakers = (pod.key, by.key) if alike else (pod.key,)
-        return self.proxies.today(pod, port, speakers, self.sidecars(pod)[0], today), after
+        return self.proxies.today(pod, port, speakers, self.sidecars(pod)[0], self.planes(pod)[0], today), after
 
     def _expected(self, pod: Pod) -> tuple[ControlPlane, Thing | None]:
         return self.planes(pod)[0], self.sidecars(pod)[0]
@@ -181,7 +182,7 @@ class Mesh:
     ) -> Verdict:
         """judge(), once for all pods of which it says the same. `listeners` are those on the port, or on one that is dialled for it."""
         here = tuple(listeners)
-        bound = bool(today.own or after.own) or any(
+        bound = any(isinstance(way.door, Own) for way in (*today.doors, *after.doors)) or any(
             not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here
         )
         ips = tuple(ip if bound or not ORDINARY.match(ip) else family_of(ip) for ip in asked)

@@ -84,7 +84,7 @@ ENVIRONMENTS = {
     "all of a ConfigMap, and one spelled out": (
         {"envFrom": [{"configMapRef": {}}], "env": [{"name": PASSTHROUGH, "value": "1"}]},
         {PASSTHROUGH: "1"},
-        [_shapes.MERGE_ENV],
+        sorted({*_shapes.ISTIOD_ENV} - {PASSTHROUGH}),
     ),
     "of a ConfigMap under another prefix": ({"envFrom": [{"prefix": "X_", "configMapRef": {}}]}, {}, []),
 }

@@ -161,9 +161,9 @@ def test_a_port_that_istio_1_8_alone_would_lose_is_not_lost_to_a_canary_revision
         (("10.0.0.5",), ("IPv4",), "127.0.0.1:8080", "1.9.9", "127.0.0.1:8080"),
         (("10.0.0.5",), ("IPv4",), "[::ffff:127.0.0.1]:8080", "1.9.9", "127.0.0.1:8080"),
         (("fd00::5",), ("IPv6",), "[::1]:8080", "1.9.9", "127.0.0.1:8080"),
-        (DUAL, BOTH, "127.0.0.1:8080", "1.9.9", "127.0.0.1:8080"),
-        (DUAL, BOTH, "[::1]:8080", "1.20.0", "[::1]:8080"),
-        (DUAL, BOTH, "[::1]:8080", "1.19.4", "[::1]:8080"),
+        (DUAL, ("IPv4",), "127.0.0.1:8080", "1.9.9", "127.0.0.1:8080"),
+        (DUAL, ("IPv4",), "[::1]:8080", "1.20.0", "[::1]:8080"),
+        (DUAL, ("IPv4",), "[::1]:8080", "1.19.4", "[::1]:8080"),
     ],
 )
 def test_a_localhost_port_gets_the_endpoint_that_reaches_it(ips, families, bind, plane, wanted):
@@ -188,11 +188,22 @@ OUT_OF_REACH = [
     (
         {
             "pods": [pod(ips=DUAL)],
-            "services": [service(families=BOTH)],
             "binds": ("[::1]:8080",),
             "istiods": [istiod("1.19.3", opt_out=True)],
         },
         "The program listens on ::1, and an istiod in play dials 127.0.0.1 where a Sidecar says [::1] (fixed in 1.18.6, 1.19.4 and 1.20.0).",
+    ),
+    (
+        {"pods": [pod(ips=DUAL)], "services": [service(families=BOTH)]},
+        "In pod web-7d4b9-a connections over IPv6 go past the proxy to the pod IP, because the pod's first address is of IPv4.",
+    ),
+    (
+        {
+            "pods": [pod(annotations={"sidecar.istio.io/interceptionMode": "TPROXY"})],
+            "istiods": [istiod("1.20.8", opt_out=True)],
+        },
+        "Interception mode TPROXY of pod web-7d4b9-a: the proxy reaches 127.0.0.1 only if net.ipv4.conf.*.route_localnet is set in the pod, "
+        "and nobody looked.",
     ),
     (
         {"pods": [pod(annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "8080"})]},
@@ -281,7 +292,7 @@ def test_a_change_of_bind_comes_with_the_line_to_change_in_every_language_of_ist
         ),
         (
             {
-                "pods": [pod(ips=("fd00::5", "10.0.0.5"))],
+                "pods": [pod(ips=("fd00::5",))],
                 "services": [service(families=("IPv6",))],
                 "istiods": [istiod("1.14.3")],
                 "sidecars": [sidecar("mine", selector={"app": "web"}, ingress={8080: "0.0.0.0:8080"})],
