@@ -144,13 +144,7 @@ class Case(t.NamedTuple):
 
 def istiod(plane: Plane, revision: str = "default") -> t.Any:
     """As it stands in a snapshot."""
-    settings = plane.settings
-    made = cluster.istiod(
-        ".".join(map(str, plane.version)), revision, settings.opt_out, settings.localhost, settings.merge
-    )
-    if settings.dual:
-        made["env"]["ISTIO_DUAL_STACK"] = "true"
-    return made
+    return cluster.istiod(".".join(map(str, plane.version)), revision, *plane.settings)
 
 
 def within(made: Inbound, block: range) -> Inbound:

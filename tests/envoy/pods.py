@@ -34,7 +34,7 @@ PROXY_USER = 1337
 OUTBOUND, INBOUND = 15001, 15006
 PATIENCE = 60.0
 """Seconds in which Envoy has to take a configuration."""
-LOST = 10.0
+LOST = 60.0
 """Seconds without any event after which a connection is taken to be lost: on its way, since a refusal is answered at once."""
 FOLDER = "istio-precheck-envoy-"
 CLIENT_4, CLIENT_6 = "10.0.0.1", "fd00::1"
@@ -49,6 +49,11 @@ class Kind(t.NamedTuple):
     """Whether the proxy has ISTIO_DUAL_STACK, and istiod too."""
     route_localnet: bool = True
     """Whether net.ipv4.conf.*.route_localnet is set in it, as a delivery from a client's address to 127.0.0.1 needs."""
+
+    @property
+    def connect_timeout(self) -> str:
+        """How long Envoy waits for what it dials. On a busy machine it may be long until it sees an answer; only without route_localnet there is none."""
+        return "60s" if self.route_localnet else "3s"
 
     def __str__(self) -> str:
         family = "".join("6" if is_6(ip) else "4" for ip in self.ips)
@@ -192,13 +197,14 @@ class Pod:
         return self.folder / "run" / "version"
 
     def _write(self, clusters: list[wire.Thing], listeners: list[wire.Thing]) -> None:
-        """Beside, then by a rename: Envoy watches the folder for those. The listener that tells the version is the last, so that the others are there."""
+        """Beside, then by a rename: Envoy watches the folder for those. What tells the version comes last, so that all else is there."""
         folder = self.folder / "xds"
         folder.mkdir(exist_ok=True)
         self._socket.parent.mkdir(exist_ok=True)
         os.chown(self._socket.parent, PROXY_USER, PROXY_USER)
-        versioned = [*listeners, wire.version_listener(str(self._socket), self._pushed)]
-        for name, kind, things in (("cds", "cluster.v3.Cluster", clusters), ("lds", "listener.v3.Listener", versioned)):
+        cluster, telling = wire.telling(str(self._socket), self._pushed)
+        clusters, listeners = [*clusters, cluster], [*listeners, *telling]
+        for name, kind, things in (("cds", "cluster.v3.Cluster", clusters), ("lds", "listener.v3.Listener", listeners)):
             beside = self.folder / f"{name}.json"
             beside.write_text(json.dumps(wire.resources(kind, things, self._pushed)), encoding="utf-8")
             beside.rename(folder / f"{name}.json")
@@ -206,7 +212,7 @@ class Pod:
     def push(self, inbounds: t.Mapping[str, Inbound]) -> None:
         """Give Envoy these, by what names their clusters' scope, and wait until it works by them."""
         self._pushed += 1
-        self._write(*wire.envoy(inbounds))
+        self._write(*wire.envoy(inbounds, self.kind.connect_timeout))
         self._wait()
 
     def _wait(self) -> None:

@@ -97,7 +97,7 @@ WRONG = {
     "Sidecars are never merged": {"_mesh.control_plane.ControlPlane.merges_ingress": property(lambda _plane: False)},
     "Sidecars are always merged": {"_mesh.control_plane.ControlPlane.merges_ingress": property(lambda _plane: True)},
     "no Sidecar lists a port": {"_mesh.delivery.ingress_entry": lambda *_more: None},
-    "no Sidecar is in effect": {"_mesh.sidecars.Sidecars.effective": lambda *_more: None},
+    "no Sidecar is in effect": {"_mesh.sidecars.Sidecars.effective": lambda *_more, **_how: None},
     "localhost is always 127.0.0.1": {"_mesh.delivery.localhost_of": lambda _ips: "127.0.0.1"},
     "[::1] is always dialled": {"_mesh.default_endpoint.dials_ipv6_localhost": lambda _version: True},
     "[::1] is never dialled": {"_mesh.default_endpoint.dials_ipv6_localhost": lambda _version: False},

@@ -129,6 +129,7 @@ def test_in_tproxy_mode_localhost_is_not_reached_without_route_localnet(envoy):
 ISTIOS_OWN = (15008, 15020, 15021, 15090)
 """Ports on which there is no verdict."""
 
+
 def _joined(ip: str, port: int) -> str:
     return f"[{ip}]:{port}" if is_6(ip) else f"{ip}:{port}"
 
@@ -241,7 +242,10 @@ def test_what_becomes_of_a_port_is_what_the_page_says(row, envoy):
     # What only one of two istiods reaches today is neither lost for certain nor safe.
     found = min(outcomes, key=WORST.index) if now.known or len(outcomes) == 1 else "unknown"
     assert _of_row(case, now, then, sockets, kernel) == verdict
-    assert found == verdict
+    if now.known or then.known:
+        assert found == verdict
+    else:  # where nobody knows of a change, none is reported
+        assert verdict in outcomes
 
 
 def _alone(kind: Kind, today: Plane, after: Plane, families: tuple[str, ...], binds: t.Sequence[str]) -> Case:

@@ -30,11 +30,11 @@ def resources(kind: str, things: list[Thing], version: int) -> Thing:
     return {"version_info": str(version), "resources": [{"@type": url, **each} for each in things]}
 
 
-def envoy(inbounds: t.Mapping[str, Inbound]) -> tuple[list[Thing], list[Thing]]:
+def envoy(inbounds: t.Mapping[str, Inbound], connect_timeout: str) -> tuple[list[Thing], list[Thing]]:
     """Clusters and listeners of several, which have no port in common: what their listeners of one name take is joined."""
     clusters, listeners = [], {}
     for scope, inbound in inbounds.items():
-        clusters += [_cluster(scope, each) for each in inbound.clusters]
+        clusters += [{**_cluster(scope, each), "connect_timeout": connect_timeout} for each in inbound.clusters]
         for listener in inbound.listeners:
             made = listeners.setdefault(listener.name, _listener(listener))
             made["filter_chains"] += [
@@ -43,14 +43,20 @@ def envoy(inbounds: t.Mapping[str, Inbound]) -> tuple[list[Thing], list[Thing]]:
     return clusters, list(listeners.values())
 
 
-def version_listener(path: str, version: int) -> Thing:
-    """It says which configuration this is."""
-    config = {
+def telling(path: str, version: int) -> tuple[Thing, list[Thing]]:
+    """A cluster and listeners that say which configuration this is: whoever asks at `path` is answered once Envoy has both."""
+    behind = f"{path}-{version}"
+    says = {
         "@type": f"{TYPE}.extensions.filters.network.direct_response.v3.Config",
         "response": {"inline_string": str(version)},
     }
-    chain = {"filters": [{"name": "envoy.filters.network.direct_response", "typed_config": config}]}
-    return {"name": "version", "address": {"pipe": {"path": path, "mode": 0o777}}, "filter_chains": [chain]}
+    cluster = _cluster("version", Cluster(str(version), f"unix:{behind}", ()))
+    chain = _chain("version", "version", Chain(None, (), str(version)))
+    answer = {"filters": [{"name": "envoy.filters.network.direct_response", "typed_config": says}]}
+    return cluster, [
+        {"name": name, "address": {"pipe": {"path": where, "mode": 0o777}}, "filter_chains": [filters]}
+        for name, where, filters in ((f"version {version}", behind, answer), ("version", path, chain))
+    ]
 
 
 def _address(text: str) -> Thing:
@@ -68,7 +74,6 @@ def _cluster(scope: str, cluster: Cluster) -> Thing:
     name = f"{scope}/{cluster.name}"
     made: Thing = {
         "name": name,
-        "connect_timeout": "2s",
         # A proxy that dials itself would go round until it has no connections left.
         "circuit_breakers": {"thresholds": [{"max_connections": 16}]},
     }

@@ -16,7 +16,11 @@ import json
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import inbound_clusters
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import read_pods
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import ISTIOD_ENV, POD_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
+    DUAL_STACK_ENV,
+    ISTIOD_ENV,
+    POD_ENV,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
@@ -212,11 +216,14 @@ def sidecar(
     }
 
 
-def istiod(version="1.9.9", revision="default", opt_out=False, localhost=False, merge=False, **mesh_config):
-    """A control plane. `opt_out`: PILOT_ENABLE_INBOUND_PASSTHROUGH=false; `localhost`: meshConfig.inboundTrafficPolicy.mode LOCALHOST."""
+def istiod(version="1.9.9", revision="default", opt_out=False, localhost=False, merge=False, dual=False, **mesh_config):
+    """A control plane. `opt_out`: PILOT_ENABLE_INBOUND_PASSTHROUGH=false; `localhost`: meshConfig.inboundTrafficPolicy.mode LOCALHOST;
+    `dual`: ISTIO_DUAL_STACK."""
     env = {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"} if opt_out else {}
     if merge:
         env["PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE"] = "true"
+    if dual:
+        env[DUAL_STACK_ENV] = "true"
     policy = {"inboundTrafficPolicy": {"mode": "LOCALHOST"}} if localhost else {}
     config = {"rootNamespace": "istio-system", **policy, **mesh_config}
     return {"namespace": "istio-system", "revision": revision, "version": version, "env": env, "meshConfig": config}

@@ -57,7 +57,9 @@ def judge(
         return shut
     worse = min(shut, wide, key=_rank)
     impact = "unknown" if worse.outcome == "finding" else None
-    return worse._replace(impact=impact, reason=f"{worse.reason.removesuffix('.')}; that is not certain, because {unsure}.")
+    return worse._replace(
+        impact=impact, reason=f"{worse.reason.removesuffix('.')}; that is not certain, because {unsure}."
+    )
 
 
 def _judge_doors(

@@ -201,6 +201,7 @@ def test_without_an_istiod_the_istio_namespace_is_the_root():
         "rootNamespace": "istio-system",
         "controlPlanes": [],
         "meshConfig": {},
+        "variables": sorted({*_shapes.ISTIOD_ENV, *_shapes.POD_ENV}),
     }
 
 

@@ -26,12 +26,8 @@ BREAKS, UNKNOWN, UNREACHABLE, CURE, FINE = "breaks_on_upgrade", "unknown", "unre
 
 
 def plane(version, dual=False, **settings):
-    made = istiod(version, **settings)
-    if dual is None:
-        made["envUnknown"] = [DUAL_STACK_ENV]
-    elif dual:
-        made["env"][DUAL_STACK_ENV] = "true"
-    return made
+    made = istiod(version, dual=bool(dual), **settings)
+    return {**made, "envUnknown": [DUAL_STACK_ENV]} if dual is None else made
 
 
 def checked(ips, families, binds, today, target, endpoint=None, pods_flag=False, mode=None):
@@ -83,9 +79,7 @@ def test_istiod_knows_the_variable_from_1_17_on(version, wanted):
 
 
 def test_with_the_variable_a_program_on_0_0_0_0_is_reached_over_ipv6_as_long_as_localhost_is_dialled():
-    found = checked(
-        V4_FIRST, ("IPv6",), ["0.0.0.0:8080"], plane("1.20.8", True, opt_out=True), "1.21", pods_flag=True
-    )
+    found = checked(V4_FIRST, ("IPv6",), ["0.0.0.0:8080"], plane("1.20.8", True, opt_out=True), "1.21", pods_flag=True)
     assert verdict(found) == BREAKS
 
 

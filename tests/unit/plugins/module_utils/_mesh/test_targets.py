@@ -99,9 +99,9 @@ def test_a_named_port_of_a_native_sidecar_is_passed_through_by_an_istiod_that_do
 @pytest.mark.parametrize("target, wanted", [("1.23", "remediated"), ("1.24", "breaks_on_upgrade")])
 def test_slices_of_the_second_address_alone_count_up_to_1_23(target, wanted):
     found = report(
-        [pod(ips=("10.0.0.5", "fd00::5"))],
+        [pod(ips=("10.0.0.5", "fd00::5"), env={"ISTIO_DUAL_STACK": "true"})],
         [service("manual", selector={}, families=("IPv6",))],
-        istiods=[istiod("1.22.0", localhost=True)],
+        istiods=[istiod("1.22.0", localhost=True, dual=True)],
         target=target,
         endpointSlices=[endpoint_slice("manual", addresses=["fd00::5"], family="IPv6")],
     )
