@@ -96,6 +96,11 @@ class Comparison:
                 self._asked[number, inbound] = {each: found[each] for each in self.cases[number].questions()}
         return {question: by for each in inbounds.items() for question, by in self._asked[each].items()}
 
+    def _sockets_under(self, ingress: t.Mapping[int, Ingress]) -> str:
+        """The programs' sockets, and those that Envoy has today with this ingress of the cases of these numbers."""
+        self.pod.push({str(n): self.cases[n].inbound(self.cases[n].today, chosen) for n, chosen in ingress.items()})
+        return self.pod.sockets()
+
     # --- What the collection says ---
 
     def differences(self) -> list[Difference]:
@@ -119,6 +124,7 @@ class Comparison:
         """What a plan cures is reached, before and after the upgrade; all else that was reached still is; and the next check sees it so."""
         plans = {n: report["remediations"][0]["manifest"] for n, report in enumerate(reports) if report["remediations"]}
         seen = self._seen({number: manifest["spec"]["ingress"] for number, manifest in plans.items()})
+        sockets = self._sockets_under({n: manifest["spec"]["ingress"] for n, manifest in plans.items()})
         for number, manifest in plans.items():
             case = self.cases[number]._replace(ingress=tuple(manifest["spec"]["ingress"]))
             self.counted["plans"] += 1
@@ -133,9 +139,7 @@ class Comparison:
             yield from self._effects(case, cured, seen)
             others = [each for each in case.sidecars() if each["metadata"]["name"] != manifest["metadata"]["name"]]
             applied = {**manifest, "metadata": {**manifest["metadata"], "creationTimestamp": "2026-02-01T00:00:00Z"}}
-            yield from self._verdicts(
-                "verdict with the plan", case, case.report(self._sockets, [*others, applied]), seen
-            )
+            yield from self._verdicts("verdict with the plan", case, case.report(sockets, [*others, applied]), seen)
 
     def _effects(self, case: Case, cured: set[int], seen: Seen) -> t.Iterator[Difference]:
         for port in case.block:

@@ -63,7 +63,7 @@ def test_what_is_said_of_random_workloads_is_what_a_connection_finds(pod_of, cap
             print(f"  {count:8,} differences: {what}")
         print(f"  {time.monotonic() - started:8.1f} seconds")
     assert not unknown, f"{len(unknown)} differences, seed {SEED}:\n" + "\n".join(map(str, unknown[:10]))
-    least = {"verdicts": 2, "cured": 1, "left alone": 2, "binds to change": 0.2, "verdicts: breaks_on_upgrade": 0.1}
+    least = {"verdicts": 2, "cured": 0.6, "left alone": 2, "binds to change": 0.2, "verdicts: breaks_on_upgrade": 0.1}
     for what, share in least.items():
         assert counted[what] >= share * DRAWS, what
 
@@ -137,7 +137,7 @@ def only_the_cured(original):
 @pytest.fixture(scope="module")
 def few(envoy):
     """Workloads of pods of which no difference is known."""
-    chosen: dict[Kind, int] = {kinds.PLAIN: 30, kinds.V6_ALONE: 15, kinds.V4_FIRST: 20, kinds.DUAL_V4_FIRST: 25}
+    chosen: dict[Kind, int] = {kinds.PLAIN: 30, kinds.V6_ALONE: 15, kinds.V4_FIRST: 40, kinds.DUAL_V4_FIRST: 25}
     with contextlib.ExitStack() as stack:
         pods = [(stack.enter_context(Pod(kind, envoy)), count) for kind, count in chosen.items()]
         yield [stack.enter_context(drawn(pod, f"wrong {pod.kind}", count)) for pod, count in pods]

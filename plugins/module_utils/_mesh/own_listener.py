@@ -12,6 +12,7 @@ Citations are `path@tag` in istio/istio.
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
@@ -47,7 +48,9 @@ class Own(t.NamedTuple):
         if self.address in WILDCARDS:
             there = [each for each in listeners if each.port == self.port]
             return any((":" in each.address) == (":" in self.address) or _is_both(each) for each in there)
-        return not is_address(self.address) or accepts(listeners, self.port, self.address) is not False
+        # An interface keeps two sockets apart only if both have one.
+        anywhere = [dataclasses.replace(each, interface=None) for each in listeners]
+        return not is_address(self.address) or accepts(anywhere, self.port, self.address) is not False
 
 
 def _is_both(listener: Listener) -> bool:

@@ -149,7 +149,17 @@ def _under(port: Port, endpoint: str, seen: PodPort) -> list[Delivery]:
 
 
 def _reached(port: Port, seen: PodPort, ip: str, how: Delivery) -> bool:
-    return judge(seen.listeners or (), port.number, [ip], how, how).outcome in ("ok", "remediated")
+    return judge(_programs(port, seen), port.number, [ip], how, how).outcome in ("ok", "remediated")
+
+
+def _programs(port: Port, seen: PodPort) -> list[Listener]:
+    """The pod's listeners without the one that the proxy has on the port today, and may not have under another Sidecar."""
+    here, others = list[Listener](), list[Listener]()
+    for listener in seen.listeners or ():
+        (here if listener.port == port.number else others).append(listener)
+    for way in seen.today.doors:
+        here = way.door.programs(here)
+    return [*others, *here]
 
 
 def _endpoint(form: str, number: int) -> str:

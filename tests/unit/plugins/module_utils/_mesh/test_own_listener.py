@@ -48,6 +48,7 @@ ONLY_ITSELF = {"captureMode": "NONE", "bind": "127.0.0.2"}
         ("NONE", {}, (LOCAL, "10.0.0.5:8080"), "remediated"),
         ("NONE", {}, (LOCAL,), "remediated"),
         ("NONE", {}, ("0.0.0.0:8080",), "ok"),
+        ("NONE", {}, ("0.0.0.0%lo:8080",), "unreachable"),
         ("NONE", {}, ("10.0.0.5:8080",), "ok"),
         (None, CAPTURE, ("10.0.0.5:8080",), "ok"),
         ("NONE", {"bind": "10.0.0.5"}, (LOCAL, "10.0.0.5:8080"), "remediated"),

@@ -178,6 +178,15 @@ OUT_OF_REACH = [
         "No Sidecar can name 127.0.0.2: of all localhost addresses a proxy dials 127.0.0.1 and ::1 alone.",
     ),
     (
+        # The proxy listens on 10.0.0.5 itself, and would no more under the Sidecar that is tried.
+        {
+            "sidecars": [sidecar("mine", selector={"app": "web"}, ingress_of={"captureMode": "NONE"})],
+            "istiods": [istiod("1.20.8")],
+            "binds": ("127.0.0.2:8080", "10.0.0.5:8080"),
+        },
+        "No Sidecar can name 127.0.0.2: of all localhost addresses a proxy dials 127.0.0.1 and ::1 alone.",
+    ),
+    (
         {"binds": ("[::1]:8080",)},
         "The program listens on ::1, and in a pod without an IPv6 address no proxy dials ::1.",
     ),
