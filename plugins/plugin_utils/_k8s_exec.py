@@ -36,6 +36,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.err
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.listing import (
     CONTROL_PLANE,
+    NAMESPACES,
     SELECTED,
     Listing,
     Request,
@@ -64,7 +65,7 @@ Answer = dict[str, t.Any]
 """A request as `item`, beside `objects`, or `status` and `detail`, of a list, or the fields of an Outcome of an exec."""
 
 LISTINGS: dict[tuple[str, str], Listing] = {
-    (listing.key, listing.kind): listing for listing in (*CONTROL_PLANE, *SELECTED)
+    (listing.key, listing.kind): listing for listing in (*CONTROL_PLANE, NAMESPACES, *SELECTED)
 }
 
 KNOCK: dict[str, t.Any] = {
@@ -138,20 +139,31 @@ def list_requests(selection: Selection, istio_namespace: str, answers: t.Sequenc
         objects = _objects(answers)
     except GatherError:
         return []
-    if any(answer["item"]["kind"] == "Namespace" and answer.get("objects") == [] for answer in answers):
+    looked_for = [answer for answer in answers if _is_about_existence(answer["item"])]
+    if any(answer.get("objects") == [] for answer in looked_for):
         return []
-    done = {(answer["item"]["key"], answer["item"]["kind"], answer["item"]["namespace"]) for answer in answers}
+    done = {_id(answer["item"]) for answer in answers}
     more = [each for each in requests(selection.namespaces, istio_namespace, objects) if each.id not in done]
     items = [item for request in more for item in _items(request)]
     if not answers:
         return items
-    asked = {answer["item"]["name"] for answer in answers if answer["item"]["kind"] == "Namespace"}
+    asked = {answer["item"]["name"] for answer in looked_for}
     seen = {thing["metadata"]["namespace"] for name in ("pods", "services") for thing in objects.get(name) or ()}
     return items + [
         {"key": "", "kind": "Namespace", "api_version": "v1", "namespace": "", "name": name, "label_selectors": []}
         for name in selection.namespaces
         if name not in seen and name not in asked
     ]
+
+
+def _is_about_existence(item: t.Mapping[str, t.Any]) -> bool:
+    """Whether it asks for a Namespace that seems empty, and not for the labels of one."""
+    return item["kind"] == "Namespace" and not item["key"]
+
+
+def _id(item: t.Mapping[str, t.Any]) -> tuple[str, str, str, str]:
+    """That of its Request."""
+    return item["key"], item["kind"], item["namespace"], item["name"]
 
 
 def list_answers(results: t.Sequence[Result]) -> list[Answer]:
@@ -195,7 +207,7 @@ def base_snapshot(selection: Selection, istio_namespace: str, answers: t.Sequenc
     """The snapshot without socket tables. Raises GatherError if a list that a verdict depends on was refused, or a namespace is unknown."""
     for answer in answers:
         item = answer["item"]
-        if item["kind"] == "Namespace" and answer.get("objects") == []:
+        if _is_about_existence(item) and answer.get("objects") == []:
             raise GatherError(f"namespaces: the cluster has no namespace {item['name']!r}")
     objects = _objects(answers)
     return assemble(objects, recorded_part(selection), istio_namespace)
@@ -209,7 +221,7 @@ def _items(request: Request) -> list[dict[str, t.Any]]:
             "kind": request.listing.kind,
             "api_version": version,
             "namespace": request.namespace,
-            "name": "",
+            "name": request.name,
             "label_selectors": [request.label_selector] if request.label_selector else [],
             "required": request.listing.required,
         }
@@ -224,21 +236,22 @@ def _objects(answers: t.Sequence[Answer]) -> dict[str, list[t.Any]]:
     for answer in answers:
         item = answer["item"]
         listing = LISTINGS.get((item["key"], item["kind"]))
-        which = (item["key"], item["kind"], item["namespace"])
-        if item["kind"] == "Namespace" and answer.get("objects"):
+        which = _id(item)
+        if _is_about_existence(item) and answer.get("objects"):
             objects.setdefault("emptyNamespaces", []).append(item["name"])
-        elif item["kind"] == "Namespace" and "objects" not in answer:
+        elif _is_about_existence(item) and "objects" not in answer:
             objects["unlisted"].append({"resource": "namespaces", "detail": answer["detail"]})
         if listing:
             objects.setdefault(listing.key, [])
-        if listing is None or which in done or (answer.get("status") == 404 and listing.may_be_absent):
+        absent = answer.get("status") == 404 and listing is not None and (listing.may_be_absent or item["name"])
+        if listing is None or which in done or absent:
             continue
         done.add(which)
         if "objects" in answer:
             objects["served"].append(f"{item['api_version']}/{listing.kind}")
             objects[listing.key].extend(answer["objects"])
             continue
-        request = Request(listing, item["namespace"])
+        request = Request(listing, item["namespace"], name=item["name"])
         if item.get("required", listing.required) or answer["status"] not in (401, 403, 404):
             raise ApiError(f"GET {request.path(item['api_version'])}", answer["detail"], answer["status"])
         objects["unlisted"].append(refusal(request, answer["detail"]))

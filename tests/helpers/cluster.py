@@ -229,6 +229,11 @@ def istiod(version="1.9.9", revision="default", opt_out=False, localhost=False, 
     return {"namespace": "istio-system", "revision": revision, "version": version, "env": env, "meshConfig": config}
 
 
+def namespace(name="shop", **labels):
+    """A Namespace, with these labels."""
+    return {"metadata": {"name": name, "labels": labels}}
+
+
 def table(of="web-7d4b9-a", binds=("127.0.0.1:8080",), namespace="shop", text=None):
     """A socket table as ss prints it: binds such as `127.0.0.1:8080`, `[::1]:8080`, `*:8080` (both families), `[::]:8080` (IPv6 alone)."""
     peers = ["[::]:*" if bind.startswith("[") else "*:*" if bind.startswith("*") else "0.0.0.0:*" for bind in binds]

@@ -29,6 +29,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.pro
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep, Source
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, Thing, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import without_collecting
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import (
     Metadata,
     Snapshot,
@@ -68,7 +69,7 @@ def gather(
     objects: dict[str, list[t.Any]] = {"unlisted": []}
     trimmed = Trimmer()
     with without_collecting():
-        asked_for: set[tuple[str, str, str]] = set()
+        asked_for: set[tuple[str, str, str, str]] = set()
         while more := [
             request
             for request in requests(selection.namespaces, istio_namespace, objects, container_ids)
@@ -102,16 +103,30 @@ def _list(api: Api, request: Request, objects: dict[str, list[t.Any]], trimmed: 
             return kept if without is None or leads(kept, without) else None
 
         try:
-            found.extend(api.pages(request.path(version), reduce, **params))
+            if request.name:
+                found.append(_one(api, request, version, trimmed))
+            else:
+                found.extend(api.pages(request.path(version), reduce, **params))
             objects.setdefault("served", []).append(f"{version}/{listing.kind}")
             return
         except ApiError as error:
+            if error.status == 404 and request.name:
+                return
             if error.status == 404 and listing.may_be_absent:
                 continue
             if listing.required or error.status not in (401, 403, 404):
                 raise
             objects["unlisted"].append(refusal(request, error.detail))
             return
+
+
+def _one(api: Api, request: Request, version: str, trimmed: Trimmer) -> Thing:
+    """The object that a request names. Raises ApiError."""
+    path = request.path(version)
+    try:
+        return reduced(request.listing, api.get(path), version, trimmed)
+    except SnapshotError as error:
+        raise ApiError(f"GET {path}", str(error)) from error
 
 
 def _must_exist(api: Api, namespace: str, objects: dict[str, list[t.Any]]) -> None:

@@ -78,6 +78,12 @@ def nameless_service_meshes(objects: Objects) -> list[str]:
     return sorted(found)
 
 
+def has_selectors(objects: Objects, istio_namespace: str) -> bool:
+    """Whether a control plane that was found knows of some namespaces only, so that their labels matter."""
+    istio, _unreadable = control_planes(objects, istio_namespace)
+    return any(plane["meshConfig"].get("discoverySelectors") for plane in istio["controlPlanes"])
+
+
 def root_namespaces(objects: Objects, istio_namespace: str) -> list[str]:
     """Those of the control planes that were found, and of those that were looked for and not found."""
     istio, _unreadable = control_planes(objects, istio_namespace)
@@ -283,4 +289,52 @@ def mesh_config(text: str | None) -> dict[str, t.Any]:
             raise OutsideError(f"{field}.mode: wanted one of {', '.join(modes)}, found {str(mode)[:60]}")
         # Whatever else it holds, which may be much, is kept for each of its istiods, and read by nobody.
         config[field] = {} if mode is None else {"mode": mode}
+    if "discoverySelectors" in config:
+        config["discoverySelectors"] = _selectors(config["discoverySelectors"])
     return config
+
+
+def _selectors(given: t.Any) -> list[Thing]:
+    """The fields of LabelSelector, mesh/v1alpha1/config.proto in istio/api@1.22.0. What istiod makes of them is decided where they are read.
+
+    Raises OutsideError for what has not the shape: of that, istiod takes nothing of the mesh configuration.
+    """
+    kept = []
+    for number, each in enumerate(_list_of(given, dict, "discoverySelectors")):
+        where = f"discoverySelectors[{number}]"
+        labels = _field(each, "matchLabels", "match_labels")
+        expressions = _field(each, "matchExpressions", "match_expressions")
+        selector: Thing = {}
+        if labels is not None:
+            if not isinstance(labels, dict) or not all(isinstance(value, str) for value in labels.values()):
+                raise OutsideError(f"{where}.matchLabels: wanted a mapping of text")
+            selector["matchLabels"] = labels
+        if expressions is not None:
+            selector["matchExpressions"] = [
+                _expression(expression, f"{where}.matchExpressions")
+                for expression in _list_of(expressions, dict, f"{where}.matchExpressions")
+            ]
+        kept.append(selector)
+    return kept
+
+
+def _expression(given: Thing, where: str) -> Thing:
+    made: Thing = {"key": "", "operator": "", "values": []}
+    made.update((name, given[name]) for name in made if given.get(name) is not None)
+    for name in ("key", "operator"):
+        if not isinstance(made[name], str):
+            raise OutsideError(f"{where}.{name}: wanted text")
+    _list_of(made["values"], str, f"{where}.values")
+    return made
+
+
+def _field(given: Thing, *spellings: str) -> t.Any:
+    return next((given[name] for name in spellings if given.get(name) is not None), None)
+
+
+def _list_of(given: t.Any, kind: type, where: str) -> list[t.Any]:
+    if not isinstance(given, list):
+        raise OutsideError(f"{where}: wanted a list")
+    if not all(isinstance(each, kind) for each in given):
+        raise OutsideError(f"{where}: wanted a list of {'mappings' if kind is dict else 'text'}")
+    return given

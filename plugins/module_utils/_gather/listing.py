@@ -18,6 +18,7 @@ from urllib.parse import quote
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import control_planes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.control_planes import (
     Objects,
+    has_selectors,
     is_hidden,
     istiod_namespaces,
     nameless_service_meshes,
@@ -90,6 +91,8 @@ SERVICE_MESHES = Listing(
     ("maistra.io/v2", "maistra.io/v1"),
     shapes.SERVICE_MESH_CONTROL_PLANE,
 )
+NAMESPACES = Listing("namespaces", "Namespace", "namespaces", ("v1",), shapes.NAMESPACE)
+"""Their labels, which discoverySelectors select by. They are in no namespace."""
 DEFAULT_SIDECARS = SIDECARS._replace(required=False)
 """Those of a root namespace beside the namespaces that were named: who may not see them still gets a verdict where they do not matter."""
 
@@ -98,20 +101,22 @@ OF_ISTIOD = "app=istiod"
 
 
 class Request(t.NamedTuple):
-    """One list to ask for: in one namespace, or, where that is empty, in all."""
+    """One list to ask for: in one namespace, or, where that is empty, in all. With a `name`, that one object, whoever may not list it."""
 
     listing: Listing
     namespace: str
     label_selector: str | None = None
+    name: str = ""
 
     @property
-    def id(self) -> tuple[str, str, str]:
-        return self.listing.key, self.listing.kind, self.namespace
+    def id(self) -> tuple[str, str, str, str]:
+        return self.listing.key, self.listing.kind, self.namespace, self.name
 
     def path(self, version: str) -> str:
         prefix = "/api" if "/" not in version else "/apis"
         where = f"namespaces/{quote(self.namespace, safe='')}/" if self.namespace else ""
-        return f"{prefix}/{version}/{where}{self.listing.resource}"
+        which = f"/{quote(self.name, safe='')}" if self.name else ""
+        return f"{prefix}/{version}/{where}{self.listing.resource}{which}"
 
 
 def requests(
@@ -120,8 +125,9 @@ def requests(
     """The lists that are known to be needed by now. Others may follow from what these hold: ask again until there is nothing new.
 
     Without `namespaces`, everywhere. With, only there, so that rights in them are enough; in the namespaces where their proxies say that
-    istiod is, or, if they do not, in `istio_namespace`; and Sidecars in the root namespaces. `container_ids` are for who reads sockets from
-    outside of the containers.
+    istiod is, or, if they do not, in `istio_namespace`; and Sidecars in the root namespaces. Namespaces themselves only where discoverySelectors
+    select some of them: with `namespaces`, these and the root namespaces one by one, since a Role in a namespace may give the right to get that
+    one. `container_ids` are for who reads sockets from outside of the containers.
     """
     selected = [
         listing._replace(shape=shapes.POD) if container_ids and listing is PODS else listing for listing in SELECTED
@@ -142,12 +148,17 @@ def requests(
     if namespaces and (MESH_CONFIGS.key in objects or not there):
         roots = root_namespaces(objects, istio_namespace)
         asked += [Request(DEFAULT_SIDECARS, root) for root in roots if root not in namespaces]
+    if MESH_CONFIGS.key in objects and has_selectors(objects, istio_namespace):
+        names = sorted({*namespaces, *root_namespaces(objects, istio_namespace)}) if namespaces else [""]
+        asked += [Request(NAMESPACES, "", name=name) for name in names]
     return asked
 
 
 def refusal(request: Request, detail: str) -> dict[str, str]:
     """The entry of a list that was refused in the snapshot's `unlisted`."""
     where = {"namespace": request.namespace} if request.namespace else {}
+    if request.name:
+        where["object"] = f"{request.listing.kind} {request.name}"
     return {"resource": request.listing.resource, **where, "detail": detail}
 
 
@@ -238,6 +249,8 @@ def assemble(objects: Objects, metadata: Metadata, istio_namespace: str) -> Snap
             objects.get(listing.key) or (),
             key=lambda o: (o.get("kind") or "", o["metadata"]["namespace"], o["metadata"]["name"]),
         )
+    if NAMESPACES.key in objects:
+        snapshot["namespaces"] = sorted(objects[NAMESPACES.key], key=lambda each: str(each["metadata"]["name"]))
     _name_specifications(snapshot["pods"])
     without = without_selector(snapshot["services"])
     snapshot["endpointSlices"] = [part for part in snapshot["endpointSlices"] if leads(part, without)]

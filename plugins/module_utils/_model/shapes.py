@@ -268,6 +268,8 @@ SIDECAR = {
     ),
 }
 
+NAMESPACE = {"metadata": Required({"name": Required(str), "labels": LABELS})}
+
 LISTED_CONTROLLER = {
     "metadata": META,
     "spec": {"selector": dict, "replicas": Number(0, 1 << 31)},
@@ -316,6 +318,7 @@ SNAPSHOT = {
     "serviceEntries": [SERVICE_ENTRY],
     "endpointSlices": [ENDPOINT_SLICE],
     "controllers": [CONTROLLER],
+    "namespaces": [NAMESPACE],
     "emptyNamespaces": [str],
     "sidecarVersions": [str],
     "unlisted": [{"resource": Required(str), "namespace": str, "object": str, "detail": str}],
@@ -386,4 +389,4 @@ SERVICE_MESH_CONTROL_PLANE = {
 }
 MESH_CONFIG = {"metadata": Required({"name": Required(str), "namespace": Required(str)}), "data": {"mesh": str}}
 
-MESH_CONFIG_FIELDS = ("rootNamespace", "inboundTrafficPolicy", "outboundTrafficPolicy")
+MESH_CONFIG_FIELDS = ("rootNamespace", "inboundTrafficPolicy", "outboundTrafficPolicy", "discoverySelectors")

@@ -107,6 +107,7 @@ class Snapshot(t.TypedDict, total=False):
     serviceEntries: list[Thing]
     endpointSlices: list[Thing]
     controllers: list[Thing]
+    namespaces: list[Thing]
     emptyNamespaces: list[str]
     sidecarVersions: list[str]
     unlisted: list[Unlisted]

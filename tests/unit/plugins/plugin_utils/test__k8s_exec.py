@@ -160,6 +160,66 @@ def test_a_task_that_failed_otherwise_is_no_empty_list(result):
         _k8s_exec.base_snapshot(ALL, "istio-system", answer_all(failing={"Pod": result}))
 
 
+ISTIOD = {
+    "metadata": {"name": "istiod-1", "namespace": "istio-system", "labels": {"app": "istiod"}},
+    "spec": {"containers": [{"name": "discovery", "image": "docker.io/istio/pilot:1.24.0"}]},
+    "status": {"phase": "Running"},
+}
+SELECTING = {
+    "metadata": {"name": "istio", "namespace": "istio-system"},
+    "data": {"mesh": "discoverySelectors: [{matchLabels: {mesh: in}}]"},
+}
+NAMED = [cluster.namespace(name, mesh="in") for name in ("istio-system", "shop")]
+
+
+def with_selectors(selection=ALL, there=("istio-system", "shop"), hidden=()):
+    """The snapshot of a cluster whose selectors select some namespaces; those in `hidden` may not be looked at, empty for the list of all."""
+    answers = []
+    for _round in range(6):
+        results = []
+        for item in _k8s_exec.list_requests(selection, "istio-system", answers):
+            pods = [ISTIOD] if item["label_selectors"] else [cluster.pod()]
+            names = [each for each in NAMED if each["metadata"]["name"] in there]
+            served = {"Pod": pods, "Service": [cluster.service()], "ConfigMap": [SELECTING], "Namespace": names}
+            found = [each for each in served.get(item["kind"], []) if item["name"] in ("", each["metadata"]["name"])]
+            refused = item["kind"] == "Namespace" and item["name"] in hidden
+            answer = {"msg": k8s_info_failed("no", 403)} if refused else {"api_found": True, "resources": found}
+            results.append({"item": item, **answer})
+        answers += _k8s_exec.list_answers(results)
+    return check(_k8s_exec.base_snapshot(selection, "istio-system", answers))
+
+
+SHOP = Selection(namespaces=("shop",))
+
+
+@pytest.mark.parametrize("selection", [ALL, SHOP])
+def test_labels_of_namespaces_are_what_the_module_takes(selection):
+    found = with_selectors(selection)
+    assert (found["namespaces"], found["unlisted"], found["emptyNamespaces"]) == (NAMED, [], [])
+
+
+def test_a_root_namespace_that_is_not_there_has_no_labels_and_is_not_missed():
+    found = with_selectors(SHOP, ("shop",))
+    assert (found["namespaces"], found["unlisted"]) == (NAMED[1:], [])
+
+
+@pytest.mark.parametrize(
+    ("selection", "hidden", "kept", "said"),
+    [
+        (ALL, "", [], {"resource": "namespaces", "detail": "no"}),
+        (
+            SHOP,
+            "istio-system",
+            NAMED[1:],
+            {"resource": "namespaces", "object": "Namespace istio-system", "detail": "no"},
+        ),
+    ],
+)
+def test_labels_that_may_not_be_seen_are_told_as_the_module_tells_it(selection, hidden, kept, said):
+    found = with_selectors(selection, hidden=(hidden,))
+    assert (found["namespaces"], found["unlisted"]) == (kept, [said])
+
+
 CRASH = """Traceback (most recent call last):
   File "client.py", line 55, in inner
 kubernetes.client.exceptions.ApiException: (401)

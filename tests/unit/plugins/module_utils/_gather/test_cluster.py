@@ -221,6 +221,88 @@ def test_endpoint_slices_are_kept_for_services_that_select_nothing():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Namespaces
+
+ISTIOD = {
+    "metadata": {"name": "istiod-1", "namespace": "istio-system", "labels": {"app": "istiod"}},
+    "spec": {"containers": [{"name": "discovery", "image": "docker.io/istio/pilot:1.24.0"}]},
+    "status": {"phase": "Running"},
+}
+SELECTING = {
+    "metadata": {"name": "istio", "namespace": "istio-system"},
+    "data": {"mesh": "discoverySelectors: [{matchLabels: {mesh: in}}]"},
+}
+NAMED = {name: cluster.namespace(name, mesh="in") for name in ("shop", "istio-system")}
+FORBIDDEN = 'namespaces is forbidden: User "jane" cannot list resource "namespaces"'
+
+
+def selecting(prefix="", **more):
+    """A cluster whose selectors select some namespaces."""
+    return {
+        **lists(pods("web-1") + ([] if prefix else [ISTIOD]), prefix=prefix),
+        "/api/v1/namespaces/shop/replicationcontrollers": [],
+        "/api/v1/namespaces/istio-system/pods": [ISTIOD],
+        "/api/v1/namespaces/istio-system/configmaps": [SELECTING],
+        **more,
+    }
+
+
+def refused(message):
+    return [http(403, refusal(403, "Forbidden", message), "Connection: close")]
+
+
+def test_labels_of_namespaces_are_listed_where_selectors_select_some():
+    with ApiServer(selecting(**{"/api/v1/namespaces": list(NAMED.values())}), READ) as server:
+        found = run(server)
+    assert check(found)["namespaces"] == [NAMED["istio-system"], NAMED["shop"]]
+
+
+def test_with_namespaces_each_is_asked_for_by_its_name():
+    one_by_one = {f"/api/v1/namespaces/{name}": each for name, each in NAMED.items()}
+    with ApiServer(selecting("namespaces/shop/", **one_by_one), READ) as server:
+        found = run(server, Selection(namespaces=("shop",)))
+        assert "/api/v1/namespaces" not in {path.split("?")[0] for path in server.paths()}
+    assert (found["namespaces"], found["unlisted"]) == ([NAMED["istio-system"], NAMED["shop"]], [])
+
+
+def test_a_root_namespace_that_is_not_there_has_no_labels_and_that_is_no_refusal():
+    only = {"/api/v1/namespaces/shop": NAMED["shop"]}
+    with ApiServer(selecting("namespaces/shop/", **only), READ) as server:
+        found = run(server, Selection(namespaces=("shop",)))
+    assert (found["namespaces"], found["unlisted"]) == ([NAMED["shop"]], [])
+
+
+def test_labels_that_may_not_be_seen_are_told():
+    with ApiServer(selecting(), READ, {"/api/v1/namespaces?": refused(FORBIDDEN)}) as server:
+        found = run(server)
+    assert (found["namespaces"], found["unlisted"]) == ([], [{"resource": "namespaces", "detail": FORBIDDEN}])
+    assert f"namespaces could not be listed: {FORBIDDEN}" in evaluate(found, Options(cluster.TODAY))["hints"]
+
+
+def test_the_one_namespace_that_may_not_be_looked_at_is_named():
+    one_by_one = {"/api/v1/namespaces/shop": NAMED["shop"], "/api/v1/namespaces/istio-system": {}}
+
+    no = {"/namespaces/istio-system/": [None], "/namespaces/istio-system": refused("no")}
+    with ApiServer(selecting("namespaces/shop/", **one_by_one), READ, no) as server:
+        found = run(server, Selection(namespaces=("shop",)))
+    assert found["namespaces"] == [NAMED["shop"]]
+    assert found["unlisted"] == [{"resource": "namespaces", "object": "Namespace istio-system", "detail": "no"}]
+    hints = evaluate(found, Options(cluster.TODAY, Selection(namespaces=("shop",))))["hints"]
+    assert "Namespace istio-system could not be read: no" in hints
+
+
+@pytest.mark.parametrize("answer", [{"metadata": {"labels": {}}}, {"metadata": {"name": "shop", "labels": []}}, {}])
+def test_a_namespace_that_is_none_ends_the_gather(answer):
+    one_by_one = {
+        **{f"/api/v1/namespaces/{name}": each for name, each in NAMED.items()},
+        "/api/v1/namespaces/shop": answer,
+    }
+    with ApiServer(selecting("namespaces/shop/", **one_by_one), READ) as server:
+        with pytest.raises(ApiError, match="^GET /api/v1/namespaces/shop: Namespace"):
+            run(server, Selection(namespaces=("shop",)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Execs
 
 

@@ -236,6 +236,35 @@ TAKEN = {
         {"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}},
     ),
     "a policy without a mode": ("inboundTrafficPolicy: {x: 1}", {"inboundTrafficPolicy": {}}),
+    "no selectors": ("discoverySelectors: []", {"discoverySelectors": []}),
+    "selectors": (
+        "discoverySelectors:\n- matchLabels: {mesh: in, x: ''}\n- matchExpressions: [{key: mesh, operator: In, values: [a, b]}]",
+        {
+            "discoverySelectors": [
+                {"matchLabels": {"mesh": "in", "x": ""}},
+                {"matchExpressions": [{"key": "mesh", "operator": "In", "values": ["a", "b"]}]},
+            ]
+        },
+    ),
+    "selectors in their other spelling": (
+        "discovery_selectors: [{match_labels: {mesh: in}, match_expressions: [{key: mesh, operator: Exists}]}]",
+        {
+            "discoverySelectors": [
+                {
+                    "matchLabels": {"mesh": "in"},
+                    "matchExpressions": [{"key": "mesh", "operator": "Exists", "values": []}],
+                }
+            ]
+        },
+    ),
+    "what else a selector holds, which may be a mistake": (
+        "discoverySelectors: [{matchLabel: {mesh: in}}, {}, {matchLabels: null}]",
+        {"discoverySelectors": [{}, {}, {}]},
+    ),
+    "a selector that istiod refuses by itself": (
+        "discoverySelectors: [{matchExpressions: [{operator: in}]}]",
+        {"discoverySelectors": [{"matchExpressions": [{"key": "", "operator": "in", "values": []}]}]},
+    ),
     "a name that is a date": ("rootNamespace: 2020-01-01", {"rootNamespace": "2020-01-01"}),
     "a name to the base of 60": ("rootNamespace: 1:30", {"rootNamespace": "1:30"}),
 }
@@ -279,6 +308,28 @@ UNREADABLE = {
         r"mesh: rootNamespace: wanted the name of a namespace, found '\.\.'",
     ),
     "a policy that is a list": ("inboundTrafficPolicy: [LOCALHOST]", "mesh: inboundTrafficPolicy: wanted a mapping"),
+    "selectors that are none": ("discoverySelectors: {}", "mesh: discoverySelectors: wanted a list"),
+    "a selector that is text": ("discoverySelectors: [mesh=in]", "mesh: discoverySelectors: wanted a list of mappings"),
+    "a selector by a number": (
+        "discoverySelectors: [{}, {matchLabels: {mesh: 1}}]",
+        r"mesh: discoverySelectors\[1\]\.matchLabels: wanted a mapping of text",
+    ),
+    "a selector by a list": (
+        "discoverySelectors: [{match_labels: [mesh]}]",
+        r"mesh: discoverySelectors\[0\]\.matchLabels: wanted a mapping of text",
+    ),
+    "expressions that are none": (
+        "discoverySelectors: [{matchExpressions: {key: mesh}}]",
+        r"mesh: discoverySelectors\[0\]\.matchExpressions: wanted a list",
+    ),
+    "an operator that is none": (
+        "discoverySelectors: [{matchExpressions: [{key: mesh, operator: [In]}]}]",
+        r"mesh: discoverySelectors\[0\]\.matchExpressions\.operator: wanted text",
+    ),
+    "values that are numbers": (
+        "discoverySelectors: [{matchExpressions: [{key: mesh, operator: In, values: [1]}]}]",
+        r"mesh: discoverySelectors\[0\]\.matchExpressions\.values: wanted a list of text",
+    ),
     "two of a key": (
         "inboundTrafficPolicy: {mode: LOCALHOST}\ninboundTrafficPolicy: {}",
         "mesh: line 2: the key 'inboundTrafficPolicy' comes twice",

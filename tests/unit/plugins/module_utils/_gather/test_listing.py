@@ -97,6 +97,53 @@ def test_a_root_namespace_that_is_named_is_listed_once_and_one_that_is_not_may_b
     assert not _listing.DEFAULT_SIDECARS.required and _listing.SIDECARS.required
 
 
+def config(mesh, namespace="istio-system"):
+    return {"metadata": {"name": "istio", "namespace": namespace}, "data": {"mesh": mesh}}
+
+
+def asked_by_name(namespaces, mesh):
+    """The Namespaces that are asked for, empty for all of them."""
+    objects = {"unlisted": [], "pods": [cluster.pod()], "istiods": [istiod()], "configMaps": [config(mesh)]}
+    requests = _listing.requests(namespaces, "istio-system", objects)
+    return [request.name for request in requests if request.listing is _listing.NAMESPACES]
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "mesh", "names"),
+    [
+        ((), "", []),
+        (("shop",), "", []),
+        ((), "discoverySelectors: []", []),
+        ((), "discoverySelectors: [{matchLabels: {mesh: in}}]", [""]),
+        (("shop", "bank"), "discoverySelectors: [{}]", ["bank", "istio-system", "shop"]),
+        (("istio-system",), "discovery_selectors: [{}]", ["istio-system"]),
+        (("shop",), "{rootNamespace: config, discoverySelectors: [{}]}", ["config", "shop"]),
+    ],
+)
+def test_namespaces_are_asked_for_where_selectors_select_some(namespaces, mesh, names):
+    assert asked_by_name(namespaces, mesh) == names
+
+
+def test_a_namespace_by_its_name_has_a_path_that_the_name_cannot_leave():
+    request = _listing.Request(_listing.NAMESPACES, "", name="../pods?x=")
+    assert request.path("v1") == "/api/v1/namespaces/..%2Fpods%3Fx%3D"
+    assert _listing.Request(_listing.NAMESPACES, "").path("v1") == "/api/v1/namespaces"
+
+
+def test_a_snapshot_holds_names_and_labels_of_namespaces_only_where_they_were_asked_for():
+    raw = {
+        "metadata": {"name": "shop", "labels": {"mesh": "in"}, "annotations": {"a": "b"}, "uid": "1"},
+        "spec": {"finalizers": ["kubernetes"]},
+    }
+    kept = [_listing.reduced(_listing.NAMESPACES, each, "v1") for each in (raw, {"metadata": {"name": "bank"}})]
+    found = _listing.assemble({"pods": [], "namespaces": kept}, {}, "istio-system")
+    assert check(found)["namespaces"] == [
+        {"metadata": {"name": "bank"}},
+        {"metadata": {"name": "shop", "labels": {"mesh": "in"}}},
+    ]
+    assert "namespaces" not in _listing.assemble({"pods": []}, {}, "istio-system")
+
+
 @pytest.mark.parametrize(
     ("kind", "version", "namespace", "path"),
     [
