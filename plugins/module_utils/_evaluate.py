@@ -141,6 +141,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         + mesh.downgrades()
         + mesh.moves()
         + mesh.labelled()
+        + mesh.unsure()
         + sorted(by_neighbours)
         + contradictions([group for _workload, group in sorted(groups.items())])
         + silences(mesh.proxies.silent, options.delivery_source)
@@ -212,4 +213,11 @@ def _look(entry: Target, readings: Readings, mesh: Mesh) -> ExposedPod:
             )
         return found
 
-    return ExposedPod(pod, seen(entry.exposures), seen(entry.istio_ports), mesh.sidecars(pod), mesh.hidden_root(pod))
+    return ExposedPod(
+        pod,
+        seen(entry.exposures),
+        seen(entry.istio_ports),
+        mesh.sidecars(pod),
+        mesh.hidden_root(pod),
+        mesh.without_sidecars(pod),
+    )

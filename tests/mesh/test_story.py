@@ -168,6 +168,25 @@ def test_the_same_sidecar_without_the_label_is_in_effect(story):
     assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
 
 
+def test_a_sidecar_in_a_namespace_that_selectors_leave_out_changes_nothing(story):
+    story.cluster.apply([sidecar()])
+    try:
+        assert story.comes_to(ANSWERED, lambda: shop(story)) == ANSWERED
+        story.configure(discoverySelectors=[{"matchLabels": {"story": "told"}}])
+        assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+        assert story.stays(lambda: shop(story)) == {REFUSED}
+        assert shut(played := story.gate(NS)), played.output
+        assert [found["remedy"] for found in played.result["findings"]] == ["change_bind"]
+        story.cluster.kubectl("label", "namespace", NS, "story=told")
+        assert story.comes_to(ANSWERED, lambda: shop(story)) == ANSWERED
+        assert remediated(played := story.gate(NS)), played.output
+    finally:
+        story.cluster.kubectl("label", "namespace", NS, "story-")
+        story.configure()
+        story.cluster.kubectl("delete", "sidecar", "shop", "--namespace", NS)
+    assert story.comes_to(REFUSED, lambda: shop(story)) == REFUSED
+
+
 @pytest.mark.parametrize(
     "entry, answer",
     [

@@ -14,6 +14,11 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.discovered import (
+    Discovered,
+    knows_services,
+    sees_sidecars,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import (
     SHORT,
     STATED,
@@ -160,6 +165,7 @@ class ControlPlanes:
     def __init__(self, snapshot: Snapshot, current: Version | None = None) -> None:
         istio = snapshot.get("istio") or {}
         self._current = current
+        self.discovered = Discovered(snapshot)
         self._home: str | None = istio.get("istioNamespace")
         self._root_namespace: str = istio.get("rootNamespace") or "istio-system"
         self._families_recorded = DUAL_STACK_ENV in (istio.get("variables") or ())
@@ -225,13 +231,14 @@ class ControlPlanes:
     def after(self, pod: Pod | Template, target: Version | None) -> ControlPlane:
         """The control plane that will serve the pod. Of those that may serve it today, each with its successor, the one that hands least to localhost."""
         serving = self._serving(pod) or [self._unseen(pod)]
-        return min((self._successor(plane, target) for plane in serving), key=_least_local)
+        least = self._least_local_in(pod.namespace)
+        return min((self._successor(plane, target, least) for plane in serving), key=least)
 
     def moved_to_another(self, target: Version | None) -> list[tuple[str, str]]:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
         found = set()
         for plane in self.all:
-            other = self._successor(plane, target)
+            other = self._successor(plane, target, _least_local)
             if plane.name == other.name or other.default_delivery() != "localhost":
                 continue
             if plane.upgraded(target).default_delivery() == "pod_ip":
@@ -246,7 +253,20 @@ class ControlPlanes:
     def home(self) -> str:
         return self._home or ""
 
-    def _successor(self, plane: ControlPlane, target: Version | None) -> ControlPlane:
+    def _least_local_in(self, namespace: str) -> t.Callable[[ControlPlane], t.Any]:
+        """_least_local() for pods of a namespace: one that may leave it out comes first, the more so where it sees no Sidecars there."""
+
+        def least(plane: ControlPlane) -> t.Any:
+            cases = [bool(left_out) for left_out in self.discovered.cases(plane, [namespace])]
+            seen = sum(sees_sidecars(plane, left_out) for left_out in cases) / len(cases)
+            known = all(knows_services(plane, left_out) for left_out in cases)
+            return seen, *(_least_local(plane) if known else (0, False))
+
+        return least
+
+    def _successor(
+        self, plane: ControlPlane, target: Version | None, least: t.Callable[[ControlPlane], t.Any]
+    ) -> ControlPlane:
         """Its own revision, if that runs the target version, else others of its mesh that do, else it, upgraded. Of several, the one least for localhost.
 
         Whoever may make a pod in some namespace can label it as an istiod's, and write any root namespace beside it. So one that is neither where this
@@ -261,7 +281,7 @@ class ControlPlanes:
         if not own and not (ready and ready[0].namespace in known):
             others = [p for p in mesh if not _is_one_revision(p, plane) and _may_be_next(p, plane, target)]
             ready = [plane.upgraded(target), *ready, *(p.upgraded(target) for p in others)]
-        return min(own or ready, key=_least_local)
+        return min(own or ready, key=least)
 
     def _one_mesh(self, one: ControlPlane, other: ControlPlane) -> bool:
         """Whether two control planes are of one mesh: in one namespace, or with one root namespace. One that says neither is of the only mesh."""

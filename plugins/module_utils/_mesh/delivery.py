@@ -67,6 +67,9 @@ CAUSES = {
     "no_plane": "no istiod was found that serves the pod",
     "no_plane_at": "its proxy is served by {}, where no istiod was found",
     "which_plane": "the pod does not say which istiod serves it, that of {}",
+    "undiscovered": "{} passes it through to the pod IP, because its discoverySelectors leave namespace {} out",
+    "namespace_hidden": "the discoverySelectors of {} may leave namespace {} out, whose labels are not known",
+    "selectors_invalid": "the discoverySelectors of {} are not all valid, so it is not known whether they leave namespace {} out",
     "no_root": "a Sidecar for all namespaces may say otherwise, and those of {} could not be listed",
     "sidecar": "Sidecar {} delivers it to {}",
     "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",
@@ -199,11 +202,16 @@ class Delivery(t.NamedTuple):
 
 
 def delivery(
-    pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, ways: t.Iterable[str] = (ALWAYS,)
+    pod: Pod,
+    port: int,
+    sidecar: Thing | None,
+    plane: ControlPlane,
+    ways: t.Iterable[str] = (ALWAYS,),
+    discovered: bool = True,
 ) -> Delivery:
     """Where `plane` has a connection to `port` of `pod` delivered, given the pod's effective Sidecar.
 
-    `ways` are those of targets in which Services expose the port.
+    `ways` are those of targets in which Services expose the port; `discovered` is whether `plane` knows the Services of its namespace.
     """
     ips = pod.ips
     if pod.host_network:
@@ -222,6 +230,9 @@ def delivery(
         return Delivery("kernel", None, port, Cause("mode_none" if capture.mode == "NONE" else "excluded"))
     if entry:
         found = _listed(entry, port, ips, plane, _name(sidecar), intercepted, bound)
+    elif not discovered:
+        cause = Cause("undiscovered", (str(plane), pod.namespace))
+        found = Delivery("pod_ip", None, port, cause, version_by=plane.by)
     else:
         found = _unlisted(port, ips, sidecar, plane, ways)
     found = within_reach(found, pod, plane)
@@ -289,6 +300,32 @@ def under_hidden_default(pod: Pod, how: Delivery, root: str) -> Delivery:
     return how._replace(
         kind="unknown", address=localhost_of(pod.ips), cause=Cause("no_root", (root,)), version_by="", exits=()
     )
+
+
+def of_cases(pod: Pod, plane: ControlPlane, found: t.Sequence[Delivery], unsure: tuple[str, str]) -> Delivery:
+    """The delivery of a pod of which it is not known whether `plane` discovers its namespace, and the root namespace, given that of each case.
+
+    `unsure` says why. An unknown delivery, or one that is the same in all cases, is what it is.
+    """
+    first = next((how for how in found if how.kind == "unknown"), found[0])
+    if first.kind == "unknown" or all(_end(how, pod.ips) == _end(first, pod.ips) for how in found):
+        return first
+    why, namespace = unsure
+    cause = Cause(why, (str(plane), namespace)) if why else _unknown_version(plane)
+    doors = first.doors if len({_ways(how.doors) for how in found}) == 1 else ()
+    if any(how.kind in ("unix", "closed") for how in found):
+        return Delivery("unknown", None, first.port, cause, doors=doors)
+    local = next((how for how in found if how.kind == "localhost"), first)
+    return Delivery("unknown", local.address or localhost_of(pod.ips), local.port, cause, doors=doors)
+
+
+def _end(how: Delivery, ips: t.Sequence[str]) -> tuple[t.Any, ...]:
+    return how.kind, how.port, _ways(how.doors), _ways(how.exits), [how.destination(ip) for ip in ips]
+
+
+def _ways(doorways: t.Sequence[Doorway]) -> tuple[t.Any, ...]:
+    """What they do, whatever is said of it."""
+    return tuple((each.door, each.kind, each.certain) for each in doorways)
 
 
 def _unknown_version(plane: ControlPlane) -> Cause:

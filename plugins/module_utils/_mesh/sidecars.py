@@ -19,6 +19,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
     ControlPlane,
     ControlPlanes,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.discovered import (
+    knows_services,
+    sees_sidecars,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar, revision
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     ROLLOUT_LABELS,
@@ -28,6 +32,14 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
     matches,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+
+
+class Case(t.NamedTuple):
+    """What may be so for a pod: its effective Sidecar, or where one may be that could not be listed; and whether its Services are known."""
+
+    sidecar: Thing | None
+    hidden_root: str
+    discovered: bool
 
 
 class Sidecars:
@@ -42,19 +54,47 @@ class Sidecars:
             u["namespace"] for u in snapshot.get("unlisted") or () if u["resource"] == "sidecars" and u.get("namespace")
         }
 
-    def effective(self, pod: Pod | Template, plane: ControlPlane, anew: bool = False) -> Thing | None:
+    def cases(self, pod: Pod, plane: ControlPlane, anew: bool = False) -> tuple[Case, ...]:
+        """One, where it is known which namespaces `plane` discovers. In the first, whatever is not known is discovered."""
+        return tuple(
+            Case(
+                self.effective(pod, plane, anew, left_out),
+                self._hidden_root(pod, plane, left_out),
+                knows_services(plane, pod.namespace in left_out),
+            )
+            for left_out in self._planes.discovered.cases(plane, self._namespaces(pod, plane))
+        )
+
+    def unsure(self, pod: Pod, plane: ControlPlane) -> tuple[str, str]:
+        """Why it is not known which case is so, of CAUSES in delivery.py, and of which namespace; empty if it is known, or the version is not."""
+        return self._planes.discovered.unsure(plane, self._namespaces(pod, plane))
+
+    def _namespaces(self, pod: Pod | Template, plane: ControlPlane) -> list[str]:
+        return [pod.namespace, self._planes.root_namespace(plane)]
+
+    def effective(
+        self, pod: Pod | Template, plane: ControlPlane, anew: bool = False, left_out: t.Container[str] | None = None
+    ) -> Thing | None:
         """The one Sidecar that `plane` applies to the pod, None for a pod without sidecar; they are never merged.
 
         Oldest that selects the pod in its namespace, else the oldest without a selector there, else the oldest without one in the root
         namespace: getSidecarScope and sortConfigByCreationTime, pilot/pkg/model/push_context.go@1.20.8. One that is labelled with
         another revision is not seen: ObjectInRevision, pkg/config/model.go@1.20.8. `anew`: for the pod that comes in the place of this one.
+        `left_out` are namespaces that the plane is taken to leave out; without, those of which it is known.
         """
         if not has_sidecar(pod):
             return None
         name = plane.name or revision(pod).name
+        namespaces = self._namespaces(pod, plane)
+        if left_out is None:
+            left_out = self._planes.discovered.cases(plane, namespaces)[0]
         local, root = (
-            [s for s in self._in.get(namespace) or () if revision_of(s) in (None, name)]
-            for namespace in (pod.namespace, self._planes.root_namespace(plane))
+            [
+                s
+                for s in self._in.get(namespace) or ()
+                if revision_of(s) in (None, name) and sees_sidecars(plane, namespace in left_out)
+            ]
+            for namespace in namespaces
         )
         labels = _labels_anew(pod, name) if anew else pod.labels
         for sidecar in local:
@@ -62,12 +102,12 @@ class Sidecars:
                 return sidecar
         return next((s for s in local + root if not has_selector(s)), None)
 
-    def hidden_root(self, pod: Pod, plane: ControlPlane) -> str:
+    def _hidden_root(self, pod: Pod, plane: ControlPlane, left_out: t.Container[str]) -> str:
         """The root namespace, if its Sidecars could not be listed and one of them may be in effect for the pod; else an empty text."""
-        if not self._hidden or not has_sidecar(pod) or self.effective(pod, plane):
+        if not self._hidden or not has_sidecar(pod) or self.effective(pod, plane, left_out=left_out):
             return ""
         root = self._planes.root_namespace(plane)
-        return root if root in self._hidden else ""
+        return root if root in self._hidden and sees_sidecars(plane, root in left_out) else ""
 
 
 def _labels_anew(pod: Pod | Template, revision_name: str) -> dict[str, str]:

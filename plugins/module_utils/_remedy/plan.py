@@ -67,6 +67,8 @@ class WorkloadFacts(t.NamedTuple):
     """The Sidecars that are in effect for the workload's pods, before and after the upgrade. One, if all is well."""
     hidden_root: str
     """The root namespace, where its Sidecars could not be listed and one of them may be in effect."""
+    without_sidecars: str
+    """Why a Sidecar in the namespace has no effect, or may have none, if so."""
     selectors: t.Sequence[Labels]
     """Labels to select the pods by, the best first."""
     neighbours: t.Sequence[Neighbour]
@@ -115,6 +117,8 @@ def plan(facts: WorkloadFacts) -> Plan:
     if not cures:
         return Plan(action, None, frozenset(), refused, [])
     try:
+        if facts.without_sidecars:
+            raise _Obstacle(facts.without_sidecars)
         manifest, notes = (
             _update(facts, effective, cures) if effective and action == "update" else _create(facts, effective, cures)
         )

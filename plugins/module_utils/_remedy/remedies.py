@@ -50,6 +50,8 @@ class ExposedPod(t.NamedTuple):
     sidecars: tuple[Thing | None, Thing | None]
     hidden_root: str = ""
     """The root namespace, where its Sidecars could not be listed and one of them may be in effect."""
+    without_sidecars: str = ""
+    """Why a Sidecar in its namespace has no effect, or may have none, if so."""
 
 
 class Remedies:
@@ -124,6 +126,7 @@ class Remedies:
             ],
             effective=_different([sidecar for each in looked for sidecar in each.sidecars]),
             hidden_root=next((each.hidden_root for each in looked if each.hidden_root), ""),
+            without_sidecars=next((each.without_sidecars for each in looked if each.without_sidecars), ""),
             selectors=self._selectors(workload, looked),
             neighbours=self._neighbours[workload.namespace],
             dormant=self._dormant[workload.namespace],

@@ -76,8 +76,9 @@ SAID = {
     "agent": f"and fails already, {AGENT}",
     "next_agent": f"and will fail once the pod is injected again, {AGENT}",
     "proxy": "through the proxy: it fails with the port, and a Sidecar that cures the port cures it",
+    "bind": "through the proxy: it fails with the port, and in its namespace a Sidecar has no effect, or may have none",
 }
-"""Who has the probe fail: the agent that the pod has, the one that it gets, or the proxy."""
+"""Who has the probe fail: the agent that the pod has, the one that it gets, or the proxy, with a Sidecar or without."""
 
 
 def failing_probes(pod: Pod, port: int, after: ControlPlane, impact: str | None, answered: bool) -> list[Failing]:

@@ -20,12 +20,15 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import (
     Delivery,
     delivery,
+    of_cases,
     under_hidden_default,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.discovered import sees_sidecars
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import STATED
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_listener import Own
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import Proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import (
+    Case,
     Sidecars,
     ingress_entry,
     revision_of,
@@ -79,6 +82,22 @@ ORDINARY = re.compile(r"(?!127\.|0\.0\.0\.0\Z)[0-9.]+\Z|[1-9A-Fa-f][0-9A-Fa-f]{3
 """Addresses that no listener takes for its own unless it is bound to them: neither localhost, nor unspecified, nor one family inside the other."""
 
 
+LEFT_OUT = (
+    "The discoverySelectors of {plane} leave namespace {namespace} out, and from Istio 1.22 on a Sidecar there has no effect: "
+    "label the namespace so that they select it, then check again, or change the bind."
+)
+PERHAPS_LEFT_OUT = (
+    "It is not known whether the discoverySelectors of {plane} leave namespace {namespace} out: "
+    "if they do, a Sidecar there has no effect from Istio 1.22 on."
+)
+UNSURE = (
+    "It is not known whether discoverySelectors select namespaces as these: {}. "
+    "So it is not known either whether Sidecars, the policy LOCALHOST and the opt-out have an effect there."
+)
+NAMED = 3
+"""Namespaces that a hint names."""
+
+
 class Mesh:
     """What istiod does with a pod, before and after the upgrade; most of it is the same for all replicas, and found out once."""
 
@@ -96,6 +115,7 @@ class Mesh:
         self._serving: list[ControlPlane] = []
         self._sidecars = Sidecars(snapshot, self._planes)
         self.planes: t.Callable[[Pod], tuple[ControlPlane, ControlPlane]] = PerTemplate(self._planes_of)
+        self._cases: t.Callable[[Pod], tuple[tuple[Case, ...], tuple[Case, ...]]] = PerTemplate(self._cases_of)
         self.sidecars: t.Callable[[Pod], tuple[Thing | None, Thing | None]] = PerTemplate(self._sidecars_of)
         self._named = PerTemplate(self._named_by_a_sidecar)
         self._deliveries = PerTemplate(self._deliveries_of)
@@ -103,6 +123,8 @@ class Mesh:
         self._verdicts: dict[t.Any, Verdict] = {}
         self._labelled: set[tuple[str, str]] = set()
         """Sidecars in effect after an upgrade in place, and the one revision that sees them."""
+        self._unsure: set[str] = set()
+        """Namespaces of which it is not known, and matters, whether a control plane discovers them."""
 
     @property
     def all(self) -> list[ControlPlane]:
@@ -114,9 +136,14 @@ class Mesh:
             self._serving.append(today)
         return today, self._planes.after(pod, self._target)
 
-    def _sidecars_of(self, pod: Pod) -> tuple[Thing | None, Thing | None]:
+    def _cases_of(self, pod: Pod) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
         today, after = self.planes(pod)
-        effective = self._sidecars.effective(pod, today), self._sidecars.effective(pod, after, anew=True)
+        return self._sidecars.cases(pod, today), self._sidecars.cases(pod, after, anew=True)
+
+    def _sidecars_of(self, pod: Pod) -> tuple[Thing | None, Thing | None]:
+        _today, after = self.planes(pod)
+        today_cases, after_cases = self._cases(pod)
+        effective = today_cases[0].sidecar, after_cases[0].sidecar
         bound_to = revision_of(effective[1])
         if effective[1] and bound_to and after not in self._planes.all:
             self._labelled.add(("/".join(key(effective[1])), bound_to))
@@ -146,30 +173,48 @@ class Mesh:
 
     def _named_by_a_sidecar(self, pod: Pod, port: int) -> bool:
         """Without, a delivery depends on the families alone."""
-        return any(ingress_entry(sidecar, port) for sidecar in self.sidecars(pod))
+        return any(ingress_entry(case.sidecar, port) for cases in self._cases(pod) for case in cases)
 
     def _deliveries_of(
         self, pod: Pod, port: int, ways: frozenset[str], _ips: tuple[str, ...]
     ) -> tuple[Delivery, Delivery]:
         today, after = (
-            self._delivery_of(pod, port, sidecar, plane, ways)
-            for plane, sidecar in zip(self.planes(pod), self.sidecars(pod))
+            self._delivery_of(pod, port, plane, cases, ways) for plane, cases in zip(self.planes(pod), self._cases(pod))
         )
         return today, after
 
     def _delivery_of(
-        self, pod: Pod, port: int, sidecar: Thing | None, plane: ControlPlane, ways: frozenset[str]
+        self, pod: Pod, port: int, plane: ControlPlane, cases: t.Sequence[Case], ways: frozenset[str]
     ) -> Delivery:
-        found = delivery(pod, port, sidecar, plane, ways)
-        root = self._sidecars.hidden_root(pod, plane)
-        return under_hidden_default(pod, found, root) if root else found
+        found = []
+        for case in cases:
+            how = delivery(pod, port, case.sidecar, plane, ways, case.discovered)
+            found.append(under_hidden_default(pod, how, case.hidden_root) if case.hidden_root else how)
+        if len(found) == 1:
+            return found[0]
+        unsure = self._sidecars.unsure(pod, plane)
+        decided = of_cases(pod, plane, found, unsure)
+        if unsure[1] and decided not in found:
+            self._unsure.add(unsure[1])
+        return decided
 
     def hidden_root(self, pod: Pod) -> str:
         """The namespace whose Sidecars could not be listed, if one of them may be in effect for the pod, today or after the upgrade."""
-        return next(filter(None, (self._sidecars.hidden_root(pod, plane) for plane in self.planes(pod))), "")
+        return next((case.hidden_root for cases in self._cases(pod) for case in cases if case.hidden_root), "")
+
+    def without_sidecars(self, pod: Pod) -> str:
+        """Why a Sidecar in the pod's namespace has no effect, today or after the upgrade, or may have none; else an empty text."""
+        for plane in reversed(self.planes(pod)):
+            selects = self._planes.discovered.selects(plane, pod.namespace)
+            if not selects and not sees_sidecars(plane, True):
+                why = LEFT_OUT if selects is False else PERHAPS_LEFT_OUT
+                return why.format(plane=plane, namespace=pod.namespace)
+        return ""
 
     def _probes_of(self, pod: Pod, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
-        return tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered))
+        failing = tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered))
+        alone = bool(self.without_sidecars(pod))
+        return tuple(each._replace(cause="bind") if alone and each.sidecar_helps else each for each in failing)
 
     def judge(
         self,
@@ -206,6 +251,12 @@ class Mesh:
         if self._current and self._serving and not any(plane.by == STATED for plane in self._serving):
             found.append("current_version is not used: every version was read from the cluster.")
         return found
+
+    def unsure(self) -> list[str]:
+        """Why how some pods are reached is not known: nobody knows the labels of their namespaces, or what the selectors mean."""
+        names = sorted(self._unsure)
+        some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        return [UNSURE.format(some)] if names else []
 
     def labelled(self) -> list[str]:
         return [
