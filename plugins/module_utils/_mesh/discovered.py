@@ -48,6 +48,9 @@ class Discovered:
         self._labels: dict[str, Labels] = {
             each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in snapshot.get("namespaces") or ()
         }
+        self._valid: dict[int, bool] = {}
+        self._selected: dict[tuple[int, str], bool | None] = {}
+        """By the selectors' id, since there may be many of them: the snapshot holds them as long as this is asked."""
 
     def selects(self, plane: Selecting, namespace: str) -> bool | None:
         """Whether its selectors select the namespace, None if that is not known. Any one is enough, and the root namespace is no exception.
@@ -57,12 +60,23 @@ class Discovered:
         selectors = plane.mesh_config.get("discoverySelectors")
         if not selectors or (plane.version is not None and plane.version < SELECTORS_SINCE):
             return True
-        if not are_selectors(selectors):
+        which = (id(selectors), namespace)
+        if which not in self._selected:
+            self._selected[which] = self._select(selectors, namespace)
+        return self._selected[which]
+
+    def _select(self, selectors: t.Any, namespace: str) -> bool | None:
+        if not self._are_valid(selectors):
             return None
         if any(not requirements(selector) for selector in selectors):
             return True
         labels = self._labels.get(namespace)
         return None if labels is None else any(selected(selector, labels) for selector in selectors)
+
+    def _are_valid(self, selectors: t.Any) -> bool:
+        if id(selectors) not in self._valid:
+            self._valid[id(selectors)] = are_selectors(selectors)
+        return self._valid[id(selectors)]
 
     def cases(self, plane: Selecting, namespaces: t.Sequence[str]) -> tuple[frozenset[str], ...]:
         """Which of `namespaces` it leaves out: several answers where that, or what it means to its version, is not known.
@@ -83,7 +97,7 @@ class Discovered:
         hidden = next((name for name in namespaces if self.selects(plane, name) is None), "")
         if not hidden:
             return "", ""
-        valid = are_selectors(plane.mesh_config.get("discoverySelectors"))
+        valid = self._are_valid(plane.mesh_config.get("discoverySelectors"))
         return "namespace_hidden" if valid else "selectors_invalid", hidden
 
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
@@ -80,6 +82,14 @@ def test_a_namespace_is_discovered_if_one_selector_matches_its_labels(selectors,
     )
     planes = ControlPlanes(seen)
     assert planes.discovered.selects(planes.all[0], "shop") is wanted
+
+
+def test_very_many_selectors_are_read_once_for_each_namespace():
+    many = [{"matchLabels": {"mesh": f"m{number}"}} for number in range(20_000)]
+    pods = [pod(f"web-{n}", labels={"pod-template-hash": str(n)}) for n in range(300)]
+    before = time.process_time()
+    found = report(pods, istiods=[istiod("1.24.0", discoverySelectors=many)], target="1.26", **namespaces())
+    assert (verdict(found), time.process_time() - before < 3) == (NEVER, True)
 
 
 @pytest.mark.parametrize("key", ["mesh", "example.com/mesh", "a-b.c/M_e.s-h", f"{'x' * 253}/{'y' * 63}", "1"])
