@@ -24,7 +24,7 @@ class Known(t.NamedTuple):
     example: Case
 
 
-def _case(
+def case(
     kind: Kind,
     versions: t.Sequence[Version],
     *binds: str,
@@ -32,6 +32,7 @@ def _case(
     families: tuple[str, ...] = (),
     **settings: bool,
 ) -> Case:
+    """A workload of one port, from the first of these istiods to the last."""
     planes = [Plane(version, Settings(dual=kind.dual, **settings)) for version in versions]
     entry = {"port": {"number": PORT, "protocol": "TCP"}, "defaultEndpoint": endpoint}
     return Case(
@@ -54,18 +55,18 @@ KNOWN = (
         "TPROXY and 127.0.0.1",
         "In TPROXY mode a connection from the client's address to 127.0.0.1 arrives only where net.ipv4.conf.*.route_localnet is set, and nobody looks.",
         lambda d: d.case.kind.mode == "TPROXY" and not is_6(d.case.kind.ips[0]),
-        _case(kinds.TPROXY, [(1, 22, 0)], f"127.0.0.1:{PORT}", localhost=True),
+        case(kinds.TPROXY, [(1, 22, 0)], f"127.0.0.1:{PORT}", localhost=True),
     ),
     Known(
         "mode NONE, could be cured",
         "In mode NONE no Sidecar is offered, although Envoy could listen on the pod's first address where the program has localhost alone.",
         lambda d: d.case.kind.mode == "NONE" and d.what == "could be cured",
-        _case(kinds.NONE, [(1, 20, 8)], f"127.0.0.1:{PORT}"),
+        case(kinds.NONE, [(1, 20, 8)], f"127.0.0.1:{PORT}"),
     ),
     Known(
         "mode NONE, the port is taken",
         "In mode NONE Envoy cannot bind the port that the program has, so it is the program that is asked.",
         lambda d: d.case.kind.mode == "NONE" and d.what == "verdict",
-        _case(kinds.NONE, [(1, 24, 3)], f"10.0.0.5:{PORT}", f"127.0.0.1:{OTHER}", endpoint=f"127.0.0.1:{OTHER}"),
+        case(kinds.NONE, [(1, 24, 3)], f"10.0.0.5:{PORT}", f"127.0.0.1:{OTHER}", endpoint=f"127.0.0.1:{OTHER}"),
     ),
 )
