@@ -19,7 +19,11 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluated, proxies_to_ask
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import (
+    evaluated,
+    proxies_to_ask,
+    versions,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import locked_out
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.errors import GatherError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep
@@ -197,8 +201,11 @@ def _check(given: Values, options: Options, check_mode: bool, ask: AskCluster) -
     metadata = snapshot.get("metadata") or {}
     cluster = {
         "server": metadata.get("server") or "",
+        "context": metadata.get("context") or "",
         "server_version": metadata.get("serverVersion") or "",
         "taken_at": metadata.get("takenAt") or "",
+        "istio_versions": versions(snapshot, options),
+        "target_version": options.target_version or "",
     }
     return {**report, "cluster": cluster, **({"failed": True, "msg": failure} if failure else {})}
 

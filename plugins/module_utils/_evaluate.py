@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import dotted
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Finding, Report, Unchecked
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
@@ -149,7 +151,26 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         + judged.warnings,
     }
     report["summary"] = summarize(report, targets, groups)
+    report["summary"]["ports_unread"] = _unread_ports(report, groups)
     return for_people(report)
+
+
+def _unread_ports(report: Report, groups: t.Mapping[Workload, Group]) -> int:
+    """How many exposed ports nobody can call fine: those of pods that were not read, but for those of which a list says something."""
+    unread = {(entry["namespace"], entry["pod"]) for entry in report["unchecked"]}
+    said = {
+        (record["namespace"], record["workload"]["kind"], record["workload"]["name"], record["port"])
+        for part in (report["findings"], report["waived"], report["remediated"], report["not_listening"])
+        for record in part
+    }
+    ports = {
+        (workload.namespace, workload.kind, workload.name, exposure.port)
+        for workload, group in groups.items()
+        for entry in group.targets
+        if entry.pod.key in unread
+        for exposure in entry.exposures
+    }
+    return len(ports - said)
 
 
 def evaluated(snapshot: Snapshot, options: Options, tables: Tables | None = None) -> tuple[Report, str]:
@@ -162,6 +183,13 @@ def evaluated(snapshot: Snapshot, options: Options, tables: Tables | None = None
             options, wrong = options._replace(target_version=None, current_version=None), str(error)
         except WaiverError as error:
             options, wrong = options._replace(waivers=()), wrong or str(error)
+
+
+def versions(snapshot: Snapshot, options: Options) -> list[str]:
+    """The versions of the control planes, oldest first, as a person names them; the one that the user states where none can be read."""
+    planes = {plane.version: plane.service_mesh for plane in ControlPlanes(snapshot).all if plane.version}
+    named = [f"Service Mesh {mesh}" if mesh else dotted(version) for version, mesh in sorted(planes.items())]
+    return list(for_people(named)) or ([options.current_version] if options.current_version else [])
 
 
 def proxies_to_ask(

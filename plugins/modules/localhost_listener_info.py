@@ -475,7 +475,7 @@ hints:
   elements: str
   sample: []
 summary:
-  description: Counts, and seconds spent.
+  description: Counts, and seconds spent. C(ports_unread) are those ports of pods that were not read of which no list says anything.
   returned: success
   type: dict
   sample:
@@ -484,6 +484,7 @@ summary:
     pods: 2
     pods_read: 2
     ports: 1
+    ports_unread: 0
     findings: 1
     breaks_on_upgrade: 1
     unknown: 0
@@ -497,10 +498,19 @@ summary:
     remediations: 1
     seconds: {"gather": 0.8, "evaluate": 0.01}
 cluster:
-  description: Which cluster this is about, and when it was looked at, as far as that is known.
+  description:
+    - Which cluster this is about, and when it was looked at, as far as that is known.
+    - C(context) is the one of the kubeconfig, C(istio_versions) are those of the control planes, or O(current_version) where none can be seen, and
+      C(target_version) is O(target_version).
   returned: success
   type: dict
-  sample: {"server": "https://10.0.0.1:6443", "server_version": "v1.29.4", "taken_at": "2026-11-23T06:30:00Z"}
+  sample:
+    server: https://10.0.0.1:6443
+    context: production
+    server_version: v1.29.4
+    taken_at: "2026-11-23T06:30:00Z"
+    istio_versions: ["1.9.9"]
+    target_version: "1.24"
 """
 
 import copy

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import os
 import typing as t
 
@@ -23,6 +24,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     nothing,
     was_checked,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import path_part, printable
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _files, _role_variables, _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
@@ -89,7 +91,7 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
     about = _about(returned, values, place, passed and not files.problems, files.problems)
     formats = values.get("check_listeners_report_formats") or []
     reports = files.write(
-        "The reports", values.get("check_listeners_report_dir"), lambda: _reports(result, formats, about)
+        "The reports", values.get("check_listeners_report_dir"), lambda: _reports(result, formats, about, place.host)
     )
     server = about["server"]
     recorded = _role_variables.is_recorded(values)
@@ -141,7 +143,7 @@ def report_files(
     words = checked_fail_on(fail_on)
     result = _result(returned)
     about = _about(returned, {"check_listeners_fail_on": words}, Place(cluster), _is_open(result, words), ())
-    return [{"path": path, "content": text} for path, text in _reports(result, formats, about).items()]
+    return [{"path": path, "content": text} for path, text in _reports(result, formats, about, cluster).items()]
 
 
 def _is_open(result: Report, fail_on: t.Sequence[str]) -> bool:
@@ -165,24 +167,51 @@ def _sidecars(result: Report, place: Place) -> dict[str, str]:
     return {folder + file["path"]: file["content"] for file in _sidecar_files.sidecar_files(dict(result))}
 
 
-def _reports(result: Report, formats: t.Sequence[str], about: Values) -> dict[str, str]:
+def _reports(result: Report, formats: t.Sequence[str], about: Values, host: str) -> dict[str, str]:
+    """The files are named by the host whatever the cluster is called: who reads them knows no more than the inventory."""
     names = dict.fromkeys(formats)
-    return {_formats.report_name(about["cluster"], name): _formats.report_as(result, name, about) for name in names}
+    return {_formats.report_name(host, name): _formats.report_as(result, name, about) for name in names}
 
 
 def _about(returned: Values, values: Values, place: Place, passed: bool, problems: t.Sequence[str]) -> dict[str, t.Any]:
     """What a report says beside the result."""
     cluster = returned.get("cluster") or {}
     now = datetime.datetime.now(datetime.timezone.utc)
+    server = cluster.get("server") or values.get("check_listeners_host") or ""
+    recorded = _role_variables.is_recorded(values)
+    context = cluster.get("context") or ("" if recorded else _text(values.get("check_listeners_context")))
+    stated = _text(values.get("check_listeners_current_version"))
     return {
-        "cluster": place.host,
-        "server": cluster.get("server") or values.get("check_listeners_host") or "",
+        "cluster": _cluster_name(place.host, context, server),
+        "server": server,
+        "context": context,
         "server_version": cluster.get("server_version") or "",
         "taken_at": cluster.get("taken_at") or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "istio_versions": cluster.get("istio_versions") or ([stated] if stated else []),
+        "target_version": cluster.get("target_version") or _text(values.get("check_listeners_target_version")),
         "passed": passed,
         "fail_on": list(values.get("check_listeners_fail_on") or ()),
         "problems": list(problems),
     }
+
+
+def _text(value: t.Any) -> str:
+    """A variable that may be of a wrong type, which is then why there was no check."""
+    return value if isinstance(value, str) else ""
+
+
+def _cluster_name(host: str, context: str, server: str) -> str:
+    """What people call the cluster: as the inventory does, unless that says no more than that it is reached from here."""
+    return host if not _is_here(host) else context or without_user(server) or host
+
+
+def _is_here(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Files:

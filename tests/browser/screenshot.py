@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Takes a picture of the HTML report on a recorded cluster, by default the one of the demo.
+"""Takes a picture of the HTML report on a recorded cluster, by default the one of the demo, or on a made one.
 
-    PYTHONPATH=.venv/tree .venv/bin/python tests/browser/screenshot.py PICTURE.png [--snapshot RECORD.json] [--dark] [--height 1000]
+    PYTHONPATH=.venv/tree .venv/bin/python tests/browser/screenshot.py PICTURE.png [--snapshot RECORD.json] [--sample large] [--dark] [--height 1000]
 
 `make browser` installs what it needs.
 """
@@ -16,7 +16,7 @@ import pathlib
 
 from playwright.sync_api import sync_playwright
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate, versions
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
@@ -26,26 +26,42 @@ from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, sa
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture")
-    parser.add_argument("--snapshot", default=str(ROOT / "playbooks" / "files" / "demo_before.json"))
-    parser.add_argument("--dark", action="store_true")
-    parser.add_argument("--width", type=int, default=1100)
-    parser.add_argument("--height", type=int, default=1000)
-    given = parser.parse_args()
+SAMPLES = {
+    "everything": sample.everything,
+    "large": lambda: sample.large(300, 60),
+    "unread": sample.unread,
+}
+
+
+def reported(given: argparse.Namespace) -> tuple[dict, str, dict]:
+    if given.sample:
+        return SAMPLES[given.sample](), "html", sample.about(istio_versions=["1.9.9"], target_version="1.24")
     snapshot = _snapshot.read(given.snapshot)
     seen = snapshot["metadata"]
+    options = Options(cluster.TODAY)
     about = {
         "cluster": "production",
         "passed": False,
         "fail_on": sample.FAIL_ON,
         "taken_at": seen.get("takenAt"),
         "server_version": seen.get("serverVersion"),
+        "server": seen.get("server"),
+        "istio_versions": versions(snapshot, options),
     }
-    text = _formats.report_as(
-        evaluate(snapshot, Options(cluster.TODAY)), "html", {**about, "server": seen.get("server")}
-    )
+    return evaluate(snapshot, options), "html", about
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("picture")
+    parser.add_argument("--snapshot", default=str(ROOT / "playbooks" / "files" / "demo_before.json"))
+    parser.add_argument("--sample", choices=sorted(SAMPLES))
+    parser.add_argument("--unfold", type=int, default=0, help="so many of the rows of ports")
+    parser.add_argument("--dark", action="store_true")
+    parser.add_argument("--width", type=int, default=1100)
+    parser.add_argument("--height", type=int, default=1000)
+    given = parser.parse_args()
+    text = _formats.report_as(*reported(given))
     with sync_playwright() as playwright:
         browser = chromium.launch(playwright)
         page = browser.new_page(
@@ -54,6 +70,9 @@ def main() -> None:
             color_scheme="dark" if given.dark else "light",
         )
         page.set_content(text)
+        for row in page.locator(".ns .row").all()[: given.unfold]:
+            row.click()
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=given.picture)
         browser.close()
 

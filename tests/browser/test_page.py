@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from playwright.sync_api import expect
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import document as _document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, sample
+from ansible_collections.meshops.istio_precheck.tests.helpers.sample import unread
 
 EVERYTHING = sample.everything()
 HTML = _formats.report_as(EVERYTHING, "html", sample.about())
@@ -37,6 +39,7 @@ MANY = _formats.reports_as(
     },
     "html",
 )
+LARGE = _formats.report_as(sample.large(300, 60), "html", sample.about())
 SECONDS = 5  # within which a person's action has to show on a page with 2,000 findings: generous, for a machine that does other things, too
 
 
@@ -52,16 +55,21 @@ def kinds(page):
 # Seen
 
 
-@pytest.mark.parametrize("width", [1200, 390], ids=["wide", "narrow"])
+@pytest.mark.parametrize("width", [1280, 390], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["everything", "many"])
+@pytest.mark.parametrize("name", ["everything", "many", "large"])
 def test_the_page_is_accessible_and_fits_its_window(opened, shots, name, scheme, width):
     page = opened(
-        {"everything": HTML, "many": MANY}[name], color_scheme=scheme, viewport={"width": width, "height": 6000}
+        {"everything": HTML, "many": MANY, "large": LARGE}[name],
+        color_scheme=scheme,
+        viewport={"width": width, "height": 6000},
     )
     page.screenshot(path=shots / f"{name}-{scheme}-{width}.png")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.locator("summary").first.click()
+    for summary in page.locator(".row").all()[:4]:
+        summary.click()
+    page.locator(".yaml > summary:visible").first.click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     found = Axe().run(page).response
     assert [
         (violation["id"], [node["target"] for node in violation["nodes"]][:3]) for violation in found["violations"]
@@ -88,10 +96,17 @@ def test_the_page_is_readable_without_its_script(opened, shots):
     page = opened(HTML, java_script_enabled=False)
     assert shown(page) == page.locator(".entry").count() == 11
     assert not page.locator("#filter").is_visible() and not page.locator(".copy").first.is_visible()
+    card = page.locator(".ns .card").first
+    assert not card.is_visible()
+    page.locator(".ns .row").first.click()
+    assert card.is_visible() and "IST0143/shop/Deployment/checkout/8080" in card.inner_text()
+    page.locator(".spaces a", has_text="billing").click()
+    assert page.locator("#ns\\=billing").evaluate("ns => Math.abs(ns.getBoundingClientRect().top) < innerHeight")
 
 
 def test_each_port_is_drawn_with_where_it_listens_and_where_connections_go(opened):
     page = opened(HTML)
+    page.locator("#unfold").click()
     picture = page.locator(".k-breaks_on_upgrade .pic").first
     assert picture.get_attribute("aria-label") == (
         "Service checkout:80 leads to port 8080. Today connections end at 127.0.0.1:8080, where the program listens; "
@@ -130,6 +145,31 @@ def test_print_unfolds_the_sidecars_hides_the_controls_and_is_light(opened, shot
     assert page.locator("pre:visible").count() == 0
 
 
+def test_many_findings_print_as_a_line_each_and_what_was_unfolded(opened, shots):
+    page = opened(LARGE)
+    assert pages(page.pdf(path=shots / "large.pdf", format="A4")) <= 15
+    page.emulate_media(media="print")
+    assert page.locator(".on-paper").is_visible() and page.locator(".card:visible").count() == 0
+    page.emulate_media(media="screen")
+    page.locator(".ns .row").first.click()
+    page.emulate_media(media="print")
+    assert page.locator(".card:visible").count() == 1
+    page.emulate_media(media="screen")
+    page.locator("#by-ns").select_option("team-07")  # of which there are few
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("pre:visible").count() == 5 and not page.locator(".on-paper").is_visible()
+
+
+def test_many_findings_print_as_a_line_each_without_the_script(opened):
+    page = opened(LARGE, java_script_enabled=False)
+    assert pages(page.pdf(format="A4")) <= 15
+
+
+def pages(pdf: bytes) -> int:
+    return len(re.findall(rb"/Type */Page\b", pdf))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Used
 
@@ -139,12 +179,15 @@ def test_the_filter_works_by_keyboard_alone(opened):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "q"
+    page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "by-ns"
     page.keyboard.type("shop")
     assert page.locator("#by-ns").input_value() == "shop"
     assert page.locator(".ns:visible .ns-h").count() == 1
     assert page.locator("#shown").inner_text() == "3 of 11 shown"
     page.keyboard.press("Tab")  # to the button that shows all again
+    page.keyboard.press("Tab")  # to the one that unfolds
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.value") == "breaks_on_upgrade"
     outline = page.evaluate("getComputedStyle(document.activeElement.closest('label')).outlineStyle")
@@ -153,9 +196,123 @@ def test_the_filter_works_by_keyboard_alone(opened):
     assert kinds(page) == {"unreachable"}
     assert page.locator("#shown").inner_text() == "1 of 11 shown"
     page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#shown")).to_have_text("11 of 11 shown")
-    expect(page.locator("#by-ns")).to_be_focused()
+    expect(page.locator("#q")).to_be_focused()
+
+
+def test_a_row_unfolds_by_keyboard_into_its_card(opened):
+    page = opened(HTML)
+    row = page.locator(".ns .row").first
+    row.focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".ns .card").first.is_visible()
+    page.keyboard.press("Space")
+    assert not page.locator(".ns .card").first.is_visible()
+
+
+def test_few_rows_are_unfolded_from_the_start(opened):
+    page = opened(_formats.report_as(cluster.report(), "html", sample.about()))
+    assert page.locator(".card:visible").count() == 1 and page.locator("#unfold").inner_text() == "Fold"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Searched, counted, and sent
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("checkout", 2),
+        ("CHECKOUT 9090", 1),
+        ("8443", 2),
+        ("shop unreachable", 1),
+        ("ledger readiness", 1),
+        ("batch-7d4b9-b", 1),
+        ("no_tool", 1),
+        ("billing ledger", 2),
+        ("IST0143/payments/Deployment/canary/8080", 1),
+        ("no such thing", 0),
+    ],
+)
+def test_the_search_finds_what_holds_every_word(opened, words, left):
+    page = opened(HTML)
+    page.locator("#q").fill(words)
+    assert shown(page) == left
+    assert page.locator("#shown").inner_text() == f"{left} of 11 shown"
+    assert page.locator("#none").is_visible() is (left == 0)
+
+
+def test_every_count_follows_the_filter(opened):
+    page = opened(HTML)
+
+    def chips():
+        return {chip.get_attribute("data-total"): int(chip.inner_text()) for chip in page.locator("[data-total]").all()}
+
+    assert sum(chips().values()) == 11
+    page.locator("#by-ns").select_option("search")
+    assert {kind: number for kind, number in chips().items() if number} == {"unchecked": 2, "not_listening": 1}
+    assert page.locator(".spaces tbody tr:visible").count() == 1
+    page.locator("#q").fill("timeout")
+    assert {kind: number for kind, number in chips().items() if number} == {"unchecked": 1}
+    assert page.locator(".unread .tally b").inner_text() == "1"
+    assert page.locator(".spaces tr[data-ns=search] td[data-k=unchecked] b").inner_text() == "1"
+    page.locator("#show-all").click()
+    expect(page.locator("#shown")).to_have_text("11 of 11 shown")
+    page.locator("input[value=breaks_on_upgrade]").uncheck()
+    assert chips()["breaks_on_upgrade"] == 2  # what the box would show
+    assert page.locator(".spaces tr[data-ns=shop] td[data-k=breaks_on_upgrade] b").inner_text() == "0"
+    assert page.locator("#ns\\=shop .tally").inner_text().split() == ["1", "unreachable", "already"]
+
+
+def test_what_is_shown_stands_in_the_address_and_a_link_shows_the_same(opened):
+    page = opened(HTML)
+    page.locator("#by-ns").select_option("shop")
+    assert page.url.endswith("/page.html#ns=shop")
+    page.locator("#q").fill("checkout 9090")
+    page.locator("input[value=waived]").uncheck()
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    assert page.locator("#shown").inner_text() == "1 of 11 shown"
+    assert page.locator("#q").input_value() == "checkout 9090" and page.locator("#by-ns").input_value() == "shop"
+    assert page.locator(".card:visible").count() == 1  # the only row is unfolded
+    page.locator("#show-all").click()
+    expect(page.locator("#shown")).to_have_text("11 of 11 shown")
+    assert page.url.endswith("/page.html")
+
+
+def test_the_table_of_namespaces_leads_to_each(opened):
+    page = opened(HTML)
+    page.locator(".spaces a", has_text="search").click()
+    expect(page.locator("#shown")).to_have_text("3 of 11 shown")
+    expect(page.locator("#by-ns")).to_have_value("search")
+    page.evaluate("location.hash = '#ns=gone'")
+    expect(page.locator("#shown")).to_contain_text("nothing to show of namespace gone")
+
+
+def test_a_link_on_a_page_of_many_shows_one_namespace_of_one_cluster(opened):
+    page = opened(MANY)
+    page.evaluate("location.hash = '#cluster=west&ns=billing'")
+    expect(page.locator("#by-cluster")).to_have_value("west")
+    assert page.locator(".ns:visible").count() == 1
+
+
+def test_pods_that_were_not_read_are_one_grey_row_for_each_reason(opened, shots):
+    page = opened(_formats.report_as(unread(), "html", sample.about()))
+    page.screenshot(path=shots / "unread.png")
+    rows = page.locator(".unread .row").all_inner_texts()
+    assert len(rows) == 4 and "193 pods" in rows[0] and "forbidden" in rows[0]
+    assert page.locator(".card li:visible").count() == 0
+    page.locator(".unread .row").first.click()
+    assert page.locator(".card li:visible").count() == 10
+    page.locator("#by-ns").select_option("team-3")
+    assert page.locator(".card li:visible").count() == 1
+    assert sum(int(pods.split()[0]) for pods in page.locator("[data-pods]:visible").all_inner_texts()) == 50
+    colour = page.locator(".unread .entry").first.evaluate("row => getComputedStyle(row).borderLeftColor")
+    red, green, blue = (int(part) for part in colour.strip("rgb()").split(","))
+    assert max(red, green, blue) - min(red, green, blue) < 32
 
 
 def test_the_filter_says_when_nothing_is_left(opened):
@@ -189,7 +346,7 @@ def test_each_impact_can_be_shown_alone(opened):
 def test_a_page_of_many_can_be_filtered_by_cluster(opened):
     page = opened(MANY)
     assert page.locator("h1").inner_text() == "1 of 4 clusters are ready for the upgrade"
-    assert page.locator("tbody tr").count() == 4
+    assert page.locator(".overview tbody tr").count() == 4
     page.locator("#by-cluster").select_option("west")
     assert page.locator(".cluster:visible h2").all_inner_texts() == ["west"]
     page.locator("#by-cluster").select_option("")
@@ -200,7 +357,8 @@ def test_a_page_of_many_can_be_filtered_by_cluster(opened):
 
 def test_a_sidecar_is_copied_as_it_is_written(opened):
     page = opened(HTML, permissions=["clipboard-read", "clipboard-write"])
-    page.locator("summary").first.focus()
+    page.locator("#unfold").click()
+    page.locator(".yaml > summary").first.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
@@ -222,7 +380,8 @@ def test_a_sidecar_can_be_copied_where_the_clipboard_is_refused(opened, refuse):
         }""",
         refuse,
     )
-    page.locator("summary").first.click()
+    page.locator("#unfold").click()
+    page.locator(".yaml > summary").first.click()
     page.locator(".copy").first.click()
     wanted = page.locator("pre").first.text_content()
     assert page.evaluate("String(getSelection())").strip() == wanted.strip()
@@ -253,6 +412,8 @@ def test_hostile_text_is_text(opened, shots):
         == 0
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= 1200
+    page.evaluate("location.hash = document.querySelector('.spaces a').hash")
+    assert shown(page, ".ns") <= 1 and "TAKEN" not in page.title().split("<")[0]
 
 
 def test_a_script_that_gets_into_the_page_all_the_same_does_not_run(browser, site):
@@ -278,6 +439,7 @@ def test_two_thousand_findings_stay_usable(opened, shots):
     for change, left in (
         (lambda: page.locator("#by-ns").select_option("team-07"), 50),
         (lambda: page.locator("input[value=unreachable]").uncheck(), None),
+        (lambda: page.locator("#q").fill("service-0"), None),
         (lambda: page.locator("#by-ns").select_option(""), None),
         (lambda: page.locator("#show-all").click(), 2000),
     ):

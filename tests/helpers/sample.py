@@ -177,3 +177,28 @@ def large(findings: int = 2000, namespaces: int = 40) -> Thing:
         namespaces=namespaces,
     )
     return made
+
+
+def unread(number: int = 500) -> Thing:
+    """A finding, and pods that were not read: for four reasons, in ten namespaces."""
+    report = cluster.report(target="1.24")
+    reasons = {
+        "no_tool": "No container could run a command that shows its sockets.",
+        "timeout": "No answer within 10 seconds.",
+        "not_running": "The pod is Pending.",
+        "forbidden": 'User "jane" cannot create resource "pods/exec" in API group "" in the namespace "team-3"',
+    }
+    names = [list(reasons)[min(n * n // (number * number // 8), 3)] for n in range(number)]
+    report["unchecked"] = [
+        {
+            "namespace": f"team-{n % 10}",
+            "pod": f"app-{n:03}-7d4b9c5f6-x2x7k",
+            "workload": {"kind": "Deployment", "name": f"app-{n:03}"},
+            "reason": reason,
+            "detail": reasons[reason],
+        }
+        for n, reason in enumerate(names)
+    ]
+    counts = dict.fromkeys(("ports", "workloads", "pods"), number + 1)
+    report["summary"].update(unchecked=number, ports_unread=number, **counts)
+    return report

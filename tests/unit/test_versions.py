@@ -12,6 +12,7 @@ import re
 import pytest
 import yaml
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.version import VERSION
 from ansible_collections.meshops.istio_precheck.tests.cluster.testbed.versions import VERSIONS
 from ansible_collections.meshops.istio_precheck.tests.matrix import NEWEST, OLDEST, PAIRS, PLAYED_ONCE
 
@@ -50,6 +51,10 @@ LOWER_BOUNDS = [
     ("README.md", f"ansible-core {minor(OLDEST.core)} to {minor(NEWEST.core)}"),
     ("README.md", f"Python {OLDEST.python} to {NEWEST.python}"),
 ]
+
+
+def test_the_collection_knows_its_own_version():
+    assert f"\nversion: {VERSION}\n" in text("galaxy.yml")
 
 
 @pytest.mark.parametrize("name, line", LOWER_BOUNDS)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import typing as t
 
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
@@ -35,6 +36,35 @@ def connect(module: t.Any, exec_timeout: float) -> t.Iterator[tuple[Api, t.Any]]
             raise GatherError(f"proxy, ca_cert, client_cert or client_key cannot be used: {error}") from error
         with contextlib.closing(executor):
             yield Api(client), executor.run
+
+
+def context_name(params: t.Mapping[str, t.Any]) -> str:
+    """The name of the context that connect() takes from a kubeconfig; empty where it takes none, or where that cannot be told.
+
+    It is a name to show and decides nothing.
+    """
+
+    def given(name: str) -> t.Any:
+        return params.get(name) or os.environ.get(f"K8S_AUTH_{name.upper()}")
+
+    kubeconfig = given("kubeconfig")
+    if given("host"):  # which goes before the server of a context
+        return ""
+    if given("context"):
+        return str(given("context"))
+    if isinstance(kubeconfig, dict):
+        return str(kubeconfig.get("current-context") or "")
+    if not kubeconfig and os.environ.get("KUBERNETES_SERVICE_HOST"):
+        return ""
+    try:
+        from kubernetes import config  # pylint: disable=import-outside-toplevel
+
+        path = os.path.expanduser(kubeconfig or config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
+        if not all(os.path.isfile(each) for each in path.split(os.pathsep) if each):  # a pipe is read once
+            return ""
+        return str(config.list_kube_config_contexts(config_file=path)[1]["name"])
+    except Exception:  # pylint: disable=broad-except
+        return ""
 
 
 def _client(module: t.Any, asked: str) -> t.Any:

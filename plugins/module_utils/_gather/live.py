@@ -18,7 +18,7 @@ from ansible_collections.kubernetes.core.plugins.module_utils.k8s.core import An
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_exec import by_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.cluster import gather
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.connect import connect
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.connect import connect, context_name
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.node_probe import (
     by_node,
     exec_then_node,
@@ -60,6 +60,10 @@ def ask(
             watched,
             params["socket_source"] != "exec",
         )
+
+    context = context_name(params)
+    if context:
+        snapshot["metadata"]["context"] = context
 
     def ask_these(snapshot: Snapshot, ports: Ports) -> list[dict[str, t.Any]]:
         limits = params["concurrency"], params["concurrency_per_node"]

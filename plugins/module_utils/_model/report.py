@@ -165,6 +165,7 @@ WORDS = (
         many="ports without a listener",
         about="Nothing accepts connections there, so nothing can be said.",
         fails=True,
+        advice="Check again when the program is up, or take the port out of the Service.",
         rule="not_listening",
         level="note",
     ),
@@ -340,13 +341,14 @@ class Remediation(t.TypedDict, total=False):
 
 
 class Summary(t.TypedDict, total=False):
-    """Counts; `seconds` spent."""
+    """Counts; `seconds` spent. `ports_unread` are those ports of pods that were not read of which no list says anything."""
 
     namespaces: int
     workloads: int
     pods: int
     pods_read: int
     ports: int
+    ports_unread: int
     findings: int
     breaks_on_upgrade: int
     unknown: int
@@ -450,7 +452,9 @@ REPORT = {
         [{"action": Required(str), "manifest": Required(MANIFEST), "findings": Required([str]), "notes": [str]}]
     ),
     "hints": Required([str]),
-    "summary": Required(dict.fromkeys(("namespaces", "workloads", "pods", "pods_read", "ports"), COUNT)),
+    "summary": Required(
+        dict.fromkeys(("namespaces", "workloads", "pods", "pods_read", "ports", "ports_unread"), COUNT)
+    ),
     "failed": bool,
     "msg": str,
 }

@@ -311,7 +311,10 @@ PROXY_CONFIG = {
 """What a pod's proxy said of the ports that clients ask it for; where it said nothing, why."""
 
 SNAPSHOT = {
-    "metadata": {"takenAt": str, "server": str, "serverVersion": str, "scope": str, "namespaces": [str]},
+    "metadata": {
+        **dict.fromkeys(("takenAt", "server", "context", "serverVersion", "scope"), str),
+        "namespaces": [str],
+    },
     "services": Required([SERVICE]),
     "pods": Required([POD]),
     "sidecars": Required([SIDECAR]),

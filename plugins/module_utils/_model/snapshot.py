@@ -86,10 +86,11 @@ class Unlisted(t.TypedDict, total=False):
 
 
 class Metadata(t.TypedDict, total=False):
-    """Of which cluster it was taken, when and how much; `namespaces` are those that were recorded where others were not."""
+    """Of which cluster it was taken, when and how much; `context` is the kubeconfig's, if there was one; `namespaces` are those that were recorded where others were not."""
 
     takenAt: str
     server: str
+    context: str
     serverVersion: str
     scope: str
     namespaces: list[str]

@@ -24,9 +24,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outs
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     FAIL_ON,
     IMPACTS,
+    REASONS,
     REPORT,
     FailOnError,
     checked_fail_on,
+    probes_of_their_own,
     was_checked,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
@@ -37,6 +39,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.sche
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.version import VERSION
 
 KIND = "Report"
 
@@ -45,7 +48,11 @@ Document = dict[str, t.Any]
 METADATA = {
     "cluster": Required(str),
     "server": str,
+    "context": str,
     "serverVersion": str,
+    "istioVersions": [str],
+    "targetVersion": str,
+    "collectionVersion": str,
     "takenAt": str,
     "failOn": [str],
     "passed": Required(bool),
@@ -61,19 +68,24 @@ class ReportError(OutsideTextError):
 def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Document:
     """The Report of a run and what it is about, as one document.
 
-    `about` holds `cluster` (the host's name in the inventory), `passed`, and, if known, `server`, `server_version`, `taken_at` (RFC 3339),
-    `fail_on` and `problems`, what went wrong beside the check. How long the run took is left out, so that the same cluster gives the same
+    `about` holds `cluster` (its name), `passed`, and, if known, `server`, `context` (of the kubeconfig), `server_version`, `taken_at` (RFC 3339),
+    `istio_versions` (of today's control planes), `target_version`, `fail_on` and `problems`, what went wrong beside the check. How long the run took is left out, so that the same cluster gives the same
     text. Raises ReportError.
     """
     seen = report.get("cluster") or {}
-    known = {name: about.get(name) or seen.get(name) or "" for name in ("server", "server_version", "taken_at")}
+    names = ("server", "context", "server_version", "taken_at", "target_version")
+    known = {name: about.get(name) or seen.get(name) or "" for name in names}
     made = {
         "apiVersion": API_VERSION,
         "kind": KIND,
         "metadata": {
             "cluster": about.get("cluster"),
             "server": without_user(known["server"]),
+            "context": known["context"],
             "serverVersion": known["server_version"],
+            "istioVersions": list(about.get("istio_versions") or seen.get("istio_versions") or ()),
+            "targetVersion": known["target_version"],
+            "collectionVersion": VERSION,
             "takenAt": known["taken_at"],
             "failOn": _fail_on(report, about.get("fail_on") or []),
             "passed": about.get("passed"),
@@ -114,6 +126,26 @@ def checked(made: t.Any) -> Document:
                     f"{part}[{number}].impact: wanted one of {', '.join(IMPACTS)}, found {finding['impact'][:60]!r}"
                 )
     return made
+
+
+def upgrade(made: Document) -> str:
+    """From which version of Istio to which, as far as that is known: `1.9.9 to 1.24`."""
+    meta = made["metadata"]
+    today, then = ", ".join(meta.get("istioVersions") or ()), meta.get("targetVersion") or ""
+    return f"{today or 'a version that is not known'} to {then or 'any later one'}" if today or then else ""
+
+
+def blocks(made: Document, part: str, record: t.Mapping[str, t.Any]) -> bool:
+    """Whether the gate is shut because of this record of a list, as report.blocking() decides."""
+    fail_on = made["metadata"].get("failOn") or ()
+    if part == "findings":
+        return record["impact"] in fail_on or record["impact"] not in IMPACTS
+    if part == "unchecked":
+        return part in fail_on or record["reason"] not in REASONS
+    if part == "failing_probes":
+        own = record["id"] in {probe["id"] for probe in probes_of_their_own(made, fail_on)}
+        return (own and part in fail_on) or record["impact"] not in IMPACTS
+    return part in fail_on
 
 
 def parse(text: bytes | str) -> Document:

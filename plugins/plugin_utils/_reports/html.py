@@ -14,12 +14,14 @@ import functools
 import hashlib
 import pathlib
 import typing as t
+import urllib.parse
 
 import jinja2
 from markupsafe import Markup, escape
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WORDS
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.version import VERSION
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, upgrade
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import (
     count,
     lines,
@@ -29,20 +31,37 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.te
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.view import (
     ClusterView,
     Entry,
+    Sidecar,
+    WorkloadView,
     looked,
     view,
 )
 
 HERE = pathlib.Path(__file__).parent
 
+FEW = 20
+"""So many ports, probes and unread pods are printed with all that their rows unfold to; of more, only what the reader has unfolded."""
+
+OPEN = 5
+"""So many rows of ports and probes are unfolded from the start."""
+
+NARROWEST = 0.8
+"""Percent of the bar, so that one port of thousands can be seen."""
+
 
 def as_html(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]] = ()) -> str:
     """A page on one cluster, or on several; `left_out` are files of which it shows nothing, `{path, reason}`."""
     clusters = [view(made) for made in mades]
+    several = len(clusters) != 1 or bool(left_out)
+    rows = sum(cluster.entries for cluster in clusters)
     totals = {kind.name: sum(cluster.counts[kind.name] for cluster in clusters) for kind in WORDS}
     return _template().render(
         clusters=clusters,
-        several=len(clusters) != 1 or bool(left_out),
+        several=several,
+        names_of=_names([cluster.name for cluster in clusters]) if several else [""],
+        few=rows + totals["unchecked"] <= FEW,
+        most=FEW,
+        unfolded=rows <= OPEN,
         left_out=left_out,
         kinds=WORDS,
         totals=totals,
@@ -63,7 +82,9 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(block=_block, some=some, parts=_parts, picture=_picture)
+    environment.filters.update(
+        block=_block, some=some, parts=_parts, picture=_picture, place=_place, sidecars=_sidecars, begun=_begun
+    )
     style, script = ((HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
     environment.globals.update(
         style=Markup(style),
@@ -72,6 +93,8 @@ def _template() -> jinja2.Template:
         script_hash=_hash(script),
         count=count,
         looked=looked,
+        upgrade=upgrade,
+        version=VERSION,
     )
     return environment.get_template("page.html.j2")
 
@@ -90,6 +113,40 @@ def _hash(text: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii") + "'"
 
 
+def _begun(text: str) -> str:
+    """With a capital letter."""
+    return text[:1].upper() + text[1:]
+
+
+def _names(clusters: t.Sequence[str]) -> list[str]:
+    """What the clusters are called in links: two may have one name."""
+    names: list[str] = []
+    for name in map(written_out, clusters):
+        named, number = name, 1
+        while named in names:
+            number += 1
+            named = f"{name} ({number})"
+        names.append(named)
+    return names
+
+
+def _place(namespace: str, cluster: str = "") -> str:
+    """What stands after `#` in a link to a namespace or a cluster, and is the id of what it leads to where no script runs."""
+    parts = (("cluster", cluster), ("ns", written_out(namespace)))
+    return "&".join(f"{key}={urllib.parse.quote(value, safe='')}" for key, value in parts if value)
+
+
+def _sidecars(workload: WorkloadView, entry: Entry) -> list[tuple[int, Sidecar, int]]:
+    """The Sidecars for the entry's port: which of the workload it is, itself, and the port that it is shown with, the first of several."""
+    if entry.probe or not entry.fix:
+        return []
+    return [
+        (number, sidecar, sidecar.ports[0])
+        for number, sidecar in enumerate(workload.sidecars, 1)
+        if entry.port in sidecar.ports
+    ]
+
+
 class Part(t.NamedTuple):
     """A stretch of the bar of all exposed ports, in percent of its width."""
 
@@ -101,19 +158,23 @@ class Part(t.NamedTuple):
 
 
 def _parts(cluster: ClusterView) -> list[Part]:
-    """The exposed ports by what is said of them. Pods are no ports: those not read are not among them."""
-    rest = "Fine, or of pods not checked" if cluster.counts["unchecked"] else "Listens where connections arrive"
+    """The exposed ports by what is said of them; those of pods that were not read are not among those that are fine."""
+    known = "ports_unread" in cluster.made["summary"]
     numbers = [
         (kind.name, kind.label, cluster.counts[kind.name])
         for kind in WORDS
         if kind.name not in ("unchecked", "failing_probes")
-    ] + [("fine", rest, cluster.rest)]
+    ]
+    numbers.append(("unread", "Of pods not checked" if known else "Fine, or of pods not checked", cluster.unread_ports))
+    numbers.append(("fine", "Listens where connections arrive", cluster.fine))
     total = sum(number for _name, _label, number in numbers)
-    parts, at = [], 0
+    shares = {name: max(NARROWEST, 100 * number / total) for name, _label, number in numbers if number}
+    parts, at = [], 0.0
     for name, label, number in numbers:
         if number:
-            parts.append(Part(name, label, number, f"{100 * at / total:.3f}%", f"{100 * number / total:.3f}%"))
-            at += number
+            width = 100 * shares[name] / sum(shares.values())
+            parts.append(Part(name, label, number, f"{at:.3f}%", f"{width:.3f}%"))
+            at += width
     return parts
 
 

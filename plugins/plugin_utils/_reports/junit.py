@@ -20,12 +20,19 @@ import typing as t
 from xml.etree import ElementTree
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    REASONS,
     probes_of_their_own,
     was_checked,
 )
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, blocks, upgrade
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, lines, written_out
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.view import problems, rest
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.view import (
+    fix_of,
+    others,
+    probe_fix,
+    problems,
+    remedies,
+)
 
 
 def as_junit(made: Document) -> str:
@@ -33,9 +40,11 @@ def as_junit(made: Document) -> str:
     meta = made["metadata"]
     suite = ElementTree.Element("testsuite", {"name": written_out(meta["cluster"])})
     properties = ElementTree.SubElement(suite, "properties")
-    for name in ("server", "serverVersion", "takenAt"):
-        if meta.get(name):
-            ElementTree.SubElement(properties, "property", {"name": name, "value": written_out(meta[name])})
+    about = {name: meta.get(name) for name in ("server", "context", "serverVersion", "takenAt")}
+    about.update(istio=upgrade(made), collectionVersion=meta.get("collectionVersion"))
+    for name, value in about.items():
+        if value:
+            ElementTree.SubElement(properties, "property", {"name": name, "value": written_out(value)})
     for name, namespace, outcome in _cases(made):
         place = f"{meta['cluster']}.{namespace}" if namespace else meta["cluster"]
         case = ElementTree.SubElement(
@@ -43,8 +52,8 @@ def as_junit(made: Document) -> str:
         )
         if outcome:
             kind, type_, message, text = outcome
-            about = {"message": written_out(message), **({"type": written_out(type_)} if kind != "skipped" else {})}
-            ElementTree.SubElement(case, kind, about).text = lines(text)
+            said = {"message": written_out(message), **({"type": written_out(type_)} if kind != "skipped" else {})}
+            ElementTree.SubElement(case, kind, said).text = lines(text)
     totals = {"tests": len(suite.findall("testcase"))}
     totals.update(
         {
@@ -71,9 +80,10 @@ Outcome: t.TypeAlias = "tuple[str, str, str, str] | None"
 def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
     """`(name, namespace, outcome)` of each case."""
     fail_on = made["metadata"].get("failOn") or ()
+    remediations = remedies(made)
 
-    def bad(record: dict[str, t.Any], kind: str, text: str, element: str = "failure") -> Outcome:
-        if kind in fail_on:
+    def bad(record: dict[str, t.Any], kind: str, text: str, element: str = "failure", shut: bool = False) -> Outcome:
+        if shut or kind in fail_on:
             return element, kind, record["reason"], text
         return "skipped", "", f"Not in check_listeners_fail_on: {kind}. {record['reason']}", text
 
@@ -86,16 +96,27 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
     for number, problem in enumerate(problems(made), 1):
         yield f"the gate could do its work ({number})", "", ("error", "problem", problem, problem)
     for finding in made["findings"]:
-        yield _name(finding), finding["namespace"], bad(finding, finding["impact"], _text(finding))
+        text = _text(
+            finding,
+            fix_of("findings", finding, remediations.get(finding["id"]), ", which the HTML and JSON reports hold"),
+        )
+        yield _name(finding), finding["namespace"], bad(finding, finding["impact"], text)
     for pod in made["unchecked"]:
         said = {"reason": f"{pod['reason']}: {pod.get('detail') or 'no detail given'}"}
+        advice = REASONS.get(pod["reason"], "")
+        text = "\n".join(map(written_out, [said["reason"], *([f"Fix: {advice}"] if advice else [])]))
+        shut = blocks(made, "unchecked", pod)
         yield (
             f"Pod {pod['pod']} can be read ({pod['reason']})",
             pod["namespace"],
-            bad(said, "unchecked", said["reason"], "error"),
+            bad(said, "unchecked", text, "error", shut),
         )
     for record in made["not_listening"]:
-        yield f"{_name(record)} is listened on", record["namespace"], bad(record, "not_listening", _text(record))
+        yield (
+            f"{_name(record)} is listened on",
+            record["namespace"],
+            (bad(record, "not_listening", _text(record, fix_of("not_listening", record)))),
+        )
     for record in made["waived"]:
         yield (
             _name(record),
@@ -107,14 +128,16 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
     counted = [probe["id"] for probe in probes_of_their_own(made, fail_on)]
     for probe in made.get("failing_probes") or ():
         name = f"{_name(probe)} answers the {probe['probe']} probe of container {probe['container']}"
-        if probe["id"] in counted:
-            yield name, probe["namespace"], bad(probe, "failing_probes", _text(probe))
+        own = probe["id"] in counted
+        text = _text(probe, probe_fix(probe, own))
+        if own:
+            yield name, probe["namespace"], bad(probe, "failing_probes", text)
         else:
-            yield name, probe["namespace"], ("skipped", "", f"Settled with the port. {probe['reason']}", _text(probe))
-    others = rest(made)
-    if others and not made["unchecked"]:  # the ports of pods that were not read are among the rest
+            yield name, probe["namespace"], ("skipped", "", f"Settled with the port. {probe['reason']}", text)
+    fine, _unread = others(made)
+    if fine:
         yield (
-            f"{count(others, 'other exposed port listens', 'other exposed ports listen')} where connections arrive",
+            f"{count(fine, 'other exposed port listens', 'other exposed ports listen')} where connections arrive",
             "",
             None,
         )
@@ -124,7 +147,7 @@ def _name(record: dict[str, t.Any]) -> str:
     return f"{record['workload']['kind']} {record['workload']['name']} port {record['port']}"
 
 
-def _text(record: dict[str, t.Any]) -> str:
+def _text(record: dict[str, t.Any], fix: str = "") -> str:
     services = ", ".join(f"{service['name']}:{service.get('port', '?')}" for service in record.get("services") or ())
     said = [
         record["id"],
@@ -133,6 +156,7 @@ def _text(record: dict[str, t.Any]) -> str:
         f"Listens on: {', '.join(record['listeners']) or 'nothing'}",
         f"Pods: {', '.join(record['pods'])}",
         *(f"Note: {note}" for note in record.get("notes") or ()),
+        *([f"Fix: {fix}"] if fix else []),
     ]
     return "\n".join(written_out(line) for line in said)
 

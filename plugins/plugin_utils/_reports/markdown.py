@@ -13,7 +13,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import FAIL_ON, WORDS
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, upgrade
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, written_out
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.view import (
     ClusterView,
@@ -25,7 +25,14 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.vi
 )
 
 LIMIT = 60_000
-"""Characters; GitHub takes 65,536. The Sidecars are left out first, then the least urgent workloads, and the text says so."""
+"""Characters; GitHub takes 65,536. The table of all that was found goes first. The Sidecars are left out before the text on a workload, the least urgent
+of these before others, rows of the table last; and the text says so."""
+
+NAMES = 5
+"""So many names are said of several."""
+
+PLACES = 10
+"""So many namespaces are named that have pods which were not read."""
 
 LABELS = {kind.name: kind.label for kind in WORDS}
 
@@ -37,24 +44,94 @@ def as_markdown(mades: t.Sequence[Document], left_out: t.Sequence[dict[str, str]
     """One cluster, or several with a table of them first; `left_out` are files of which it shows nothing, `{path, reason}`."""
     clusters = [view(made) for made in mades]
     several = len(clusters) != 1 or bool(left_out)
-    head = (_overview(clusters, left_out) if several else "") + "".join(
-        _head(cluster, several) for cluster in clusters if not several
+    above = _overview(clusters, left_out) if several else ""
+    parts = [_part(cluster, several) for cluster in clusters]
+    room = LIMIT - len(above) - sum(len(part.head) + len(part.unread) for part in parts)
+    rows = _fitting([row for part in parts for row in part.rows], room, len)
+    room -= sum(len(row) for part in parts for row in part.rows) if rows is None else room
+    blocks = [block for part in parts for block in part.blocks]
+    whole = sum(len(block.text) + len(block.yaml) for block in blocks) <= room
+    texts = None if whole else _fitting(blocks, room, lambda block: len(block.text))
+    return above + "".join(_written(parts, rows, texts, whole))
+
+
+class Block(t.NamedTuple):
+    """One workload. What stands above the first of a namespace belongs to it."""
+
+    text: str
+    yaml: str
+    entries: int
+
+
+class Part(t.NamedTuple):
+    """One cluster: what stands above all, a table of all that was found, the pods that were not read, and the text on each workload."""
+
+    head: str
+    rows: list[str]
+    unread: str
+    blocks: list[Block]
+
+
+Fitting = t.TypeVar("Fitting")
+
+
+def _fitting(things: t.Sequence[Fitting], room: int, size: t.Callable[[Fitting], int]) -> int | None:
+    """How many of the things fit, one after the other; None for all."""
+    used = 0
+    for number, thing in enumerate(things):
+        used += size(thing)
+        if used > room:
+            return number
+    return None
+
+
+def _written(parts: t.Sequence[Part], rows: int | None, texts: int | None, whole: bool) -> t.Iterator[str]:
+    """The parts with the first `rows` of all their rows and the first `texts` of all their blocks; with the Sidecars if `whole`."""
+    for part in parts:
+        shown = len(part.rows) if rows is None else min(rows, len(part.rows))
+        yield part.head + "".join(part.rows[:shown])
+        rows = None if rows is None else rows - shown
+        if shown < len(part.rows):
+            left = count(len(part.rows) - shown, "further row", "further rows")
+            yield f"\n{left} left out, to fit a ticket; the HTML and JSON reports hold all.\n"
+        yield part.unread
+        blocks = part.blocks if texts is None else part.blocks[:texts]
+        texts = None if texts is None else texts - len(blocks)
+        if not whole and any(block.yaml for block in part.blocks):
+            yield "\nThe Sidecars are left out, to fit a ticket; the HTML and JSON reports hold them.\n"
+        yield from (block.text + (block.yaml if whole else "") for block in blocks)
+        left_out = sum(block.entries for block in part.blocks[len(blocks) :])
+        if left_out:
+            yield (
+                f"\nOf {count(left_out, 'entry', 'entries')} only the row is shown, to fit a ticket; "
+                "the HTML and JSON reports hold all.\n"
+            )
+
+
+def _part(cluster: ClusterView, several: bool) -> Part:
+    rows = [
+        _row(cluster, namespace.name, workload, entry)
+        for namespace in cluster.namespaces
+        for workload in namespace.workloads
+        for entry in workload.entries
+    ]
+    head = ("\n" if several else "") + _head(cluster, several)
+    if rows:
+        head += "\n" + _table([("Namespace", "Workload", "Port", "Listens on", "Verdict", "Fix")])
+    return Part(head, rows, "".join(_unread(cluster, several)), list(_blocks(cluster, several)))
+
+
+def _row(cluster: ClusterView, namespace: str, workload: WorkloadView, entry: Entry) -> str:
+    verdict = f"{LABELS[entry.kind].lower()}: {entry.probe}" if entry.probe else LABELS[entry.kind].lower()
+    cells = (
+        code(namespace),
+        f"{code(workload.kind)} {code(workload.name)}",
+        str(entry.port),
+        _names(entry.listeners, 2) or "nothing",
+        prose(verdict),
+        prose(entry.brief),
     )
-    blocks = [block for cluster in clusters for block in _blocks(cluster, several)]
-    text = head
-    for block in blocks:
-        text += block.text + "".join(_sidecar(sidecar) for sidecar in block.sidecars)
-        if len(text) > LIMIT:
-            break
-    else:
-        return text
-    text = head + "\nThe Sidecars are left out, to fit a ticket; the HTML and JSON reports hold them.\n"
-    for position, block in enumerate(blocks):
-        if len(text) + len(block.text) > LIMIT:
-            rest = sum(block.entries for block in blocks[position:])
-            return f"{text}\n{count(rest, 'further entry', 'further entries')} left out, to fit a ticket; the HTML and JSON reports hold all.\n"
-        text += block.text
-    return text
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _overview(clusters: t.Sequence[ClusterView], left_out: t.Sequence[dict[str, str]]) -> str:
@@ -76,10 +153,12 @@ def _overview(clusters: t.Sequence[ClusterView], left_out: t.Sequence[dict[str, 
 def _head(cluster: ClusterView, several: bool) -> str:
     meta = cluster.made["metadata"]
     facts = [f"Cluster {code(cluster.name)}"]
-    facts += [
-        f"{label} {code(text)}" for label, text in (("server", meta.get("server")), ("seen", cluster.when)) if text
-    ]
+    server = meta.get("server") if meta.get("server") != cluster.name else ""
+    known = (("Istio", upgrade(cluster.made)), ("server", server), ("seen", cluster.when))
+    facts += [f"{label} {code(text)}" for label, text in known if text]
     facts += [looked(cluster.made)] if looked(cluster.made) else []
+    version = meta.get("collectionVersion")
+    facts += [f"checked by {code('meshops.istio_precheck ' + version)}"] if version else []
     title = (
         f"Cluster {code(cluster.name)}: {cluster.title.lower() if several else cluster.title}"
         if several
@@ -93,24 +172,28 @@ def _head(cluster: ClusterView, several: bool) -> str:
     )
 
 
-class Block(t.NamedTuple):
-    """One workload. What stands above the first of a namespace belongs to it."""
-
-    text: str
-    sidecars: list[Sidecar]
-    entries: int
+def _unread(cluster: ClusterView, several: bool) -> t.Iterator[str]:
+    """The pods that were not read, by reason; some names of some namespaces."""
+    above = f"\n{'###' if several else '##'} Pods not checked\n"
+    for reason in cluster.unread:
+        facts = [f"Why: {prose(reason.detail)}", *(f"Note: {prose(note)}" for note in reason.notes)]
+        facts += [f"Fix: {prose(reason.fix)}"] if reason.fix else []
+        for namespace, workloads in list(reason.places.items())[:PLACES]:
+            facts.append(f"{code(namespace)}: {_names([pod for pods in workloads.values() for pod in pods], 3)}")
+        if len(reason.places) > PLACES:
+            facts.append(f"{count(len(reason.places) - PLACES, 'more namespace')}")
+        box = "[ ] " if "unchecked" in OPEN else ""
+        said = f"{above}\n- {box}**{count(reason.pods, 'pod')} not checked**, {code(reason.reason)}.\n"
+        yield said + "".join(f"  - {fact}\n" for fact in facts)
+        above = ""
 
 
 def _blocks(cluster: ClusterView, several: bool) -> t.Iterator[Block]:
-    above = f"\n{_head(cluster, True)}" if several else ""
-    if not cluster.namespaces and above:
-        yield Block(above, [], 0)
     for namespace in cluster.namespaces:
-        above += f"\n{'###' if several else '##'} Namespace {code(namespace.name)}\n"
+        above = f"\n{'###' if several else '##'} Namespace {code(namespace.name)}\n"
         for workload in namespace.workloads:
-            yield Block(
-                above + _workload(workload, "####" if several else "###"), workload.sidecars, len(workload.entries)
-            )
+            text = above + _workload(workload, "####" if several else "###")
+            yield Block(text, "".join(map(_sidecar, workload.sidecars)), len(workload.entries))
             above = ""
 
 
@@ -122,16 +205,15 @@ def _workload(workload: WorkloadView, level: str) -> str:
 
 def _entry(entry: Entry) -> str:
     box = "[ ] " if entry.kind in OPEN else ""
-    if entry.port is None:
-        said = f"**Not checked**, {code(entry.id)}: {_names(entry.pods)}"
-    elif entry.probe:
-        said = f"**Port {entry.port}: {LABELS[entry.kind].lower()}**, {code(entry.probe)}; pods {_names(entry.pods)}"
+    if entry.probe:
+        listens = f"listens on {_names(entry.listeners)}" if entry.listeners else "nothing listens"
+        said = f"**Port {entry.port}: {LABELS[entry.kind].lower()}**, {code(entry.probe)}; {listens}; pods {_names(entry.pods)}"
     else:
         listens = f"listens on {_names(entry.listeners)}" if entry.listeners else "nothing listens"
         said = f"**Port {entry.port}: {LABELS[entry.kind].lower()}**. Service {_names(entry.services)}; {listens}; pods {_names(entry.pods)}"
     lines = [f"Why: {prose(entry.reason)}", *(f"Note: {prose(note)}" for note in entry.notes)]
-    lines += [f"Cure: {prose(entry.cure)}"] if entry.cure else []
-    lines += [f"Id: {code(entry.id)}"] if entry.port is not None else []
+    lines += [f"Fix: {prose(entry.fix)}"] if entry.fix else []
+    lines += [f"Id: {code(entry.id)}"]
     return f"- {box}{said}.\n" + "".join(f"  - {line}\n" for line in lines)
 
 
@@ -140,9 +222,9 @@ def _sidecar(sidecar: Sidecar) -> str:
     return f"\nSidecar {code(sidecar.name)} to {'edit' if sidecar.action == 'update' else 'create'}:\n\n{fence}yaml\n{sidecar.yaml}{fence}\n"
 
 
-def _names(names: t.Sequence[str]) -> str:
-    more = f" and {len(names) - 5:,} more" if len(names) > 5 else ""
-    return ", ".join(code(name) for name in names[:5]) + more
+def _names(names: t.Sequence[str], most: int = NAMES) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(code(name) for name in names[:most]) + more
 
 
 def _table(rows: t.Sequence[t.Sequence[str]]) -> str:

@@ -26,7 +26,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     Rule,
     probes_of_their_own,
 )
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.version import VERSION
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, blocks
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import some, written_out
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -48,7 +49,10 @@ def as_sarif(made: Document) -> str:
         }
         for finding in made["waived"]
     ]
-    results += [_unchecked(made, pod, levels["unchecked"]) for pod in made["unchecked"]]
+    results += [
+        _unchecked(made, pod, "error" if blocks(made, "unchecked", pod) else LEVELS["unchecked"])
+        for pod in made["unchecked"]
+    ]
     results += [_result(made, "not_listening", record, levels["not_listening"]) for record in made["not_listening"]]
     results += [
         _result(made, "probe", probe, levels["failing_probes"] if probe["id"] in counted else LEVELS["failing_probes"])
@@ -66,6 +70,8 @@ def as_sarif(made: Document) -> str:
         "tool": {
             "driver": {
                 "name": "meshops.istio_precheck",
+                "semanticVersion": meta.get("collectionVersion") or VERSION,
+                "version": meta.get("collectionVersion") or VERSION,
                 "informationUri": "https://github.com/meshops/istio_precheck",
                 "rules": list(map(_rule, RULES)),
             }
@@ -76,8 +82,11 @@ def as_sarif(made: Document) -> str:
         "results": results,
         "properties": {
             name: meta[name]
-            for name in ("cluster", "server", "serverVersion", "takenAt", "passed")
-            if meta.get(name) not in (None, "")
+            for name in (
+                *("cluster", "server", "context", "serverVersion", "istioVersions", "targetVersion", "takenAt"),
+                "passed",
+            )
+            if meta.get(name) not in (None, "", [])
         },
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"

@@ -20,7 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     WORDS,
     Report,
 )
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, blocks, upgrade
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, some, written_out
 
 PARTS = tuple(dict.fromkeys(word.part for word in WORDS))
@@ -51,13 +51,18 @@ class Row(t.NamedTuple):
     services: list[str]
     reason: str
     id: str
+    part: str
+    """The list of the Report, and what it holds there."""
+    record: t.Mapping[str, t.Any]
 
     @property
     def cells(self) -> tuple[str, ...]:
         listens = some(self.listeners, 2) or "-"
-        if self.word == "unchecked":  # what to do about it is too long for a line
+        if self.word == "unchecked":
             return self.namespace, f"Pod/{self.id}", "-", listens, self.label, ""
-        return self.namespace, f"{self.kind}/{self.name}", self.port, listens, self.label, self.fix
+        # What to do about a pod, a probe or a port without a listener is too long for a line.
+        brief = self.fix if self.part == "findings" else ""
+        return self.namespace, f"{self.kind}/{self.name}", self.port, listens, self.label, brief
 
 
 def label(word: str) -> str:
@@ -89,9 +94,11 @@ def _row(record: t.Mapping[str, t.Any], part: str, ready: t.Collection[str]) -> 
             services=[],
             reason=record.get("detail") or "No detail given.",
             id=record["pod"],
+            part=part,
+            record=record,
         )
     word = record["impact"] if part == "findings" else part
-    said, fix = label(word), ""
+    said, fix = label(word), WORD[part].advice if part in WORD else ""
     if part == "findings":
         fix = "Sidecar ready" if record["id"] in ready else "no Sidecar"
     elif part == "failing_probes":
@@ -109,6 +116,8 @@ def _row(record: t.Mapping[str, t.Any], part: str, ready: t.Collection[str]) -> 
         services=[f"{service['name']}:{service.get('port', '?')}" for service in record.get("services") or ()],
         reason=record["reason"],
         id=record["id"],
+        part=part,
+        record=record,
     )
 
 
@@ -142,13 +151,26 @@ def as_text(made: Document, verdict: str) -> str:
     namespaces = dict.fromkeys(row.namespace for row in found)
     wide = max(map(len, namespaces), default=0)
     sections = [
-        [", ".join([f"Cluster {meta['cluster']}", *(meta[name] for name in ("server", "takenAt") if meta.get(name))])],
+        [", ".join([f"Cluster {meta['cluster']}", *_about(made)])],
         [f"{name:{wide}}  {_in_namespace(name, found)}" for name in namespaces],
         [f"{line}  {row.reason}" for row, line in zip(found, aligned(found))],
         [f"Hint: {hint}" for hint in made["hints"]],
         [verdict],
     ]
     return "\n\n".join("\n".join(map(written_out, section)) for section in sections if section) + "\n"
+
+
+def _about(made: Document) -> t.Iterator[str]:
+    """What is known of the cluster beside its name, and who looked."""
+    meta = made["metadata"]
+    if meta.get("server") and meta["server"] != meta["cluster"]:
+        yield meta["server"]
+    if upgrade(made):
+        yield f"Istio {upgrade(made)}"
+    if meta.get("takenAt"):
+        yield meta["takenAt"]
+    if meta.get("collectionVersion"):
+        yield f"meshops.istio_precheck {meta['collectionVersion']}"
 
 
 def _in_namespace(namespace: str, found: t.Sequence[Row]) -> str:
@@ -161,7 +183,6 @@ CSV = ("cluster", "namespace", "kind", "name", "port", "listeners", "verdict", "
 
 def as_csv(made: Document) -> str:
     """A row for each thing, and for what went wrong. `verdict` is a word of the Report, or `problem`."""
-    fail_on = made["metadata"].get("failOn") or ()
     failure = [made.get("msg") or "no reason given"] if made.get("failed") else []
     cluster = made["metadata"]["cluster"]
     text = io.StringIO()
@@ -171,7 +192,7 @@ def as_csv(made: Document) -> str:
         cells = (
             *(row.namespace, row.kind, row.name, row.port, " ".join(row.listeners), row.word),
             *(
-                "yes" if row.word in fail_on else "no",
+                "yes" if blocks(made, row.part, row.record) else "no",
                 row.fix,
                 str(row.pods),
                 " ".join(row.services),

@@ -19,11 +19,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     WORDS,
     blocking,
     ignored,
+    probes_of_their_own,
     was_checked,
     was_made,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, lines
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, lines, some
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import (
     gate_is_open,
     in_words,
@@ -35,12 +36,12 @@ ORDER = {word.name: number for number, word in enumerate(WORDS)}
 
 
 class Entry(t.NamedTuple):
-    """What the Report says about one port of a workload, about a probe of its pods, or, without a `port`, about pods of it that were not read."""
+    """What the Report says about one port of a workload, or about a probe of its pods."""
 
     kind: str
     impact: str
     """The kind that it would be of if nobody had waived it."""
-    port: int | None
+    port: int
     id: str
     services: list[str]
     listeners: list[str]
@@ -48,10 +49,17 @@ class Entry(t.NamedTuple):
     notes: list[str]
     pods: list[str]
     url: str
-    cure: str
+    fix: str
+    """What to do about it, in a sentence."""
+    brief: str = ""
+    """The same in a word or two."""
     elsewhere: bool = True
     """Whether what is asked after the upgrade is another address than the pod's, as far as the Report says."""
     probe: str = ""
+
+    @property
+    def listens(self) -> str:
+        return some(self.listeners, 2) or "nothing listens"
 
 
 class Sidecar(t.NamedTuple):
@@ -76,9 +84,34 @@ class WorkloadView(t.NamedTuple):
 class NamespaceView(t.NamedTuple):
     name: str
     workloads: list[WorkloadView]
+    unread: dict[str, int]
+    """How many pods were not read, by reason."""
+
+    @property
+    def entries(self) -> list[Entry]:
+        return [entry for workload in self.workloads for entry in workload.entries]
 
     def count(self, kind: str) -> int:
-        return sum(_weight(entry) for workload in self.workloads for entry in workload.entries if entry.kind == kind)
+        if kind == "unchecked":
+            return sum(self.unread.values())
+        return sum(entry.kind == kind for entry in self.entries)
+
+
+class Unread(t.NamedTuple):
+    """The pods that were not read for one reason, by namespace and in it by workload, `{(kind, name): pods}`."""
+
+    reason: str
+    detail: str
+    notes: list[str]
+    fix: str
+    places: dict[str, dict[tuple[str, str], list[str]]]
+
+    @property
+    def pods(self) -> int:
+        return sum(map(self.pods_in, self.places))
+
+    def pods_in(self, namespace: str) -> int:
+        return sum(map(len, self.places[namespace].values()))
 
 
 class ClusterView(t.NamedTuple):
@@ -89,9 +122,17 @@ class ClusterView(t.NamedTuple):
     title: str
     detail: str
     counts: dict[str, int]
-    rest: int
-    """Exposed ports that the Report does not name."""
+    fine: int
+    """Exposed ports that the Report does not name, of pods that were all read."""
+    unread_ports: int
+    """Exposed ports that the Report does not name, of pods that were not read, or that may be of such."""
     namespaces: list[NamespaceView]
+    unread: list[Unread]
+
+    @property
+    def entries(self) -> int:
+        """How many rows there are for ports and probes."""
+        return sum(len(namespace.entries) for namespace in self.namespaces)
 
     @property
     def name(self) -> str:
@@ -117,7 +158,7 @@ def view(made: Document) -> ClusterView:
         **{word.name: len(made.get(word.part) or ()) for word in WORDS if word.name not in IMPACTS},
     }
     tone, title, detail = _headline(made, counts)
-    return ClusterView(made, tone, title, detail, counts, rest(made), _namespaces(made))
+    return ClusterView(made, tone, title, detail, counts, *others(made), _namespaces(made), _unread(made))
 
 
 def looked(made: Document) -> str:
@@ -161,8 +202,17 @@ def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
     )
 
 
-def rest(made: Document) -> int:
-    """How many exposed ports the Report does not name. They are fine, or belong to pods that were not read."""
+def others(made: Document) -> tuple[int, int]:
+    """How many exposed ports the Report does not name: those that are fine, and those of which nobody can say that.
+
+    A Report that was saved before `ports_unread` was counted does not tell the two apart where a pod was not read: then none is fine.
+    """
+    left = _unnamed(made)
+    unread = min(left, made["summary"].get("ports_unread", left)) if made["unchecked"] else 0
+    return left - unread, unread
+
+
+def _unnamed(made: Document) -> int:
     named = {
         (record["namespace"], record["workload"]["kind"], record["workload"]["name"], record["port"])
         for part in ("findings", "waived", "remediated", "not_listening")
@@ -176,36 +226,42 @@ Place = tuple[str, str, str]
 
 def _namespaces(made: Document) -> list[NamespaceView]:
     entries: dict[Place, list[Entry]] = {}
-    cures = {finding: remediation for remediation in made["remediations"] for finding in remediation["findings"]}
+    remediations = remedies(made)
+    own = {probe["id"] for probe in probes_of_their_own(made, made["metadata"].get("failOn") or ())}
     for part in ("findings", "not_listening", "waived", "remediated"):
         for record in made[part]:
-            entries.setdefault(_place(record), []).append(_entry(record, part, cures.get(record["id"])))
+            entries.setdefault(_place(record), []).append(_entry(record, part, remediations.get(record["id"])))
     for probe in made.get("failing_probes") or ():
-        entries.setdefault(_place(probe), []).append(_probe(probe))
-    for place, pods in _unread(made).items():
-        entries.setdefault(place, []).extend(pods)
+        entries.setdefault(_place(probe), []).append(_probe(probe, probe["id"] in own))
     ports: dict[str, tuple[Place, int]] = {
         finding["id"]: (_place(finding), finding["port"]) for finding in made["findings"]
     }
     sidecars: dict[Place, list[Sidecar]] = {}
     for remediation in made["remediations"]:
         for place in dict.fromkeys(ports[finding][0] for finding in remediation["findings"] if finding in ports):
-            cured = sorted(
+            reached = sorted(
                 ports[finding][1]
                 for finding in remediation["findings"]
                 if finding in ports and ports[finding][0] == place
             )
-            sidecars.setdefault(place, []).append(_sidecar(remediation, cured))
+            sidecars.setdefault(place, []).append(_sidecar(remediation, reached))
     namespaces: dict[str, list[WorkloadView]] = {}
     for place, found in entries.items():
-        found.sort(key=lambda entry: (ORDER[entry.kind], entry.port or 0))
+        found.sort(key=lambda entry: (ORDER[entry.kind], entry.port))
         namespaces.setdefault(place[0], []).append(WorkloadView(place[1], place[2], found, sidecars.get(place, [])))
     for workloads in namespaces.values():
         workloads.sort(key=lambda workload: (ORDER[workload.entries[0].kind], workload.kind, workload.name))
-    return sorted(
-        (NamespaceView(name, workloads) for name, workloads in namespaces.items()),
-        key=lambda namespace: (ORDER[namespace.workloads[0].entries[0].kind], namespace.name),
-    )
+    unread: dict[str, dict[str, int]] = {}
+    for pod in made["unchecked"]:
+        reasons = unread.setdefault(pod["namespace"], {})
+        reasons[pod["reason"]] = reasons.get(pod["reason"], 0) + 1
+    views = [NamespaceView(name, namespaces.get(name, []), unread.get(name, {})) for name in {**namespaces, **unread}]
+    return sorted(views, key=lambda view: (min(ORDER[word] for word in ORDER if view.count(word)), view.name))
+
+
+def remedies(made: Document) -> dict[str, dict[str, t.Any]]:
+    """The remediation of each finding that has one, by the finding's id."""
+    return {finding: remediation for remediation in made["remediations"] for finding in remediation["findings"]}
 
 
 def _place(record: dict[str, t.Any]) -> Place:
@@ -231,12 +287,13 @@ def _entry(record: dict[str, t.Any], part: str, remediation: dict[str, t.Any] | 
         notes=[*([waived] if waived else []), *_holders(record), *(record.get("notes") or ())],
         pods=record["pods"],
         url=url if url.startswith("https://") else "",
-        cure=_cure(record, remediation) if part == "findings" else "",
+        fix=fix_of(part, record, remediation),
+        brief=("Sidecar ready" if remediation else "No Sidecar") if part == "findings" else "",
         elsewhere=_elsewhere(record),
     )
 
 
-def _probe(probe: dict[str, t.Any]) -> Entry:
+def _probe(probe: dict[str, t.Any], of_its_own: bool) -> Entry:
     return Entry(
         kind="failing_probes",
         impact=probe["impact"],
@@ -248,7 +305,8 @@ def _probe(probe: dict[str, t.Any]) -> Entry:
         notes=[],
         pods=probe["pods"],
         url="",
-        cure="It is settled with the port." if probe["sidecar_helps"] else WORD["failing_probes"].advice,
+        fix=probe_fix(probe, of_its_own),
+        brief="With the port" if not of_its_own else "Sidecar helps" if probe["sidecar_helps"] else "No Sidecar",
         probe=f"{probe['probe']} of container {probe['container']}",
     )
 
@@ -267,13 +325,26 @@ def _holders(record: dict[str, t.Any]) -> list[str]:
     ]
 
 
-def _cure(finding: dict[str, t.Any], remediation: dict[str, t.Any] | None) -> str:
-    bind = "bind to 0.0.0.0 or ::, or take the port out of the Service"
+def fix_of(part: str, record: dict[str, t.Any], remediation: dict[str, t.Any] | None = None, where: str = "") -> str:
+    """What to do about a port; empty where there is nothing to do. `where` is where the Sidecar is to be seen."""
+    if part == "not_listening":
+        return WORD[part].advice
+    if part != "findings":
+        return ""
+    listen = "ake the program listen on 0.0.0.0 or ::"
     if not remediation:
-        return f"{bind[:1].upper()}{bind[1:]}. No Sidecar can help."
+        return f"M{listen}, or take the port out of the Service. No Sidecar can help."
     meta = remediation["manifest"]["metadata"]
-    verb = "Edit" if remediation["action"] == "update" else "Create"
-    return f"{verb} Sidecar {meta['namespace']}/{meta['name']} as below, or {bind}."
+    edited = "the edited " if remediation["action"] == "update" else ""
+    return f"Apply {edited}Sidecar {meta['namespace']}/{meta['name']}{where}, or m{listen}."
+
+
+def probe_fix(probe: dict[str, t.Any], of_its_own: bool) -> str:
+    """What to do about a probe, which is settled with its port or has to be seen to by itself."""
+    if not of_its_own:
+        return "It is settled with the port."
+    advice = WORD["failing_probes"].advice
+    return f"{advice} A Sidecar for the port helps, too." if probe["sidecar_helps"] else advice
 
 
 def _sidecar(remediation: dict[str, t.Any], ports: list[int]) -> Sidecar:
@@ -281,31 +352,19 @@ def _sidecar(remediation: dict[str, t.Any], ports: list[int]) -> Sidecar:
     return Sidecar(f"{meta['namespace']}/{meta['name']}", remediation["action"], ports, remediation)
 
 
-def _unread(made: Document) -> dict[Place, list[Entry]]:
-    """One entry for each workload and reason."""
-    several: dict[tuple[Place, str], list[dict[str, t.Any]]] = {}
+def _unread(made: Document) -> list[Unread]:
+    """By reason, that of the most pods first."""
+    by_reason: dict[str, list[dict[str, t.Any]]] = {}
     for pod in made["unchecked"]:
-        workload = pod.get("workload") or {"kind": "Pod", "name": pod["pod"]}
-        several.setdefault(((pod["namespace"], workload["kind"], workload["name"]), pod["reason"]), []).append(pod)
-    found: dict[Place, list[Entry]] = {}
-    for (place, reason), pods in several.items():
+        by_reason.setdefault(pod["reason"], []).append(pod)
+    found = []
+    for reason, pods in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
         details = list(dict.fromkeys(pod.get("detail") or "" for pod in pods))
-        entry = Entry(
-            kind="unchecked",
-            impact="unchecked",
-            port=None,
-            id=reason,
-            services=[],
-            listeners=[],
-            reason=details[0] or "No detail given.",
-            notes=[f"{count(len(details) - 1, 'other detail')} in the JSON report."] if len(details) > 1 else [],
-            pods=[pod["pod"] for pod in pods],
-            url="",
-            cure=REASONS.get(reason, ""),
-        )
-        found.setdefault(place, []).append(entry)
+        places: dict[str, dict[tuple[str, str], list[str]]] = {}
+        for pod in sorted(pods, key=lambda pod: (pod["namespace"], pod["pod"])):
+            workload = pod.get("workload") or {"kind": "Pod", "name": pod["pod"]}
+            workloads = places.setdefault(pod["namespace"], {})
+            workloads.setdefault((workload["kind"], workload["name"]), []).append(pod["pod"])
+        notes = [f"{count(len(details) - 1, 'other answer')} in the JSON report."] if len(details) > 1 else []
+        found.append(Unread(reason, details[0] or "No detail given.", notes, REASONS.get(reason, ""), places))
     return found
-
-
-def _weight(entry: Entry) -> int:
-    return len(entry.pods) if entry.kind == "unchecked" else 1

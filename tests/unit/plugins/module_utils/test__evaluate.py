@@ -567,6 +567,7 @@ def test_the_summary_counts():
         "pods": 3,
         "pods_read": 2,
         "ports": 3,
+        "ports_unread": 1,
         "findings": 1,
         "breaks_on_upgrade": 1,
         "unknown": 0,

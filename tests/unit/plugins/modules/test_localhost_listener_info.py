@@ -99,6 +99,12 @@ def test_the_same_data_inline_gives_the_same_report(record):
     assert {part: one[part] for part in cluster.PARTS} == {part: other[part] for part in cluster.PARTS}
 
 
+def test_it_says_which_cluster_it_is_about_and_from_which_version_to_which(record):
+    about = play(snapshot_src=record, target_version="1.24").result["cluster"]
+    assert set(about) == set(yaml.safe_load(module.RETURN)["cluster"]["sample"])
+    assert about["istio_versions"] == ["1.9.9"] and about["target_version"] == "1.24"
+
+
 def test_every_part_is_documented_and_every_documented_part_is_returned(record):
     returned = set(play(snapshot_src=record).result) - {"changed", "invocation"}
     assert returned == set(yaml.safe_load(module.RETURN))

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import nothing
@@ -47,6 +49,43 @@ def test_no_user_and_password_of_a_url_is_written_or_said(tmp_path, returned):
     texts = [path.read_text("utf-8") for path in tmp_path.iterdir()]
     assert len(texts) == len(_formats.FORMATS)
     assert not [text for text in (*texts, *made.lines, made.line) if ":pw@" in text]
+
+
+@pytest.mark.parametrize(
+    ("host", "cluster", "variables", "name"),
+    [
+        ("east", {"context": "kind"}, {}, "east"),
+        ("localhost", {"context": "kind", "server": "https://api"}, {}, "kind"),
+        ("127.0.0.1", {"context": "kind"}, {}, "kind"),
+        ("localhost", {"server": "https://jane:pw@api:6443"}, {}, "https://api:6443"),
+        ("localhost", {}, {"check_listeners_context": "kind"}, "kind"),
+        ("localhost", {}, {"check_listeners_context": "kind", "check_listeners_snapshot_src": "a.json"}, "localhost"),
+        ("localhost", {}, {"check_listeners_context": ["kind"], "check_listeners_target_version": 1.24}, "localhost"),
+        ("localhost", {}, {}, "localhost"),
+    ],
+)
+def test_a_report_calls_the_cluster_what_people_call_it_and_its_file_by_the_host(
+    tmp_path, host, cluster, variables, name
+):
+    values = {"check_listeners_report_dir": str(tmp_path), "check_listeners_report_formats": ["json"], **variables}
+    _gate.outcome({**nothing(), "cluster": cluster}, {"check_listeners_fail_on": [], **values}, _gate.Place(host))
+    saved = json.loads((tmp_path / f"{host}.json").read_text("utf-8"))
+    assert saved["metadata"]["cluster"] == name
+
+
+def test_a_report_says_from_which_version_to_which(tmp_path):
+    values = {
+        "check_listeners_fail_on": [],
+        "check_listeners_report_dir": str(tmp_path),
+        "check_listeners_report_formats": ["json"],
+        "check_listeners_current_version": "1.9",
+        "check_listeners_target_version": "1.24",
+    }
+    seen = {"istio_versions": ["1.9.9"], "target_version": "1.24"}
+    for cluster, today in (({}, ["1.9"]), (seen, ["1.9.9"])):
+        _gate.outcome({**nothing(), "cluster": cluster}, values, _gate.Place("east"))
+        about = json.loads((tmp_path / "east.json").read_text("utf-8"))["metadata"]
+        assert (about["istioVersions"], about["targetVersion"]) == (today, "1.24")
 
 
 @pytest.mark.parametrize("left_out", [*nothing(), None])

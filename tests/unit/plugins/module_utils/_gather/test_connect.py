@@ -208,3 +208,30 @@ def test_a_credential_plugin_that_hangs_while_a_list_is_asked_for_is_named_and_e
             with pytest.raises(ApiError, match=f"^GET {PODS}: {BLAMED}.* did not answer in time$"):
                 api.pages(PODS, lambda item: item)
         assert plugin.left() == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The name of the cluster
+
+
+def test_the_context_is_the_one_that_the_cluster_is_taken_from(tmp_path, monkeypatch):
+    config = {
+        "contexts": [{"name": name, "context": {"cluster": name, "user": "jane"}} for name in ("east", "west")],
+        "current-context": "east",
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    for params, name in (
+        ({"kubeconfig": str(path)}, "east"),
+        ({"kubeconfig": config}, "east"),
+        ({"kubeconfig": str(path), "context": "west"}, "west"),
+        ({"kubeconfig": str(path), "host": "https://api"}, ""),
+        ({"kubeconfig": "/no/such"}, ""),
+        ({"kubeconfig": str(tmp_path)}, ""),
+        ({}, ""),
+    ):
+        assert _connect.context_name(params) == name, params
+    monkeypatch.setenv("K8S_AUTH_KUBECONFIG", str(path))
+    assert _connect.context_name({}) == "east"
+    monkeypatch.setenv("K8S_AUTH_CONTEXT", "west")
+    assert _connect.context_name({}) == "west"

@@ -25,7 +25,13 @@ import markdown_it
 import pytest
 import yaml
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, blocking
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    DEFAULT_FAIL_ON,
+    REASONS,
+    WORD,
+    blocking,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.version import VERSION
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import document as _document
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import text as _text
@@ -189,7 +195,11 @@ def test_json_is_the_report_with_what_it_is_about():
     assert read["metadata"] == {
         "cluster": "production",
         "server": "https://api.production.example:6443",
+        "context": "",
         "serverVersion": "v1.29.4",
+        "istioVersions": [],
+        "targetVersion": "",
+        "collectionVersion": VERSION,
         "takenAt": "2026-11-23T06:30:00Z",
         "failOn": sample.FAIL_ON,
         "passed": False,
@@ -422,6 +432,7 @@ def test_junit_has_one_case_for_each_port_and_each_pod_that_could_not_be_read():
         "Deployment debug port 9999": "skipped",
         "Deployment ledger port 8443 answers the readiness probe of container app": "failure",
         "Deployment ledger port 8443, by way of a Sidecar or the mesh's configuration": "passed",
+        "3 other exposed ports listen where connections arrive": "passed",
     }
     assert found["Deployment checkout port 8080"][0] == "production.shop"
     assert found["Deployment debug port 9999"][2] == "Waived: A debug port, used by port-forward alone"
@@ -596,18 +607,111 @@ def test_markdown_takes_any_text(several):
             assert not re.search(r"@\w|#\d|://|www\.", token.content), token.content
 
 
+ROW = re.compile(r"^\| `team-\d+` \|", re.MULTILINE)
+
+
+def test_markdown_holds_three_hundred_findings_in_a_table_and_text_on_as_many_as_fit_a_ticket():
+    text = made("markdown", sample.large(300, 60))
+    assert len(text) < 65_000 and len(ROW.findall(text)) == 300
+    left_out = re.search(r"Of ([\d,]+) entries only the row is shown", text)
+    assert int(left_out[1].replace(",", "")) + text.count("- [ ] ") == 300
+    assert "The Sidecars are left out" in text and "```" not in text
+
+
 def test_markdown_of_a_large_report_fits_a_ticket_and_counts_what_it_leaves_out():
     text = made("markdown", sample.large(1000))
     assert len(text) < 65_000
-    left_out = re.search(r"([\d,]+) further entries left out", text)
-    assert int(left_out[1].replace(",", "")) + text.count("- [ ] ") == 1000
-    assert "The Sidecars are left out" in text
+    left_out = re.search(r"([\d,]+) further rows left out", text)
+    assert int(left_out[1].replace(",", "")) + len(ROW.findall(text)) == 1000
+    assert "Of 1,000 entries only the row is shown" in text
 
 
-def test_markdown_leaves_out_sidecars_before_findings():
-    text = made("markdown", sample.large(80))
-    assert text.count("- [ ] ") == 80
+def test_markdown_leaves_out_sidecars_before_text_on_findings():
+    text = made("markdown", sample.large(60))
+    assert text.count("- [ ] ") == len(ROW.findall(text)) == 60
     assert "The Sidecars are left out" in text and "```" not in text
+
+
+def test_markdown_of_several_clusters_counts_in_each_what_it_leaves_out():
+    documents = [_document.document(sample.large(300, 60), sample.about(name)) for name in ("east", "west")]
+    text = _formats.reports_as({"reports": documents}, "markdown")
+    assert len(text) < 65_000
+    rows, left = len(ROW.findall(text)), re.findall(r"([\d,]+) further rows? left out", text)
+    assert rows + sum(int(number.replace(",", "")) for number in left) == 600
+    assert [text.count(f"## Cluster `{name}`") for name in ("east", "west")] == [1, 1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The same care for all
+
+UNREAD = [dict(pod, reason="made_up") for pod in EVERYTHING["unchecked"]]
+
+
+@pytest.mark.parametrize("name", ["junit", "sarif", "csv"])
+def test_a_reason_that_nobody_knows_shuts_the_gate_in_every_report(name):
+    text = made(name, {**EVERYTHING, "unchecked": UNREAD}, fail_on=[])
+    if name == "junit":
+        unread = [outcome for case, (_c, outcome, _m) in cases(text).items() if case.startswith("Pod ")]
+        assert unread == ["error", "error"]
+    elif name == "sarif":
+        results = json.loads(text)["runs"][0]["results"]
+        assert [result["level"] for result in results if result["ruleId"] == "unchecked"] == ["error", "error"]
+    else:
+        rows = csv.DictReader(io.StringIO(text))
+        assert {row["verdict"]: row["blocks"] for row in rows}["unchecked"] == "yes"
+
+
+def test_junit_says_the_fix_of_each_case_that_has_one():
+    text = {
+        case.get("name"): "".join(case.itertext()) for case in ElementTree.fromstring(made("junit")).iter("testcase")
+    }
+    assert (
+        "Fix: Apply Sidecar shop/precheck-deployment-checkout, which the HTML and JSON reports hold, or make the program listen on 0.0.0.0 or ::."
+        in text["Deployment checkout port 8080"]
+    )
+    assert "No Sidecar can help." in text["Deployment cart port 8080"]
+    assert f"Fix: {REASONS['timeout']}" in text["Pod batch-7d4b9-b can be read (timeout)"]
+    assert f"Fix: {WORD['not_listening'].advice}" in text["Deployment search port 8080 is listened on"]
+    probe = text["Deployment ledger port 8443 answers the readiness probe of container app"]
+    assert f"Fix: {WORD['failing_probes'].advice}" in probe
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "junit"])
+def test_a_probe_is_said_to_be_settled_with_its_port_only_where_that_shuts_the_gate(name):
+    probe = sample.probe(EVERYTHING["findings"][0], sidecar_helps=True)
+    report = {**EVERYTHING, "failing_probes": [probe]}
+    assert "It is settled with the port." in made(name, report)
+    alone = made(name, report, fail_on=["failing_probes"])
+    assert "It is settled with the port." not in alone and "A Sidecar for the port helps, too." in alone
+
+
+@pytest.mark.parametrize("name", _formats.FORMATS)
+def test_probes_and_unknown_impacts_are_in_every_report(name):
+    text = made(name)
+    (unknown,) = [finding for finding in EVERYTHING["findings"] if finding["impact"] == "unknown"]
+    (probe,) = EVERYTHING["failing_probes"]
+    assert probe["reason"] in text and unknown["pods" if name == "istio-json" else "reason"][0] in text
+
+
+@pytest.mark.parametrize("name", ["html", "markdown", "text", "junit", "json", "sarif"])
+def test_a_report_says_from_which_version_to_which_and_who_looked(name):
+    text = made(name, istio_versions=["1.9.9", "1.11.8"], target_version="1.24")
+    for said in [["1.9.9", "1.11.8", "1.24"] if name in ("json", "sarif") else ["1.9.9, 1.11.8 to 1.24"], [VERSION]]:
+        assert all(word in text for word in said), said
+
+
+@pytest.mark.parametrize(
+    ("today", "then", "said"),
+    [
+        ([], "", ""),
+        (["1.9.9"], "", "1.9.9 to any later one"),
+        ([], "1.24", "a version that is not known to 1.24"),
+        (["1.9.9", "1.20"], "1.24", "1.9.9, 1.20 to 1.24"),
+    ],
+)
+def test_what_is_not_known_of_an_upgrade_is_said(today, then, said):
+    about = sample.about(istio_versions=today, target_version=then)
+    assert _document.upgrade(_document.document(EVERYTHING, about)) == said
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -696,3 +800,34 @@ def test_one_page_of_many_shows_each_verdict_and_no_number_where_nothing_was_see
             assert said in text, (name, said)
     row = re.search(r"\| `east` .*", text)[0]
     assert row.count("| ? ") == 8
+
+
+def test_no_port_of_a_pod_that_was_not_read_is_in_the_green():
+    (known,) = re.findall(r'<svg width="100%".*?aria-label="([^"]*)"', made("html"))
+    assert known.endswith("Remediated 1, Of pods not checked 1, Listens where connections arrive 3")
+    older = copy.deepcopy(EVERYTHING)
+    del older["summary"]["ports_unread"]
+    (vague,) = re.findall(r'<svg width="100%".*?aria-label="([^"]*)"', made("html", older))
+    assert vague.endswith("Remediated 1, Fine, or of pods not checked 4")
+
+
+def test_each_namespace_has_a_place_that_a_link_leads_to():
+    for text in (
+        made("html"),
+        hostile("html"),
+        _formats.reports_as({"reports": [json.loads(made("json"))] * 2}, "html"),
+    ):
+        page = Page(text)
+        ids = [attrs["id"] for _tag, attrs in page.elements if "id" in attrs]
+        assert len(set(ids)) == len(ids)
+        links = {attrs["href"] for tag, attrs in page.elements if tag == "a" and attrs["href"].startswith("#")}
+        assert {link[1:] for link in links} <= set(ids)
+        assert sum("ns=" in link for link in links) == 4 * (2 if "cluster=" in text else 1)
+    assert "#ns=shop" in {attrs.get("href") for _tag, attrs in Page(made("html")).elements}
+
+
+def test_a_large_page_begins_with_a_table_and_its_rows_are_folded():
+    text = made("html", sample.large(300, 60))
+    assert text.index('<table class="spaces') < text.index('<details class="entry')
+    assert text.count('<details class="entry') == 300 and " open>" not in text
+    assert made("html", cluster.report()).count(" open>") == 1

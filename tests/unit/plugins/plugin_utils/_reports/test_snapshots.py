@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What people see, as files to read: fixtures/terminal/SIZE-CASE.txt, the list of the role and, below a line, the sentence that the play ends with.
+"""What people see, as files to read: fixtures/terminal/CASE.SIZE.txt, the list of the role and, below a line, the sentence that the play ends with;
+and fixtures/formats/CASE.FORMAT, the reports, of the HTML page its text, and of what repeats the beginning and a count.
 
 A change of words or layout changes these files in the same commit. To write them anew: UPDATE_SNAPSHOTS=1 and this test.
 """
@@ -19,14 +20,16 @@ import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, nothing
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.version import VERSION
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import Screen, details, outcome
-from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, sample
+from ansible_collections.meshops.istio_precheck.tests.helpers import cluster, sample, shortened
 
 HERE = pathlib.Path(__file__).resolve()
 SNAPSHOTS = HERE.parents[1] / "fixtures" / "terminal"
+FORMATS = HERE.parents[1] / "fixtures" / "formats"
 ROOT = HERE.parents[5]
 FAILURE = "no cluster configured"
 
@@ -37,34 +40,10 @@ def demo() -> sample.Thing:
     return t.cast(sample.Thing, evaluate(snapshot, Options(datetime.date(2026, 11, 23))))
 
 
-def unread(number: int = 500) -> sample.Thing:
-    """A finding, and pods that were not read: for four reasons, in ten namespaces."""
-    report = cluster.report(target="1.24")
-    reasons = {
-        "no_tool": "No container could run a command that shows its sockets.",
-        "timeout": "No answer within 10 seconds.",
-        "not_running": "The pod is Pending.",
-        "forbidden": 'User "jane" cannot create resource "pods/exec" in API group "" in the namespace "team-3"',
-    }
-    names = [list(reasons)[min(n * n // (number * number // 8), 3)] for n in range(number)]
-    report["unchecked"] = [
-        {
-            "namespace": f"team-{n % 10}",
-            "pod": f"app-{n:03}-7d4b9c5f6-x2x7k",
-            "workload": {"kind": "Deployment", "name": f"app-{n:03}"},
-            "reason": reason,
-            "detail": reasons[reason],
-        }
-        for n, reason in enumerate(names)
-    ]
-    report["summary"].update(unchecked=number, pods=number + 1)
-    return report
-
-
 CASES: dict[str, t.Callable[[], sample.Thing]] = {
     "4-findings": demo,
     "300-findings": lambda: sample.large(300, 60),
-    "500-unread-pods": unread,
+    "500-unread-pods": sample.unread,
     "everything": sample.everything,
     "all-is-well": lambda: cluster.report(binds=("0.0.0.0:8080",)),
     "no-cluster": lambda: {**nothing(), "failed": True, "msg": FAILURE},
@@ -90,11 +69,16 @@ def test_the_terminal_shows_what_the_snapshot_shows(case, size):
     same(SNAPSHOTS / f"{case}.{size}.txt", on_the_terminal(CASES[case](), size) + "\n")
 
 
-@pytest.mark.parametrize("name", ["text", "csv"])
-@pytest.mark.parametrize("case", ["4-findings", "everything"])
-def test_the_formats_with_a_line_for_each_thing_are_what_the_snapshot_shows(case, name):
-    text = _formats.report_as(CASES[case](), name, sample.about(taken_at="2026-11-23T06:30:00Z"))
-    same(SNAPSHOTS.parent / "formats" / f"{case}.{name}", text)
+WRITTEN = [(case, name) for case in ("4-findings", "300-findings", "500-unread-pods") for name in _formats.FORMATS]
+WRITTEN += [("everything", name) for name in ("html", "markdown", "text", "csv")]
+
+
+@pytest.mark.parametrize(("case", "name"), WRITTEN)
+def test_the_reports_are_what_the_snapshot_shows(case, name):
+    about = sample.about(istio_versions=["1.9.9"], target_version="1.24")
+    text = _formats.report_as(CASES[case](), name, about)
+    text = shortened.shortened(shortened.seen(text) if name == "html" else text)
+    same(FORMATS / f"{case}.{name}", text.replace(VERSION, "VERSION"))
 
 
 def same(path: pathlib.Path, text: str) -> None:
@@ -106,3 +90,4 @@ def same(path: pathlib.Path, text: str) -> None:
 
 def test_no_snapshot_is_left_of_a_case_that_is_gone():
     assert {path.name for path in SNAPSHOTS.iterdir()} == {f"{case}.{size}.txt" for case, size in PLAYED}
+    assert {path.name for path in FORMATS.iterdir()} == {f"{case}.{name}" for case, name in WRITTEN}
