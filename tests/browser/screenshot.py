@@ -29,6 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SAMPLES = {
     "everything": sample.everything,
     "large": lambda: sample.large(300, 60),
+    "many": lambda: sample.large(300, 8),
     "unread": sample.unread,
 }
 
@@ -60,13 +61,14 @@ def main() -> None:
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--width", type=int, default=1100)
     parser.add_argument("--height", type=int, default=1000)
+    parser.add_argument("--scale", type=float, default=2)
     given = parser.parse_args()
     text = _formats.report_as(*reported(given))
     with sync_playwright() as playwright:
         browser = chromium.launch(playwright)
         page = browser.new_page(
             viewport={"width": given.width, "height": given.height},
-            device_scale_factor=2,
+            device_scale_factor=given.scale,
             color_scheme="dark" if given.dark else "light",
         )
         page.set_content(text)

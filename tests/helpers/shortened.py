@@ -13,6 +13,9 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WORDS
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count
 
+WIDEST = 320
+"""Columns of a line of text."""
+
 VOID = ("meta", "link", "input", "br")
 UNSEEN = ("head", "style", "script", "svg")
 BLOCKS = ("p", "div", "section", "header", "footer", "main", "figure", "figcaption", "dl", "tr", "li", "ul", "details", "pre")  # fmt: skip
@@ -34,7 +37,8 @@ class _Seen(html.parser.HTMLParser):
     def _end_line(self) -> None:
         text = self._line if self._is_in("pre") else " ".join(self._line.split())
         if text.strip(" |"):
-            self.lines.append("  " * self._depth + text)
+            more = f" [... {len(text) - WIDEST:,} more characters]" if len(text) > WIDEST else ""
+            self.lines.append("  " * self._depth + text[:WIDEST] + more)
         self._line = ""
 
     def _is_in(self, tag: str) -> bool:
@@ -64,7 +68,7 @@ class _Seen(html.parser.HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag in BLOCKS:
             self._end_line()
-        if tag in ("span", "small"):
+        if tag in ("span", "small", "b"):
             self._line += " "
         if tag == "summary":
             self._depth += 1

@@ -216,6 +216,7 @@ def test_a_credential_plugin_that_hangs_while_a_list_is_asked_for_is_named_and_e
 
 def test_the_context_is_the_one_that_the_cluster_is_taken_from(tmp_path, monkeypatch):
     config = {
+        "clusters": [{"name": name, "cluster": {"server": f"https://{name}"}} for name in ("east", "west")],
         "contexts": [{"name": name, "context": {"cluster": name, "user": "jane"}} for name in ("east", "west")],
         "current-context": "east",
     }
