@@ -101,7 +101,8 @@ def seen(page: str) -> str:
 LONGEST = 120
 """Lines of what repeats."""
 
-LABELS = re.compile("|".join(sorted((re.escape(text) for word in WORDS for text in (word.name, word.label, word.label.lower())), key=len, reverse=True)))  # fmt: skip
+WORDING = {text for word in WORDS for text in (word.name, word.label, word.label.lower())}
+LABELS = re.compile("|".join(map(re.escape, sorted(WORDING, key=len, reverse=True))))
 NUMBER = re.compile(r"\d+")
 COUNTS = re.compile(r"0 WORD(?:,? 0 WORD)+")
 

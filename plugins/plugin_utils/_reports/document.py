@@ -68,9 +68,9 @@ class ReportError(OutsideTextError):
 def document(report: t.Mapping[str, t.Any], about: t.Mapping[str, t.Any]) -> Document:
     """The Report of a run and what it is about, as one document.
 
-    `about` holds `cluster` (its name), `passed`, and, if known, `server`, `context` (of the kubeconfig), `server_version`, `taken_at` (RFC 3339),
-    `istio_versions` (of today's control planes), `target_version`, `fail_on` and `problems`, what went wrong beside the check. How long the run took is left out, so that the same cluster gives the same
-    text. Raises ReportError.
+    `about` holds `cluster` (its name), `passed`, and, if known, `server`, `context` (of the kubeconfig), `server_version`,
+    `taken_at` (RFC 3339), `istio_versions` (of today's control planes), `target_version`, `fail_on` and `problems`, what went
+    wrong beside the check. How long the run took is left out, so that the same cluster gives the same text. Raises ReportError.
     """
     seen = report.get("cluster") or {}
     names = ("server", "context", "server_version", "taken_at", "target_version")
