@@ -12,10 +12,10 @@ version_added: 0.1.0
 author:
   - The meshops.istio_precheck authors (@meshops)
 description:
-  - Reads each C(*.json) of a directory on the controller, but for C(*.istio.json), and checks that it is a report as the role
+  - Reads each C(*.json) of a directory on the controller, except C(*.istio.json), and checks that it is a report as the role
     P(meshops.istio_precheck.check_listeners#role) writes it.
-  - Of several reports of one cluster, by its name and server, the newest counts, and the others are named.
-  - A file that is none is named, with the reason; it does not keep the others from being read.
+  - If a cluster, by its name and server, has several reports, the newest counts, and the result names the others.
+  - The result names a file that is no report, with the reason; the lookup reads the others all the same.
 options:
   _terms:
     description: A directory.
@@ -25,7 +25,7 @@ options:
 """
 
 EXAMPLES = """
-- name: Name what is no report
+- name: Name the files that are no reports
   ansible.builtin.debug:
     msg: "{{ item.path }}: {{ item.reason }}"
   loop: "{{ lookup('meshops.istio_precheck.reports', '/tmp/reports').left_out }}"

@@ -19,7 +19,7 @@ description:
     it into an outage.
   - It lists Services, Pods and Sidecars, reads the socket table of each pod that a Service exposes by running C(ss) or C(cat) in it,
     and returns what will break, why, and the Sidecar resources that prevent it.
-  - It fails only when it could not look, never because of what it found. The role P(meshops.istio_precheck.check_listeners#role)
+  - Read-only. It fails only if it cannot read the cluster, never because of a finding. The role P(meshops.istio_precheck.check_listeners#role)
     makes a gate of it.
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
@@ -54,22 +54,22 @@ options:
     default: mesh
   istio_namespace:
     description:
-      - The namespace in which istiod and its mesh configuration live, for where nothing else says it.
-      - An istiod is looked for in every namespace, or with O(namespaces) where the proxies say that theirs is, and serves the pods whose proxies
-        ask there. One that is found elsewhere is named in RV(hints).
+      - The namespace of istiod and its mesh configuration, if nothing else names it.
+      - The module looks for istiod in every namespace, or with O(namespaces) in those that the proxies name. An istiod serves the pods whose proxies
+        ask it. RV(hints) names one that is elsewhere.
     type: str
     default: istio-system
   target_version:
     description:
       - The Istio version that you are about to upgrade to, such as V(1.24).
       - Without it, any version that delivers to the pod IP.
-      - Where labels show an OpenShift Service Mesh 2, its numbers are taken too, V(2.2) for Istio 1.12.
+      - If labels show an OpenShift Service Mesh 2, its version is accepted too, V(2.2) for Istio 1.12.
     type: str
   current_version:
     description:
-      - The Istio version that runs today, for control planes that nobody can see, such as managed and external ones, and for those whose
-        version neither an image nor a label says. Of any other one the version that was read counts.
-      - Nothing is known of the settings of a control plane that nobody can see, so from Istio 1.10 on, but for 1.21, impacts stay V(unknown).
+      - The Istio version that runs today, for control planes outside of the cluster, such as managed and external ones, and for those whose
+        version neither an image nor a label tells. For any other one the version that was read counts.
+      - The settings of a control plane outside of the cluster are unknown, so from Istio 1.10 on, except for 1.21, impacts stay V(unknown).
     type: str
   snapshot_src:
     description:
@@ -82,13 +82,13 @@ options:
     type: dict
   snapshot_dest:
     description:
-      - Writes what was gathered to this file, compressed with gzip if its name ends in V(.gz). Its directory must exist.
-      - Nothing is written in check mode.
+      - Records the cluster in this file, compressed with gzip if its name ends in V(.gz). Its directory must exist.
+      - Check mode writes nothing.
       - It is readable by its owner only. It holds names, labels, ports and socket tables, but no environment values and no secrets.
     type: path
   replicas:
     description:
-      - V(all) reads every pod, V(one) one pod of each pod template; the others are then judged by that one, and findings say so.
+      - V(all) reads every pod, V(one) one pod of each pod template; that one then stands for the others, and findings say so.
       - Pods have one template if they have one controller and its hash among their labels, or, without a hash, the same specification.
     type: str
     choices: [all, one]
@@ -100,26 +100,26 @@ options:
     default: 32
   concurrency_per_node:
     description:
-      - How many pods of one node are read at once, from 1 to 1000, within O(concurrency). The API server does not limit C(exec), so these two are what spares
+      - How many pods of one node are read at once, from 1 to 1000, within O(concurrency). The API server does not limit C(exec), so only these two spare
         a kubelet.
     type: int
     default: 8
   exec_timeout:
     description:
-      - Seconds after which a pod that does not answer is given up, connecting included, at most 3600. All of its containers share them.
-      - Where a command hangs, the next container is asked. So a first command may take half of these seconds if the pod has other containers,
+      - Seconds after which the module gives up a pod that does not answer, connecting included, at most 3600. All of its containers share them.
+      - If a command hangs, the module tries the next container. So a first command may take half of these seconds if the pod has other containers,
         and the other containers share the rest evenly.
     type: float
     default: 10
   socket_source:
     description:
       - V(exec) reads socket tables by commands in the pods.
-      - V(node) reads them by one short-lived privileged pod on each node, a probe. It takes one C(exec) a node, reads pods in which nothing can
-        be run, such as distroless ones, and tells which process and container listen.
-      - V(auto) is V(exec), and then V(node) for what that could not read; nodes on which nothing is left to read get no probe.
-      - No probe is made in check mode; what only one could read is in RV(unchecked) then.
-      - The probe is removed when it has answered, or failed, or the module is interrupted; what a killed run left, the next run that may use
-        probes removes.
+      - V(node) reads them by one short-lived privileged pod on each node, a probe. It takes one C(exec) a node, also reads pods that can run no
+        command, such as distroless ones, and names the process and container that listen.
+      - V(auto) is V(exec), and then V(node) for the pods that it could not read; nodes without such a pod get no probe.
+      - Check mode makes no probe; pods that only a probe could read are in RV(unchecked) then.
+      - The module removes the probe when it has answered or failed, or when the module is interrupted. The next run that may use probes removes
+        those of a killed run.
     type: str
     choices: [exec, node, auto]
     default: exec
@@ -130,7 +130,7 @@ options:
     type: str
   node_probe_namespace:
     description:
-      - The namespace of the probe. It must be there, and allow privileged pods.
+      - The namespace of the probe. It must exist and allow privileged pods.
     type: str
     default: default
   node_probe_timeout:
@@ -140,19 +140,19 @@ options:
     default: 60
   delivery_source:
     description:
-      - How to know where a connection to a port goes today.
-      - V(auto) asks the proxies of those pods of which something is in RV(findings), RV(waived) or RV(remediated), by C(pilot-agent request) in the
-        container C(istio-proxy). What a proxy says counts. Where it says nothing, istiod's version and settings and the Sidecars count, and
+      - How to find out where a connection to a port goes today.
+      - V(auto) asks the proxies of those pods that have a record in RV(findings), RV(waived) or RV(remediated), by C(pilot-agent request) in the
+        container C(istio-proxy). The answer of a proxy counts. Without an answer, istiod's version and settings and the Sidecars count, and
         RV(hints) has one line on it.
-      - V(rule) asks no proxy, and leaves out what a record says of them.
-      - With V(proxy) only proxies count. Where one says nothing, it is not known where connections go today, and the impact is V(unknown).
-      - A port that the proxy does not see, as in a pod without a sidecar, is delivered by the kernel whatever is chosen here.
+      - V(rule) asks no proxy, and ignores the answers in a snapshot.
+      - With V(proxy) only proxies count. Without an answer, the delivery of today is not known, and the impact is V(unknown).
+      - The kernel delivers to a port that the proxy does not see, as in a pod without a sidecar, whatever is chosen here.
     type: str
     choices: [auto, rule, proxy]
     default: auto
   waivers:
     description:
-      - Findings that you accept. They move from RV(findings) to RV(waived).
+      - Known findings to accept. They move from RV(findings) to RV(waived).
     type: list
     elements: dict
     default: []
@@ -173,8 +173,8 @@ options:
         type: str
   sidecar_api_version:
     description:
-      - The version of C(networking.istio.io) that the manifests in RV(remediations) are written in.
-      - V(v1beta1) if not given, which every Istio from 1.5 on serves, or another where the cluster does not serve that.
+      - The version of C(networking.istio.io) in which to write the manifests of RV(remediations).
+      - V(v1beta1) if not given, which every Istio from 1.5 on serves, or another if the cluster does not serve that.
     type: str
     choices: [v1beta1, v1, v1alpha3]
 requirements:
@@ -188,7 +188,7 @@ notes:
   - With O(socket_source=node) the user needs the latter, and V(list), V(create) and V(delete) on pods, in O(node_probe_namespace) only.
 seealso:
   - name: IST0143
-    description: What Istio says about the message.
+    description: Istio's documentation of the message.
     link: https://istio.io/latest/docs/reference/config/analysis/ist0143/
   - module: kubernetes.core.k8s_info
 """
@@ -207,12 +207,12 @@ EXAMPLES = r"""
   loop_control:
     label: "{{ item.id }}"
 
-- name: Record a cluster on a bastion, to be evaluated elsewhere
+- name: Record a cluster on a bastion
   meshops.istio_precheck.localhost_listener_info:
     namespaces: [shop, billing]
     snapshot_dest: /tmp/production.json.gz
 
-- name: Evaluate the record, accepting what is known
+- name: Evaluate the record, accepting a known finding
   meshops.istio_precheck.localhost_listener_info:
     snapshot_src: /tmp/production.json.gz
     waivers:
@@ -301,20 +301,20 @@ findings:
       description:
         - Where a connection to the port goes, today and after the upgrade.
         - C(to) is V(localhost), V(pod_ip), V(kernel), V(unix), V(closed) where the proxy closes the connection, or V(unknown); C(address) and C(port)
-          are what is dialled, the address empty where it is the one that was asked for; C(by) is how that is known, V(rule) by versions, settings
-          and Sidecars, or V(proxy) by what the proxy itself says, see O(delivery_source); C(why) says it in words.
+          are those that are dialled, the address empty if it is the one that the client asked for; C(by) is how that is known, V(rule) by versions, settings
+          and Sidecars, or V(proxy) by the answer of the proxy itself, see O(delivery_source); C(why) is the reason as text.
         - C(version_by) is where the version that decides was read, V(image), V(pod) and V(deployment) by labels, V(resource) by the status of a
-          ServiceMeshControlPlane, or V(current_version); there is none where no version decides, and none after the upgrade.
+          ServiceMeshControlPlane, or V(current_version); it is absent if no version decides, and after the upgrade.
       type: dict
       sample:
         today: {to: localhost, address: 127.0.0.1, port: 8080, by: rule, why: istiod 1.9 delivers to 127.0.0.1}
         after: {to: pod_ip, address: "", port: 8080, by: rule, why: istiod 1.21 delivers to the pod IP}
     remedy:
-      description: V(create_sidecar), V(update_sidecar) or V(change_bind). In RV(waived) what it would be without the waiver; not in RV(remediated).
+      description: V(create_sidecar), V(update_sidecar) or V(change_bind). In RV(waived) the remedy without the waiver; not in RV(remediated).
       type: str
       sample: create_sidecar
     notes:
-      description: What else is to be known, such as a probe that will fail too.
+      description: Further facts, such as a probe that will fail too.
       type: list
       elements: str
       sample: []
@@ -327,7 +327,7 @@ findings:
 failing_probes:
   description:
     - Probes of the kubelet that fail, or will after the upgrade, because they ask an exposed port that listens on localhost only. The pod does not
-      become ready then, or is restarted, whatever is said of the port; a waiver of the port waives no probe.
+      become ready then, or is restarted, whatever the verdict on the port; a waiver of the port does not waive its probes.
   returned: success
   type: list
   elements: dict
@@ -370,7 +370,7 @@ failing_probes:
       description:
         - V(breaks_on_upgrade), it succeeds today and will not after the upgrade.
         - V(unreachable), it fails today, too.
-        - V(unknown), what it does today could not be determined.
+        - V(unknown), its result of today could not be determined.
       type: str
       sample: breaks_on_upgrade
     reason:
@@ -378,7 +378,7 @@ failing_probes:
       type: str
       sample: It asks port 8080 and will fail once the pod is injected again, because the Istio agent sends it to the pod IP.
     sidecar_helps:
-      description: Whether it succeeds once a Sidecar has the port reached. One that Istio rewrote is helped by none.
+      description: Whether it succeeds once a Sidecar makes the port reachable. No Sidecar helps a probe that Istio rewrote.
       type: bool
       sample: false
 waived:
@@ -394,7 +394,7 @@ remediated:
   elements: dict
   sample: []
 unchecked:
-  description: Pods that were not, or not wholly, read. They are not fine, they are not known.
+  description: Pods that were not read, or not completely. They do not count as fine.
   returned: success
   type: list
   elements: dict
@@ -420,19 +420,19 @@ unchecked:
       type: str
       sample: "No container could run a command that shows its sockets (istio-proxy: ss)."
 not_listening:
-  description: Exposed ports that no listener serves, so that nothing can be said about them. Records as in RV(findings), without a message.
+  description: Exposed ports without a listener, so that the check cannot judge them. Records as in RV(findings), without a message.
   returned: success
   type: list
   elements: dict
   sample: []
 out_of_scope:
-  description: Service ports that the rule is not about, each with the reason.
+  description: Service ports that the rule does not cover, each with the reason.
   returned: success
   type: list
   elements: dict
   sample: [{"namespace": "shop", "service": "dns", "port": 53, "reason": "UDP is not checked: the rule is about TCP listeners"}]
 remediations:
-  description: The Sidecars that cure findings, one for each workload.
+  description: The Sidecars that fix findings, one for each workload.
   returned: success
   type: list
   elements: dict
@@ -454,12 +454,12 @@ remediations:
             - port: {number: 8080, protocol: TCP, name: tcp}
               defaultEndpoint: 127.0.0.1:8080
     findings:
-      description: Ids of the findings that it cures.
+      description: Ids of the findings that it fixes.
       type: list
       elements: str
       sample: [IST0143/shop/Deployment/netcat/8080]
     notes:
-      description: What it carries over, and from where.
+      description: The settings that it carries over, and their source.
       type: list
       elements: str
       sample: []
@@ -469,7 +469,7 @@ remediations:
       sample: {"namespace": "istio-system", "name": "default", "resourceVersion": "1234"}
 hints:
   description:
-    - Waivers without effect, lists that were refused, proxies that say something else than was expected of their istiod, and proxies that say nothing.
+    - Waivers without effect, lists that were refused, proxies that contradict the delivery expected of their istiod, and proxies without an answer.
   returned: success
   type: list
   elements: str

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: role_variables
-short_description: The variables of a role of this collection, checked and converted
+short_description: Check and convert the variables of a role of this collection
 version_added: 0.1.0
 author:
   - The meshops.istio_precheck authors (@meshops)
 description:
-  - For the roles of this collection alone. It checks the variables of the role that it is called in against its C(meta/argument_specs.yml), and
-    returns their values, so that C(a,b) is a list where a list is wanted.
-  - It never fails. What is wrong is in its result.
+  - For the roles of this collection alone. It checks the variables of the calling role against its C(meta/argument_specs.yml), and
+    returns their values, so that C(a,b) becomes a list if the variable is a list.
+  - It never fails. Its result names the problem.
   - Its result may change at any time.
 extends_documentation_fragment:
   - meshops.istio_precheck._attributes
@@ -41,12 +41,12 @@ by_tasks:
   type: bool
   sample: false
 problem:
-  description: What is wrong with the variables; empty where nothing is.
+  description: The problem with the variables; empty if they are valid.
   returned: always
   type: str
   sample: ""
 variables:
-  description: The values by the names of the variables, but for those of the connection.
+  description: The values by the names of the variables, except for those of the connection.
   returned: always
   type: dict
   sample: {"merge_reports_formats": ["html"]}

@@ -13,10 +13,10 @@ version_added: 0.1.0
 author:
   - The meshops.istio_precheck authors (@meshops)
 description:
-  - Applies Sidecars that M(meshops.istio_precheck.localhost_listener_info) planned, each only if the cluster still is as it was when that was
-    planned. All of them, or none.
-  - The API server tries all of them before it applies any. One is created only where there is none, and edited only if it has not changed since.
-  - It records what was there, so that it can be restored.
+  - Applies Sidecars that M(meshops.istio_precheck.localhost_listener_info) planned, each only if the cluster has not changed since the plan.
+    All of them, or none.
+  - The API server tries all of them before it applies any. It creates one only where there is none, and edits one only if it has not changed since.
+  - It records the previous Sidecars for an undo.
   - The role P(meshops.istio_precheck.remediate_listeners#role) checks the cluster before and after that.
 extends_documentation_fragment:
   - kubernetes.core.k8s_auth_options
@@ -34,20 +34,20 @@ attributes:
 options:
   state:
     description:
-      - V(applied) applies the Sidecars, V(undone) restores what O(undo_file) says was there.
+      - V(applied) applies the Sidecars, V(undone) restores the Sidecars of O(undo_file).
     type: str
     choices: [applied, undone]
     default: applied
   report:
     description:
-      - What M(meshops.istio_precheck.localhost_listener_info) returns today.
+      - The return value of M(meshops.istio_precheck.localhost_listener_info) today.
       - Required if O(state=applied).
     type: dict
   files_dir:
     description:
       - A directory on the controller. Its files V(*.yaml) and V(*.yml), and those in its directories, hold the Sidecars to apply.
-      - They have been reviewed. One that lacks what O(report) plans, or for which it plans nothing, is refused.
-      - If not given, what O(report) plans is applied.
+      - They have been reviewed. The module refuses a file that lacks a part of the plan in O(report), or has no part in it.
+      - If not given, the module applies the plan in O(report).
     type: path
   files:
     description:
@@ -58,7 +58,7 @@ options:
     suboptions:
       path:
         description:
-          - What messages call the file.
+          - The name of the file in messages.
         type: str
         required: true
       content:
@@ -68,7 +68,7 @@ options:
         required: true
   undo_file:
     description:
-      - Where to record what was there. The file outlives several runs, and one undo takes all of them back.
+      - Where to record the previous Sidecars. The file outlives several runs, and one undo takes all of them back.
       - It is for one cluster, whose address it holds, and readable by its owner only.
     type: path
     required: true
@@ -88,7 +88,7 @@ EXAMPLES = r"""
     context: production
   register: listeners
 
-- name: Apply the Sidecars that were reviewed
+- name: Apply the reviewed Sidecars
   meshops.istio_precheck.sidecar_remediation:
     context: production
     report: "{{ listeners }}"

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: upgrade_gate
-short_description: What the role check_listeners does, in one task
+short_description: The work of the role check_listeners, in one task
 version_added: 0.1.0
 author:
   - The meshops.istio_precheck authors (@meshops)
 description:
-  - The inside of the role P(meshops.istio_precheck.check_listeners#role), which is what to use. It takes its options from the variables of the role,
-    runs M(meshops.istio_precheck.localhost_listener_info), decides, and writes the files that the variables ask for.
-  - Whether the gate is open is in its result, and the role fails as its last task. It fails itself only where an extra variable or a parameter of the
-    role stands in the place of a fact that the role sets.
+  - The inside of the role P(meshops.istio_precheck.check_listeners#role). Use the role. The module takes its options from the variables of the role,
+    runs M(meshops.istio_precheck.localhost_listener_info), decides, and writes the files that the variables select.
+  - Its result tells whether the gate is open, and the last task of the role fails if it is not. The module itself fails only if an extra variable or a
+    parameter of the role replaces a fact that the role sets.
   - Its options and its result may change at any time.
 extends_documentation_fragment:
   - meshops.istio_precheck._attributes
@@ -32,7 +32,7 @@ attributes:
 options:
   snapshot:
     description:
-      - What tasks have gathered, to be evaluated instead of a live cluster.
+      - The data that tasks have gathered, to evaluate instead of a live cluster.
     type: dict
   problem:
     description:
@@ -57,12 +57,12 @@ passed:
   type: bool
   sample: false
 result:
-  description: What M(meshops.istio_precheck.localhost_listener_info) returned, and the reason where it failed.
+  description: The return value of M(meshops.istio_precheck.localhost_listener_info), and the reason if it failed.
   returned: always
   type: dict
   sample: {}
 verdict:
-  description: What was found, a line each; where the gate is open also the sentence that it comes to.
+  description: The findings, a line each; if the gate is open also the sentence that sums them up.
   returned: always
   type: list
   elements: str

@@ -101,7 +101,7 @@ def gather_step(
     known["execs"] = [*kept["execs"], *execs]
     for answer in lists:
         if answer["item"]["kind"] == KNOCK["kind"] and answer.get("status", 404) != 404:
-            return _step(problem=f"no cluster to look at: {answer['detail']}")
+            return _step(problem=f"no connection to a cluster: {answer['detail']}")
     if known["base"] is None:
         wanted = list_requests(selection, istio_namespace, known["lists"])
         if wanted:

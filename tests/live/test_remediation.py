@@ -139,7 +139,7 @@ def test_the_gate_fails_passes_with_the_remedy_and_fails_again_without_it(sideca
     assert remedied.passed is True
     assert remedied.result["findings"] == []
     assert [record["id"] for record in remedied.result["remediated"]] == [CREATED, UPDATED]
-    assert CREATED in remedied.output[remedied.output.index("Show what is fixed") :]
+    assert CREATED in remedied.output[remedied.output.index("Show the fixed ports") :]
     after = objects(sidecars)
     was, now = ({each["metadata"]["name"]: each for each in json.loads(state)} for state in (before, after))
     assert set(now) - set(was) == {"precheck-deployment-netcat"}

@@ -155,7 +155,7 @@ FAILURES = {
         {"check_listeners_snapshot": {"kind": "List"}},
         "snapshot: this is no ClusterSnapshot: apiVersion",
     ),
-    "no cluster": ({}, "no cluster to look at, from kubeconfig, context or host (none is given)"),
+    "no cluster": ({}, "no connection to a cluster with kubeconfig, context or host (none is given)"),
     "no server": (
         {"check_listeners_host": "http://127.0.0.1:9", "check_listeners_api_key": "CANARY"},
         "127.0.0.1:9 cannot be reached",
@@ -511,7 +511,7 @@ def test_no_value_for_a_snapshot_leaves_the_cluster_to_be_asked_by_tasks(play):
             check_listeners_snapshot=given,
             check_listeners_snapshot_src=given,
         )
-        assert "Reach the cluster" in played.output and played.code == 2
+        assert "Contact the cluster" in played.output and played.code == 2
 
 
 def test_each_host_of_the_inventory_is_a_cluster_and_a_bad_one_hides_no_other(play, record):

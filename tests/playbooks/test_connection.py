@@ -54,7 +54,7 @@ def both(play, tmp_path, **variables):
 def fails(play, **variables):
     for book in (GATE, REMEDIATE):
         played = play(playbook=book, **variables)
-        assert (played.code, "no cluster to look at" in played.output) == (2, True), played.output
+        assert (played.code, "no connection to a cluster" in played.output) == (2, True), played.output
 
 
 def variables_of(path):

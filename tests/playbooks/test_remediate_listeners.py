@@ -78,7 +78,7 @@ def test_what_was_reviewed_is_applied_and_taken_back(remediate, reviewed, tmp_pa
         applied = remediate(server, **files)
         assert (applied.code, applied.passed) == (0, True), applied.output
         assert [record["id"] for record in applied.result["remediated"]] == [ID]
-        assert ID in applied.output[applied.output.index("Show what is fixed") :]
+        assert ID in applied.output[applied.output.index("Show the fixed ports") :]
         assert server.specs != state
         assert json.loads((tmp_path / "undo.json").read_text("utf-8"))["server"] == server.url
 
@@ -133,7 +133,7 @@ def test_what_an_earlier_check_said_is_not_gone_by_if_there_can_be_none_now(reme
         played = remediate(
             server, playbook=[{"hosts": "localhost", "gather_facts": False, "connection": "local", "tasks": tasks}]
         )
-        refused(played, "Stop if the check could not be made", "check_listeners_concurrency")
+        refused(played, "Stop if the check failed", "check_listeners_concurrency")
         assert server.writes() == []
 
 
@@ -263,7 +263,7 @@ def test_a_cluster_that_does_not_answer_is_one_message(remediate):
                 break
         server = types.SimpleNamespace(url=f"http://127.0.0.1:{nobody.getsockname()[1]}")
         for more in ({}, {"remediate_listeners_undo": True}):
-            refused(remediate(server, **more), "Nothing was changed: no cluster to look at")
+            refused(remediate(server, **more), "Nothing was changed: no connection to a cluster")
 
 
 FOREIGN = {

@@ -24,7 +24,9 @@ TASK = {
 def gated(play, tmp_path, example):
     """Plays an example of the page; each playbook behind a gate is one task over `hosts`."""
 
-    def play_it(*arguments, holds="ansible.builtin.import_playbook: upgrade.yml", hosts="all:localhost", **more):
+    def play_it(
+        *arguments, holds="ansible.builtin.import_playbook: upgrade.yml", hosts="all:localhost", behind=(), **more
+    ):
         for name in ("upgrade.yml", "install_revision.yml", "move_namespace.yml"):
             first = [
                 {
@@ -37,7 +39,7 @@ def gated(play, tmp_path, example):
             ]
             (tmp_path / name).write_text(json.dumps(first), encoding="utf-8")
         (tmp_path / "upgrade_tasks.yml").write_text(json.dumps([TASK]), encoding="utf-8")
-        return play(*arguments, playbook=example("upgrade-gate.md", holds), **more)
+        return play(*arguments, playbook=[*example("upgrade-gate.md", holds), *behind], **more)
 
     return play_it
 
@@ -216,3 +218,34 @@ def test_no_cluster_is_passed_by_the_verdict_on_another(play, record, how):
     assert reached(played) == (["north", "west"] if how == "include_role" else []), played.output
     alone = play(playbook=own(task), inventory={"east": hosts["east"]})
     assert (alone.code, reached(alone)) == (0, ["east"]), alone.output
+
+
+ISTIOCTL = {
+    "neither": (FINE, "echo 'No issues found when checking the cluster.' >&2", []),
+    "the gate": ({}, "exit 0", ["Do not upgrade yet: 1 port breaks on upgrade"]),
+    "istioctl": (FINE, "echo 'Error [IST0142] (Cluster)'; exit 1", ["Error [IST0142]"]),
+    "both": ({}, "echo 'Warning [IST0168]'; exit 1", ["Warning [IST0168]", "Do not upgrade yet: 1 port breaks on upgrade"]),
+    "an istioctl that is missing": (FINE, None, ["istioctl"]),
+}
+"""What finds a problem: the cluster, the script in the place of istioctl, and what the play then names."""
+
+
+@pytest.mark.parametrize("finder", ISTIOCTL)
+@pytest.mark.parametrize("arguments", [(), ("--check",), ("--tags", "upgrade")], ids=["plain", "check", "tags"])
+def test_the_precheck_of_istioctl_stops_the_upgrade_beside_the_gate(gated, tmp_path, monkeypatch, finder, arguments):
+    found, script, named = ISTIOCTL[finder]
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    if script:
+        (programs / "istioctl").write_text(f'#!/bin/sh\necho "$@" >{programs}/asked\n{script}\n')
+        (programs / "istioctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    behind = [{"ansible.builtin.import_playbook": "upgrade.yml"}]
+    played = gated(
+        *arguments, holds="istioctl, x, precheck", behind=behind, check_listeners_snapshot=cluster.snapshot(**found)
+    )
+    assert [name for name in named if name not in played.output] == []
+    assert (played.code, reached(played)) == ((2, []) if named else (0, ["localhost upgrade.yml"])), played.output
+    if script:
+        asked = (programs / "asked").read_text("utf-8").split()
+        assert asked == ["x", "precheck", "--context", "production", "--from-version", "1.23"]

@@ -219,7 +219,7 @@ OF_A_LIST: dict[str, tuple[str, t.Sequence[t.Any], str | None]] = {
     "a redirection from the start": (
         "/",
         [leads_elsewhere],
-        "no cluster to look at, from host: HTTP 302, a redirection to 127.0.0.1",
+        "no connection to a cluster with host: HTTP 302, a redirection to 127.0.0.1",
     ),
     "a page that leads to itself": (PODS, [listed([], token="on")], "GET /api/v1/pods: the list has no end"),
     "an object that is null": (PODS, [listed([None])], "GET /api/v1/pods: the answer is no list of objects"),
@@ -242,10 +242,10 @@ OF_A_LIST: dict[str, tuple[str, t.Sequence[t.Any], str | None]] = {
     "garbage from the start": (
         "/",
         [answers(http(200, b"<html>", "Connection: close"))],
-        "no cluster to look at, from host: ",
+        "no connection to a cluster with host: ",
     ),
-    "401 from the start": ("/", [refuse(401, "Unauthorized")], "no cluster to look at, from host: Unauthorized"),
-    "silent from the start": ("/", [silent], "no cluster to look at, from host: "),
+    "401 from the start": ("/", [refuse(401, "Unauthorized")], "no connection to a cluster with host: Unauthorized"),
+    "silent from the start": ("/", [silent], "no connection to a cluster with host: "),
 }
 
 

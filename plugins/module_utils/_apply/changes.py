@@ -152,7 +152,7 @@ def _why_not_as(manifest: Thing, today: Thing) -> str | None:
 UNPLANNED = {
     "waived": "{id} is waived today ({waived_by[reason]})",
     "unchecked": "pod {pod} could not be checked today ({reason})",
-    "findings": "{id} is cured by no Sidecar today",
+    "findings": "no Sidecar fixes {id} today",
     "remediated": "{id} is remediated today",
     "not_listening": "nothing accepts connections for {id} today",
 }

@@ -29,7 +29,7 @@ def connect(module: t.Any, exec_timeout: float) -> t.Iterator[tuple[Api, t.Any]]
     `module` is an AnsibleK8SModule. Raises GatherError, which names the options where no cluster can be made of them.
     """
     with staying():
-        client = _client(module, f"no cluster to look at, from {_given(module)}")
+        client = _client(module, f"no connection to a cluster with {_given(module)}")
         try:
             executor = ExecClient(client, exec_timeout)
         except (OSError, ValueError) as error:

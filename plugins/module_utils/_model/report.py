@@ -24,6 +24,9 @@ DOCUMENTATION_URL = "https://istio.io/latest/docs/reference/config/analysis/ist0
 MESSAGE = "Port {port} is exposed in a Service but listens on localhost. It will not be exposed to other pods."
 """Istio's own text: pkg/config/analysis/msg/messages.yaml@1.20.8."""
 
+NODE_PROBE_PAGE = "https://github.com/meshops/istio_precheck/blob/main/docs/node-probe.md"
+"""Whole, since a report is read where the manual is not."""
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Words
 
@@ -197,28 +200,28 @@ FAIL_ON = tuple(word.name for word in WORDS if word.fails)
 DEFAULT_FAIL_ON = tuple(word.name for word in WORDS if word.default)
 
 REASONS = {
-    "cannot_run": "Look at the container; the commands of the check cannot be started in it.",
+    "cannot_run": "Check the container; the commands of the check cannot be started in it.",
     "check_mode": "Run it without --check.",
-    "connection": "Run the check again; if it stays so, look at the network between the API server and the pod's node.",
+    "connection": "Run the check again; if it stays so, check the network between the API server and the pod's node.",
     "forbidden": "Add {apiGroups: [''], resources: [pods/exec], verbs: [get, create]} to the user's Role, "
     "or set check_listeners_socket_source: node and check_listeners_node_probe_image.",
     "gone": "Run the check again; the pod was deleted meanwhile.",
     "masked": "Set check_listeners_gather_with: module; kubernetes.core hides what equals a secret of the connection.",
     "no_address": "Run the check again when the pod has an address, or delete it.",
-    "no_tool": "Set check_listeners_socket_source: auto and check_listeners_node_probe_image, to read from the node what the pod does not show; "
-    "see docs/node-probe.md.",
-    "node_unreachable": "See to the node; the API server cannot reach its kubelet.",
+    "no_tool": "These images have no ss, cat or netstat. Set check_listeners_socket_source: auto and check_listeners_node_probe_image to read the pods "
+    f"from the node: {NODE_PROBE_PAGE}",
+    "node_unreachable": "Check the node; the API server cannot reach its kubelet.",
     "not_read": "Record the cluster again, with the same namespaces, label selectors and scope.",
     "not_running": "Run the check again when the pod is up, or delete it.",
     "not_seen": "Run the check again; the pod may have been replaced meanwhile.",
-    "probe_failed": "Look at the node; the probe on it did not run to its end.",
+    "probe_failed": "Check the node; the probe on it did not run to its end.",
     "probe_forbidden": "Give the user list, create and delete on pods and get and create on pods/exec, all in check_listeners_node_probe_namespace.",
-    "probe_not_started": "Look at the node, and whether it can pull check_listeners_node_probe_image.",
-    "probe_rejected": "Let check_listeners_node_probe_namespace take privileged pods; docs/node-probe.md says how.",
-    "server_error": "Run the check again; if it stays so, look at the API server.",
+    "probe_not_started": "Check the node, and whether it can pull check_listeners_node_probe_image.",
+    "probe_rejected": f"Let check_listeners_node_probe_namespace take privileged pods: {NODE_PROBE_PAGE}",
+    "server_error": "Run the check again; if it stays so, check the API server.",
     "suspect_table": "Read the pod's sockets by hand; what the check got of them is not whole.",
-    "timeout": "Raise check_listeners_exec_timeout, or lower check_listeners_concurrency_per_node where many pods of a node do so.",
-    "too_much_output": "Look at the pod; its table of listening sockets is out of all proportion.",
+    "timeout": "Raise check_listeners_exec_timeout, or lower check_listeners_concurrency_per_node if many pods on the same node time out.",
+    "too_much_output": "Check the pod; its table of listening sockets is out of all proportion.",
 }
 """Every reason of `unchecked`, with what to do about it. A new one needs its line here: a reason that is not known blocks."""
 

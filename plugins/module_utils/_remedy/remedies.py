@@ -159,7 +159,7 @@ class Remedies:
 
     def _remediation(self, workload_plan: Plan, findings: t.Mapping[int, Finding]) -> Remediation:
         cured = [findings[port] for port in sorted(workload_plan.cures)]
-        probes = [f"Not cured by it: {reason}" for finding in cured for reason in self._beyond_help(finding)]
+        probes = [f"Not fixed by it: {reason}" for finding in cured for reason in self._beyond_help(finding)]
         record: Remediation = {
             "action": workload_plan.action,
             "manifest": t.cast("Thing", workload_plan.manifest),

@@ -137,7 +137,7 @@ def _row(cluster: ClusterView, namespace: str, workload: WorkloadView, entry: En
 def _overview(clusters: t.Sequence[ClusterView], left_out: t.Sequence[dict[str, str]]) -> str:
     ready = sum(cluster.made["metadata"]["passed"] for cluster in clusters)
     kinds = [kind for kind in WORDS if any(cluster.counts[kind.name] for cluster in clusters)]
-    rows = [["Cluster", "Verdict", *(kind.label for kind in kinds), "Seen"]]
+    rows = [["Cluster", "Verdict", *(kind.label for kind in kinds), "Recorded"]]
     for cluster in clusters:
         numbers = [cluster.number(kind.name) for kind in kinds]
         title = cluster.title if cluster.tone == "go" else f"**{cluster.title}**"
@@ -154,7 +154,7 @@ def _head(cluster: ClusterView, several: bool) -> str:
     meta = cluster.made["metadata"]
     facts = [f"Cluster {code(cluster.name)}"]
     server = meta.get("server") if meta.get("server") != cluster.name else ""
-    known = (("Istio", upgrade(cluster.made)), ("server", server), ("seen", cluster.when))
+    known = (("Istio", upgrade(cluster.made)), ("server", server), ("recorded", cluster.when))
     facts += [f"{label} {code(text)}" for label, text in known if text]
     facts += [looked(cluster.made)] if looked(cluster.made) else []
     version = meta.get("collectionVersion")

@@ -304,7 +304,7 @@ def test_a_proxy_that_says_nothing_by_tasks_is_recorded_so(result):
 @pytest.mark.parametrize(
     ("served", "options", "problem", "rounds"),
     [
-        ({"ClusterSnapshot": {"msg": "Could not create API client"}}, {}, "no cluster to look at: Could not", 2),
+        ({"ClusterSnapshot": {"msg": "Could not create API client"}}, {}, "no connection to a cluster: Could not", 2),
         ({"Pod": {"msg": "no"}}, {}, "GET /api/v1/pods: no", 3),
         ({}, {"namespaces": ["shopp"]}, "namespaces: the cluster has no namespace 'shopp'", 4),
     ],

@@ -521,11 +521,11 @@ def test_a_full_disk_fails_with_the_whole_report_and_leaves_nothing(tmp_path, mo
 
 def test_no_kubeconfig_names_the_options():
     message = play().message
-    assert message.startswith("no cluster to look at, from kubeconfig, context or host (none is given)")
+    assert message.startswith("no connection to a cluster with kubeconfig, context or host (none is given)")
 
 
 def test_a_kubeconfig_that_is_missing_is_named(tmp_path):
-    assert play(kubeconfig=str(tmp_path / "no.yaml")).message.startswith("no cluster to look at, from kubeconfig: ")
+    assert play(kubeconfig=str(tmp_path / "no.yaml")).message.startswith("no connection to a cluster with kubeconfig: ")
 
 
 @pytest.mark.parametrize(
@@ -534,7 +534,7 @@ def test_a_kubeconfig_that_is_missing_is_named(tmp_path):
 )
 def test_a_kubeconfig_that_is_none_is_named(tmp_path, text):
     (tmp_path / "config").write_text(text, encoding="utf-8")
-    assert play(kubeconfig=str(tmp_path / "config")).message.startswith("no cluster to look at, from kubeconfig: ")
+    assert play(kubeconfig=str(tmp_path / "config")).message.startswith("no connection to a cluster with kubeconfig: ")
 
 
 def test_a_context_that_there_is_not_is_named(tmp_path):
@@ -542,7 +542,7 @@ def test_a_context_that_there_is_not_is_named(tmp_path):
         "apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n", encoding="utf-8"
     )
     message = play(kubeconfig=str(tmp_path / "config"), context="nowhere").message
-    assert message.startswith("no cluster to look at, from kubeconfig, context: ") and "nowhere" in message
+    assert message.startswith("no connection to a cluster with kubeconfig, context: ") and "nowhere" in message
 
 
 def test_an_unreachable_server_is_named():
@@ -559,7 +559,7 @@ def test_a_server_that_lists_nothing_is_not_an_empty_cluster():
 
 def test_a_server_that_is_no_kubernetes_is_not_an_empty_cluster():
     with ApiServer({}, faults={"/": [http(200, b"<html>", "Connection: close")]}) as server:
-        assert live(server).message.startswith("no cluster to look at, from host: ")
+        assert live(server).message.startswith("no connection to a cluster with host: ")
 
 
 def test_a_server_that_never_answers_is_given_up(monkeypatch):
@@ -567,14 +567,14 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
 
     monkeypatch.setattr(_connect, "REQUEST_TIMEOUT", 0.3)
     with ApiServer({}, faults={"/": [lambda connection: connection.hold()]}) as server:
-        assert live(server).message == "no cluster to look at, from host: the API server did not answer in time"
+        assert live(server).message == "no connection to a cluster with host: the API server did not answer in time"
 
 
 def test_a_token_that_is_none_is_said():
     with ApiServer(
         {}, faults={"/": [http(401, refusal(401, "Unauthorized", "Unauthorized"), "Connection: close")]}
     ) as server:
-        assert live(server).message == "no cluster to look at, from host: Unauthorized"
+        assert live(server).message == "no connection to a cluster with host: Unauthorized"
 
 
 def test_a_list_that_is_forbidden_names_user_verb_and_resource():

@@ -90,7 +90,7 @@ def test_a_loop_may_call_its_item_by_any_name():
     said = {"failed": True, "msg": "Could not create API client: no configuration"}
     for named in ({"item": state["lists"][0]}, {"ansible_loop_var": "mine", "mine": state["lists"][0]}):
         after = _k8s_exec.gather_step(state, [{**said, **named}], Options(cluster.TODAY), "istio-system")
-        assert after["problem"].startswith("no cluster to look at: "), after
+        assert after["problem"].startswith("no connection to a cluster: "), after
 
 
 def test_the_first_round_says_where_the_second_looks_for_sidecars():

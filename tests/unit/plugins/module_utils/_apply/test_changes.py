@@ -257,7 +257,7 @@ STALE = {
         {}, {"binds": ("0.0.0.0:1",)}, f"{NAME}: nothing accepts connections for {ID} today, so no Sidecar is planned for it. Plan again.",
     ),
     "a finding that no Sidecar cures by now": (
-        {}, {"binds": ("127.0.0.2:8080",)}, f"{NAME}: {ID} is cured by no Sidecar today, so no Sidecar is planned for it. Plan again.",
+        {}, {"binds": ("127.0.0.2:8080",)}, f"{NAME}: no Sidecar fixes {ID} today, so no Sidecar is planned for it. Plan again.",
     ),
     "a finding out of sight": ({}, {"scope": "all", "pods": []}, f"{NAME}: {UNPLANNED}"),
 }  # fmt: skip

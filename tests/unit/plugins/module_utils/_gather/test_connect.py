@@ -83,7 +83,7 @@ def test_what_a_server_says_at_the_first_request_is_printable():
     ) as server:
         with pytest.raises(GatherError) as caught, connected(host=server.url, api_key="abc"):
             pass
-    assert str(caught.value) == "no cluster to look at, from host: no?[2J?31m???"
+    assert str(caught.value) == "no connection to a cluster with host: no?[2J?31m???"
 
 
 def test_user_and_password_in_a_url_are_not_shown():
@@ -170,7 +170,7 @@ def test_a_credential_plugin_that_hangs_from_the_start_is_named_and_ended(tmp_pa
     plugin.hang()
     with pytest.raises(GatherError) as caught, connected(kubeconfig=plugin.kubeconfig):
         pass
-    assert str(caught.value).startswith(f"no cluster to look at, from kubeconfig: {BLAMED}")
+    assert str(caught.value).startswith(f"no connection to a cluster with kubeconfig: {BLAMED}")
     assert str(caught.value).endswith(" did not answer in time")
     assert plugin.left() == []
 

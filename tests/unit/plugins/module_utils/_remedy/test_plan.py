@@ -767,7 +767,7 @@ def test_probes_that_the_sidecar_does_not_help_are_named_in_the_remedy():
     rewritten = {"ISTIO_KUBE_APP_PROBERS": '{"/app-health/app/livez": {"httpGet": {"path": "/", "port": 8080}}}'}
     found = plans([pod(env=rewritten)])
     made = found["remediations"][0]
-    assert [note for note in made["notes"] if note.startswith("Not cured by it: The livenessProbe")], made["notes"]
+    assert [note for note in made["notes"] if note.startswith("Not fixed by it: The livenessProbe")], made["notes"]
     assert found["findings"][0]["remedy"] == "create_sidecar"
     assert found["findings"][0]["notes"][-1].startswith("Bind to every address instead. Go: "), (
         "what cures the probe, too, is not said"
