@@ -224,7 +224,11 @@ ISTIOCTL = {
     "neither": (FINE, "echo 'No issues found when checking the cluster.' >&2", []),
     "the gate": ({}, "exit 0", ["Do not upgrade yet: 1 port breaks on upgrade"]),
     "istioctl": (FINE, "echo 'Error [IST0142] (Cluster)'; exit 1", ["Error [IST0142]"]),
-    "both": ({}, "echo 'Warning [IST0168]'; exit 1", ["Warning [IST0168]", "Do not upgrade yet: 1 port breaks on upgrade"]),
+    "both": (
+        {},
+        "echo 'Warning [IST0168]'; exit 1",
+        ["Warning [IST0168]", "Do not upgrade yet: 1 port breaks on upgrade"],
+    ),
     "an istioctl that is missing": (FINE, None, ["istioctl"]),
 }
 """What finds a problem: the cluster, the script in the place of istioctl, and what the play then names."""
