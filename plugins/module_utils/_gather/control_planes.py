@@ -54,8 +54,8 @@ def places(objects: Objects, istio_namespace: str) -> list[str]:
 
 
 def istiod_namespaces(objects: Objects) -> list[str]:
-    """Those of the istiods that were found."""
-    return sorted({pod["metadata"]["namespace"] for pod in _running(objects)})
+    """Those of the istiods that were found, and run or may yet run."""
+    return sorted({pod["metadata"]["namespace"] for pod in _pods(objects)})
 
 
 def is_hidden(objects: Objects, resource: str, namespace: str) -> bool:
@@ -69,7 +69,7 @@ def is_hidden(objects: Objects, resource: str, namespace: str) -> bool:
 def nameless_service_meshes(objects: Objects) -> list[str]:
     """The namespaces of OpenShift Service Meshes 2 whose version neither an image nor a label says."""
     found = set()
-    for pod in _running(objects):
+    for pod in _istiods(objects):
         versions, maistra = _said(pod, objects)
         if maistra and not any(
             istio_version.known([each], maistra).version for each in versions if each["by"] != istio_version.RESOURCE
@@ -87,16 +87,42 @@ def has_selectors(objects: Objects, istio_namespace: str) -> bool:
 def root_namespaces(objects: Objects, istio_namespace: str) -> list[str]:
     """Those of the control planes that were found, and of those that were looked for and not found."""
     istio, _unreadable = control_planes(objects, istio_namespace)
-    found = {}
-    for plane in istio["controlPlanes"]:
-        found[plane["namespace"]] = plane["meshConfig"].get("rootNamespace") or plane["namespace"]
-    for place in places(objects, istio_namespace):
-        found.setdefault(place, istio["rootNamespace"] if place == istio_namespace else place)
-    return sorted(set(found.values()))
+    planes = istio["controlPlanes"]
+    roots = {plane["meshConfig"].get("rootNamespace") or plane["namespace"] for plane in planes}
+    for place in {*places(objects, istio_namespace)} - {plane["namespace"] for plane in planes}:
+        roots.add(istio["rootNamespace"] if place == istio_namespace else place)
+    return sorted(roots)
 
 
-def _running(objects: Objects) -> list[Thing]:
-    return [pod for pod in objects.get(ISTIODS) or () if (pod.get("status") or {}).get("phase") in (None, "Running")]
+def _runs(pod: Thing) -> bool:
+    return (pod.get("status") or {}).get("phase") in (None, "Running")
+
+
+def _pods(objects: Objects) -> list[Thing]:
+    """Those that run or may yet run, those that run first."""
+    return sorted(
+        (
+            pod
+            for pod in objects.get(ISTIODS) or ()
+            if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        ),
+        key=lambda pod: not _runs(pod),
+    )
+
+
+def _istiods(objects: Objects) -> list[Thing]:
+    """The pods, those that run first, and after them what the Deployments make next, as pods that do not run yet."""
+    made = [
+        {
+            "metadata": {**each["metadata"], "labels": (template.get("metadata") or {}).get("labels") or {}},
+            "spec": template["spec"],
+            "status": {"phase": "Pending"},
+        }
+        for each in objects.get(DEPLOYMENTS) or ()
+        for template in (each["spec"].get("template") or {},)
+        if template.get("spec")
+    ]
+    return [*_pods(objects), *made]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -107,13 +133,14 @@ def control_planes(objects: Objects, istio_namespace: str) -> tuple[Thing, list[
     """The snapshot's `istio`, and entries of its `unlisted` for what cannot be read of it."""
     configs = _Configs(objects)
     planes = {}
-    for pod in _running(objects):
+    for pod in _istiods(objects):
         plane = _plane(pod, objects, configs)
-        planes[json.dumps(plane, sort_keys=True)] = plane
+        planes.setdefault(json.dumps(plane, sort_keys=True), plane if _runs(pod) else {**plane, "running": False})
     found = sorted(
         planes.values(), key=lambda p: (p["namespace"], p["revision"], p["version"], json.dumps(p, sort_keys=True))
     )
-    at_home = [plane["meshConfig"] for plane in found if plane["namespace"] == istio_namespace]
+    running = [plane for plane in found if plane.get("running", True)]
+    at_home = [plane["meshConfig"] for plane in running if plane["namespace"] == istio_namespace]
     default = configs.of(istio_namespace, "istio") or next(iter(at_home), {})
     istio = {
         "istioNamespace": istio_namespace,

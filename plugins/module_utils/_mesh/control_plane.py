@@ -75,6 +75,10 @@ class ControlPlane(t.NamedTuple):
     """Of one that was not found, the namespaces of those that it may be."""
     families_recorded: bool = True
     """Whether the record would say so if it had ISTIO_DUAL_STACK, or a pod of it."""
+    running: bool = True
+    """Whether it has a pod that runs; one that has none serves nobody today, and may be the next."""
+    disputed: tuple[str, str, str] = ("", "", "")
+    """The name, revision and namespace of one that may serve its pods instead, as far as nobody vouches for that, and hands less to localhost."""
 
     @property
     def localhost_policy(self) -> bool:
@@ -110,7 +114,7 @@ class ControlPlane(t.NamedTuple):
         Up to 1.9 localhost; 1.10 to 1.20 the pod IP unless PILOT_ENABLE_INBOUND_PASSTHROUGH=false; 1.21 the pod IP; from 1.22 the
         pod IP unless inboundTrafficPolicy.mode is LOCALHOST (cluster.go@1.9.9, 1.10.0, 1.20.8, 1.21.0, 1.22.0).
         """
-        if self.version is None:
+        if self.version is None or any(self.disputed):
             return "unknown"
         if self.version < (1, 10):
             return "localhost"
@@ -189,8 +193,10 @@ class ControlPlanes:
                 p.localhost_policy,
                 self.root_namespace(p),
                 p.namespace,
+                not p.running,
             )
         )
+        self._running = [p for p in self.all if p.running]
 
     def _plane(self, plane: Thing, default: Thing, configs_known: bool) -> ControlPlane:
         own = plane.get("meshConfig")
@@ -216,6 +222,7 @@ class ControlPlanes:
             env_unknown=frozenset(plane.get("envUnknown") or ()),
             config_unknown=(hidden["why"], hidden.get("name") or "") if hidden else ("", ""),
             families_recorded=self._families_recorded,
+            running=plane.get("running") is not False,
         )
 
     def today(self, pod: Pod | Template) -> ControlPlane:
@@ -237,7 +244,7 @@ class ControlPlanes:
     def moved_to_another(self, target: Version | None) -> list[tuple[str, str]]:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
         found = set()
-        for plane in self.all:
+        for plane in self._running:
             other = self._successor(plane, target, _least_local)
             if plane.name == other.name or other.default_delivery() != "localhost":
                 continue
@@ -269,19 +276,34 @@ class ControlPlanes:
     ) -> ControlPlane:
         """Its own revision, if that runs the target version, else others of its mesh that do, else it, upgraded. Of several, the one least for localhost.
 
+        What may be the next counts beside them, once upgraded itself, since it has settings of its own: one that does not run yet, one whose version
+        nobody knows, and, where none runs the target version, another revision that fits.
+
         Whoever may make a pod in some namespace can label it as an istiod's, and write any root namespace beside it. So one that is neither where this
-        one is, nor where the user says that istiod is, does not speak alone: what this one is, upgraded, counts beside it. So does another revision
-        that may be the next, once upgraded itself: it has settings of its own.
+        one is, nor where the user says that istiod is, makes no verdict better: where it hands less to localhost, what becomes of this one is not known.
         """
         mesh = [p for p in self.all if self._one_mesh(p, plane)]
-        ready = [p for p in mesh if target and p.version and p.version[: len(target)] == target]
-        own = [p for p in ready if _is_one_revision(p, plane)]
+        there = [p for p in mesh if _is_of(p, target)]
+        ready = [p for p in there if p.running]
+        coming = [p for p in mesh if not p.running and (p in there or _is_one_revision(p, plane))]
+        nameless = [p for p in mesh if _is_nameless(p)]
         known = {"", plane.namespace, self._home or self._root_namespace}  # records from before it was kept name none
-        ready.sort(key=lambda p: p.namespace not in known)
-        if not own and not (ready and ready[0].namespace in known):
+        own = [p for p in ready if _is_one_revision(p, plane)]
+        foreign: list[ControlPlane] = []
+        if own:
+            found = [*own, *(p for p in coming if _is_one_revision(p, plane)), *nameless]
+        elif any(p.namespace in known for p in ready):
+            found = [*ready, *coming, *nameless]
+        else:
             others = [p for p in mesh if not _is_one_revision(p, plane) and _may_be_next(p, plane, target)]
-            ready = [plane.upgraded(target), *ready, *(p.upgraded(target) for p in others)]
-        return min(own or ready, key=least)
+            foreign = [p for p in self.all if p not in mesh and _is_of(p, target)] if not there else []
+            found = [*coming, plane, *ready, *others]
+        upgraded = [*(p if p in there else p.upgraded(target) for p in found), *foreign]
+        at_home = min((p for p in upgraded if p.namespace in known), key=least)
+        elsewhere = min((p for p in upgraded if p.namespace not in known), key=least, default=at_home)
+        if at_home.default_delivery() == "localhost" and least(elsewhere) < least(at_home):
+            return at_home._replace(disputed=(str(elsewhere), elsewhere.name, elsewhere.namespace))
+        return at_home
 
     def _one_mesh(self, one: ControlPlane, other: ControlPlane) -> bool:
         """Whether two control planes are of one mesh: in one namespace, or with one root namespace. One that says neither is of the only mesh."""
@@ -303,9 +325,9 @@ class ControlPlanes:
         """
         asked, wanted = discovery(pod), revision(pod)
         if asked is None:
-            found = _of_revision(self.all, wanted)
+            found = _of_revision(self._running, wanted)
             return found if all(self._one_mesh(found[0], p) for p in found) else []
-        here = [p for p in self.all if asked.namespace and p.namespace == asked.namespace]
+        here = [p for p in self._running if asked.namespace and p.namespace == asked.namespace]
         choices = [self._of_service(here, asked), _of_revision(here, wanted)]
         return next(filter(None, choices if asked.certain or not wanted.certain else reversed(choices)), [])
 
@@ -318,7 +340,7 @@ class ControlPlanes:
     def _unseen(self, pod: Pod | Template) -> ControlPlane:
         """One of which nothing is known but what the user states: neither are its settings."""
         asked = discovery(pod)
-        rivals = tuple(sorted({p.namespace for p in _of_revision(self.all, revision(pod))})) if asked is None else ()
+        rivals = tuple(sorted({p.namespace for p in _of_revision(self._running, revision(pod))})) if asked is None else ()
         plane = UNKNOWN_CONTROL_PLANE._replace(
             at=asked.text if asked else "",
             namespace=asked.namespace if asked else "",
@@ -346,9 +368,19 @@ def _is_one_revision(one: ControlPlane, other: ControlPlane) -> bool:
     return (one.namespace, one.name) == (other.namespace, other.name)
 
 
+def _is_of(plane: ControlPlane, target: Version | None) -> bool:
+    """Whether it is of the target version."""
+    return bool(target and plane.version and plane.version[: len(target)] == target)
+
+
+def _is_nameless(plane: ControlPlane) -> bool:
+    """Whether nobody knows its version, but for what the user states of today's."""
+    return plane.version is None or plane.by == STATED
+
+
 def _may_be_next(other: ControlPlane, plane: ControlPlane, target: Version | None) -> bool:
     """Whether pods may be moved from `plane` to `other`, another revision of its mesh: nobody knows its version, or it fits."""
-    if other.version is None or other.by == STATED:
+    if _is_nameless(other) or other.version is None:
         return True
     return other.version[:2] == target[:2] if target else plane.version is None or other.version > plane.version
 

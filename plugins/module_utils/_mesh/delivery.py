@@ -64,6 +64,7 @@ CAUSES = {
     "no_version": "{} serves the pod",
     "env_hidden": "{} delivers as {} says, whose value was not seen",
     "config_hidden": "{} delivers as its mesh configuration says, and {}",
+    "disputed": "{} delivers to localhost, but the pod may be moved to {} of revision {} in {}, which delivers otherwise",
     "no_plane": "no istiod was found that serves the pod",
     "no_plane_at": "its proxy is served by {}, where no istiod was found",
     "which_plane": "the pod does not say which istiod serves it, that of {}",
@@ -337,6 +338,8 @@ def _unknown_version(plane: ControlPlane) -> Cause:
 
 
 def _unknown_settings(plane: ControlPlane) -> Cause:
+    if any(plane.disputed):
+        return Cause("disputed", (str(plane), *plane.disputed))
     if plane.version and plane.version < (1, 21):
         return Cause("env_hidden", (str(plane), PASSTHROUGH_ENV))
     why, name = plane.config_unknown

@@ -282,6 +282,7 @@ CONTROL_PLANE = {
     "version": str,
     "versions": [{"by": Required(str), "label": str, "text": Required(str)}],
     "maistra": bool,
+    "running": bool,
     "env": Mapping(str),
     "envUnknown": [str],
     "meshConfig": dict,
@@ -289,7 +290,7 @@ CONTROL_PLANE = {
 }
 """`versions` is what was read of its version, and where; `version` is the Istio in it, as far as that agrees. `maistra` is whether its pods and
 Deployment are those of OpenShift Service Mesh 2. `envUnknown` are variables that are set, or may be, to what was not seen; `meshConfigUnknown` says
-why its mesh configuration is not known: `unlisted`, `absent`, `unreadable` or `unnamed`."""
+why its mesh configuration is not known: `unlisted`, `absent`, `unreadable` or `unnamed`. `running` is false for one that has no pod that runs yet."""
 
 SOCKET_TABLE = {
     "namespace": Required(str),
@@ -363,28 +364,29 @@ def _istiod_env(entries: list[t.Any]) -> list[dict[str, t.Any]]:
     return [entry for entry in entries if entry.get("name") in (*ISTIOD_ENV, SHARED_ENV)]
 
 
+_ISTIOD_SPEC = {
+    "containers": Required(
+        [
+            {
+                "name": Required(str),
+                "image": str,
+                "env": Reduced([{"name": str, "value": str, "valueFrom": {}}], _istiod_env),
+                "envFrom": [{"prefix": str, "configMapRef": {}, "secretRef": {}}],
+            }
+        ]
+    ),
+    "volumes": [{"name": str, "configMap": {"name": str}}],
+}
 ISTIOD = {
     "metadata": Required({"name": Required(str), "namespace": Required(str), "labels": LABELS}),
-    "spec": Required(
-        {
-            "containers": Required(
-                [
-                    {
-                        "name": Required(str),
-                        "image": str,
-                        "env": Reduced([{"name": str, "value": str, "valueFrom": {}}], _istiod_env),
-                        "envFrom": [{"prefix": str, "configMapRef": {}, "secretRef": {}}],
-                    }
-                ]
-            ),
-            "volumes": [{"name": str, "configMap": {"name": str}}],
-        }
-    ),
+    "spec": Required(_ISTIOD_SPEC),
     "status": {"phase": str},
 }
 ISTIOD_DEPLOYMENT = {
     "metadata": Required({"name": Required(str), "namespace": Required(str), "labels": LABELS}),
-    "spec": Required({"selector": {"matchLabels": LABELS}}),
+    "spec": Required(
+        {"selector": {"matchLabels": LABELS}, "template": {"metadata": {"labels": LABELS}, "spec": _ISTIOD_SPEC}}
+    ),
 }
 SERVICE_MESH_CONTROL_PLANE = {
     "metadata": Required({"name": Required(str), "namespace": Required(str)}),

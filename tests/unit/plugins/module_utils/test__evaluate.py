@@ -203,6 +203,21 @@ def test_an_istiod_somewhere_else_counts_where_it_hands_less_to_localhost_or_is_
     assert verdict(report(istiods=[{**istiod("1.9.9"), "namespace": "mesh-a"}, at_home], target="1.24")) == CURE
 
 
+@pytest.mark.parametrize("root", ["istio-system", "tenant"])
+def test_an_istiod_somewhere_else_makes_no_verdict_better_whatever_a_program_binds(root):
+    """Where the settings of today's mesh would break a port that is bound to the pod IP, those of another save it not."""
+    made_up = {**istiod("1.24.0", "next", rootNamespace=root), "namespace": "tenant"}
+    today = istiod("1.20.8", localhost=True)
+    for planes in ([today], [today, made_up], [made_up, today]):
+        assert verdict(report(istiods=planes, binds=["10.0.0.5:8080"], target="1.24")) == BREAKS
+
+
+def test_a_sidecar_that_an_istiod_does_not_see_which_does_not_run_yet_cures_nothing_of_its_pods():
+    both = [istiod("1.9.9"), {**istiod("1.24.0", "canary"), "running": False}]
+    assert verdict(report(istiods=both, sidecars=[sidecar(revision="default", **CURED)], target="1.24")) == BREAKS
+    assert verdict(report(istiods=both, sidecars=[sidecar(**CURED)], target="1.24")) == CURE
+
+
 @pytest.mark.parametrize(
     "spec, istiods, wanted",
     [

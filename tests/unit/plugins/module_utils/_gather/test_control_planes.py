@@ -166,8 +166,61 @@ def test_replicas_of_one_istiod_are_one_control_plane_and_two_versions_are_two()
     assert len(found) == 2
 
 
-def test_an_istiod_that_does_not_run_delivers_nothing():
-    assert planes(istiod(phase="Failed"), istiod(phase="Pending"))["controlPlanes"] == []
+def deployment(revision="1-24", tag="1.24.1", template=True, **spec):
+    made = istiod(image=f"docker.io/istio/pilot:{tag}", revision=revision, **spec)
+    labels = made["metadata"]["labels"]
+    inner = {"template": {"metadata": {"labels": labels}, "spec": made["spec"]}} if template else {}
+    return {
+        "metadata": {"name": f"istiod-{revision}", "namespace": "istio-system", "labels": labels},
+        "spec": {"selector": {"matchLabels": labels}, **inner},
+    }
+
+
+CANARY = {"image": "docker.io/istio/pilot:1.24.1", "revision": "1-24"}
+NEXT = ("1-24", "1.24.1", False)
+WAITING = {
+    "its pod runs": ([istiod(**CANARY)], [deployment()], [("1-24", "1.24.1", True)]),
+    "its pod does not run yet": ([istiod(**CANARY, phase="Pending")], [deployment()], [NEXT]),
+    "its pod is on a node that is lost": ([istiod(**CANARY, phase="Unknown")], [deployment()], [NEXT]),
+    "it has no pod": ([], [deployment()], [NEXT]),
+    "its pods have ended": ([istiod(**CANARY, phase="Failed")], [deployment()], [NEXT]),
+    "its Deployment is not seen": ([istiod(**CANARY, phase="Pending")], [], [NEXT]),
+    "a pod that has ended and no Deployment": ([istiod(**CANARY, phase="Succeeded")], [], []),
+    "a Deployment whose template was not recorded": ([], [deployment(template=False)], []),
+    "some of its pods run": (
+        [istiod(**CANARY), istiod("istiod-2", **CANARY, phase="Pending")],
+        [deployment()],
+        [("1-24", "1.24.1", True)],
+    ),
+    "a rollout is about to begin": (
+        [istiod(**CANARY)],
+        [deployment(tag="1.24.2")],
+        [("1-24", "1.24.1", True), ("1-24", "1.24.2", False)],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WAITING)
+def test_an_istiod_that_does_not_run_yet_is_one_that_does_not_run(case):
+    pods, deployments, wanted = WAITING[case]
+    config_maps = [config("rootNamespace: next", "istio-1-24")]
+    found = planes(*pods, configs=config_maps, istiodDeployments=deployments)["controlPlanes"]
+    assert [(p["revision"], p["version"], p.get("running", True)) for p in found] == wanted
+    assert all(plane["meshConfig"] == {"rootNamespace": "next"} for plane in found)
+    _snapshot.check({**cluster.snapshot(), "istio": {"controlPlanes": found}})
+
+
+def test_the_mesh_configuration_of_the_mesh_is_not_that_of_an_istiod_that_does_not_run():
+    spec = {"revision": "a", "phase": "Pending", **mounts("istio-a")}
+    maps = [config("rootNamespace: of-a", "istio-a"), config("rootNamespace: of-b", "istio-b")]
+    found = planes(istiod(**spec), istiod("istiod-2", revision="b", **mounts("istio-b")), configs=maps)
+    assert found["rootNamespace"] == "of-b"
+
+
+def test_the_sidecars_of_each_root_namespace_are_looked_for():
+    maps = [config("rootNamespace: today"), config("rootNamespace: next", "istio-1-24")]
+    objects = {"istiods": [istiod()], "istiodDeployments": [deployment()], "configMaps": maps}
+    assert _control_planes.root_namespaces(objects, "istio-system") == ["next", "today"]
 
 
 def test_an_image_without_a_version_leaves_it_to_the_labels():

@@ -436,6 +436,89 @@ def test_another_revision_that_may_be_the_next_counts_with_its_own_settings(toda
     assert both.after(pod(), as_version(target)).default_delivery() == wanted
 
 
+def waiting(*args, **kwargs):
+    return {**istiod(*args, **kwargs), "running": False}
+
+
+READY = istiod("1.24.1", "1-24", localhost=True)
+NAMELESS = istiod("", "next")
+OPTED_OUT = istiod("1.18.0", opt_out=True)
+BESIDE = {
+    "a canary that does not run yet": ([LOCAL_TODAY, waiting("1.24.1", "1-24")], "1.24", "pod_ip"),
+    "the same without a target": ([LOCAL_TODAY, waiting("1.24.1", "1-24")], None, "pod_ip"),
+    "one that makes nothing better": (
+        [istiod("1.22.3"), waiting("1.24.1", "1-24", localhost=True)],
+        "1.24",
+        "pod_ip",
+    ),
+    "a canary of another version": ([LOCAL_TODAY, waiting("1.23.1", "1-23")], "1.24", "localhost"),
+    "one that runs beside it": ([LOCAL_TODAY, READY, waiting("1.24.2", "1-24-2")], "1.24", "pod_ip"),
+    "a rollout of the same revision, in place": ([LOCAL_TODAY, waiting("1.24.1")], "1.24", "pod_ip"),
+    "a rollout of other settings, in place": ([OPTED_OUT, waiting("1.18.0")], "1.20", "pod_ip"),
+    "a rollout of what runs the target version": ([istiod("1.24.1", localhost=True), waiting("1.24.2")], "1.24", "pod_ip"),
+    "what another revision waits for, where nothing moves": (
+        [istiod("1.24.1", localhost=True), waiting("1.24.2", "other")],
+        "1.24",
+        "localhost",
+    ),
+    "one of unknown version beside a canary": ([LOCAL_TODAY, READY, NAMELESS], "1.24", "pod_ip"),
+    "one of unknown version where nothing moves": ([istiod("1.24.1", localhost=True), NAMELESS], "1.24", "pod_ip"),
+    "one of unknown version that does not run yet": ([LOCAL_TODAY, READY, waiting("", "next")], "1.24", "pod_ip"),
+    "a replica of unknown version beside one of the target": ([READY, istiod("", "1-24")], "1.24", "pod_ip"),
+}
+
+
+@pytest.mark.parametrize("case", BESIDE)
+def test_what_does_not_run_yet_or_has_no_known_version_counts_beside_what_comes_next(case):
+    istiods, target, wanted = BESIDE[case]
+    a_pod = pod(revision=istiods[0]["revision"])
+    for order in (istiods, istiods[::-1]):
+        assert planes(*order).after(a_pod, as_version(target)).default_delivery() == wanted
+
+
+def test_one_that_does_not_run_serves_nobody_today():
+    assert planes(waiting("1.22.3", localhost=True)).today(pod()).version is None
+    assert planes(waiting("1.22.3"), LOCAL_TODAY).today(pod()).default_delivery() == "localhost"
+    assert planes(waiting("1.9.9", "old"), istiod("1.22.3", "new")).today(pod(revision=None)).name == "new"
+
+
+ELSEWHERE = {**istiod("1.24.1", "next"), "namespace": "istio-next"}
+FOREIGN = {**istiod("1.24.1", "next", rootNamespace="istio-next"), "namespace": "istio-next"}
+SETTINGS_ELSEWHERE = {
+    "of this mesh": ([LOCAL_TODAY, ELSEWHERE], "1.24", "unknown"),
+    "of this mesh, beside a canary at home": ([LOCAL_TODAY, READY, ELSEWHERE], "1.24", "unknown"),
+    "of a mesh of its own": ([LOCAL_TODAY, FOREIGN], "1.24", "unknown"),
+    "the same, and does not run yet": ([LOCAL_TODAY, {**FOREIGN, "running": False}], "1.24", "unknown"),
+    "the same, beside a canary at home": ([LOCAL_TODAY, READY, FOREIGN], "1.24", "localhost"),
+    "the same, of another version": ([LOCAL_TODAY, FOREIGN], "1.23", "localhost"),
+    "the same, without a target": ([LOCAL_TODAY, FOREIGN], None, "localhost"),
+    "the same, of a mesh that runs the target": ([istiod("1.24.3", localhost=True), FOREIGN], "1.24", "localhost"),
+    "the same, which hands as much to localhost": (
+        [LOCAL_TODAY, {**FOREIGN, "meshConfig": READY["meshConfig"] | {"rootNamespace": "istio-next"}}],
+        "1.24",
+        "localhost",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SETTINGS_ELSEWHERE)
+def test_an_istiod_elsewhere_that_hands_less_to_localhost_leaves_the_next_delivery_unknown(case):
+    istiods, target, wanted = SETTINGS_ELSEWHERE[case]
+    for order in (istiods, istiods[::-1]):
+        both = planes(*order)
+        after = both.after(pod(), as_version(target))
+        assert after.default_delivery() == wanted
+        assert both.root_namespace(after) == "istio-system", "no mesh lends another its Sidecars"
+
+
+def test_the_delivery_names_the_istiod_elsewhere_that_leaves_it_unknown():
+    after = planes(LOCAL_TODAY, FOREIGN).after(pod(), (1, 24))
+    assert delivery(pod(), 8080, None, after).why == (
+        "istiod 1.24 delivers to localhost, but the pod may be moved to istiod 1.24 of revision next in istio-next, "
+        "which delivers otherwise"
+    )
+
+
 @pytest.mark.parametrize("name", ["aaa", "zzz"])
 def test_an_istiod_elsewhere_makes_nothing_better_whatever_its_revision_is_called(name):
     today = istiod("1.20.8", opt_out=True, localhost=True, merge=True)
