@@ -92,6 +92,8 @@ def _edited(objects: list[Thing], case: Thing) -> list[Thing]:
         assert concerned, edit
         for each in concerned:
             each["metadata"].setdefault("labels", {}).update(edit.get("labels") or {})
+            if "phase" in edit:
+                each["status"] = {"phase": edit["phase"]}
             if "mesh" in edit:
                 each["data"]["mesh"] = edit["mesh"]
             for container in each.get("spec", {}).get("containers") or ():
