@@ -12,6 +12,7 @@ Citations are `path@tag` in istio/istio.
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections import defaultdict
 
@@ -23,12 +24,19 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.disco
     knows_services,
     sees_sidecars,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar, revision
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
+    has_sidecar,
+    proxy_container,
+    proxy_version,
+    revision,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     ROLLOUT_LABELS,
+    Labels,
     Pod,
     Template,
     Thing,
+    key,
     matches,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
@@ -50,6 +58,7 @@ class Sidecars:
         self._in: dict[str, list[Thing]] = defaultdict(list)
         for sidecar in sorted(snapshot["sidecars"], key=age):
             self._in[sidecar["metadata"]["namespace"]].append(sidecar)
+        self._made = _labels_of_templates(snapshot)
         self._hidden = {
             u["namespace"] for u in snapshot.get("unlisted") or () if u["resource"] == "sidecars" and u.get("namespace")
         }
@@ -96,11 +105,33 @@ class Sidecars:
             ]
             for namespace in namespaces
         )
-        labels = _labels_anew(pod, name) if anew else pod.labels
+        labels = self._labels_anew(pod, plane, name) if anew else pod.labels
         for sidecar in local:
             if has_selector(sidecar) and matches(sidecar["spec"]["workloadSelector"].get("labels") or {}, labels):
                 return sidecar
         return next((s for s in local + root if not has_selector(s)), None)
+
+    def _labels_anew(self, pod: Pod | Template, plane: ControlPlane, name: str) -> dict[str, str]:
+        """The labels of the pod that comes in the place of this one, injected by `plane`, whose revision is `name`.
+
+        What its controller's template says counts, where that is recorded: anybody may have labelled the running pod. Of a pod of a DeploymentConfig,
+        and of no other, `deployment` names the rollout. The label istio.io/rev is the injector's up to 1.10 and the user's after.
+        """
+        labels, made = pod.labels, self._made.get((pod.namespace, *pod.owner)) if pod.owner else None
+        if made is not None:
+            labels = {**{label: value for label, value in labels.items() if label in GIVEN_ANEW}, **made}
+        of_config = "openshift.io/deployment-config.name" in pod.annotations or "deploymentconfig" in pod.labels
+        of_rollout = (*ROLLOUT_LABELS, *(["deployment"] if of_config else []))
+        kept = {
+            label: value
+            for label, value in labels.items()
+            if label not in of_rollout and not _is_of_one_run(label, value)
+        }
+        if kept.pop("istio.io/rev", None) is None:
+            return kept
+        by_injector = plane.version is not None and plane.version < LABELLED_BY_USERS
+        by_user = "istio.io/rev" in made if made is not None else not _is_labelled_by_injector(pod)
+        return {**kept, "istio.io/rev": name} if by_injector or by_user else kept
 
     def _hidden_root(self, pod: Pod, plane: ControlPlane, left_out: t.Container[str]) -> str:
         """The root namespace, if its Sidecars could not be listed and one of them may be in effect for the pod; else an empty text."""
@@ -110,12 +141,54 @@ class Sidecars:
         return root if root in self._hidden and sees_sidecars(plane, root in left_out) else ""
 
 
-def _labels_anew(pod: Pod | Template, revision_name: str) -> dict[str, str]:
-    """The labels of the pod that comes in the place of this one. Of a pod of a DeploymentConfig, and of no other, `deployment` names the rollout."""
-    of_config = "openshift.io/deployment-config.name" in pod.annotations or "deploymentconfig" in pod.labels
-    of_rollout = (*ROLLOUT_LABELS, *(["deployment"] if of_config else []))
-    kept = {label: value for label, value in pod.labels.items() if label not in of_rollout}
-    return {**kept, "istio.io/rev": revision_name} if "istio.io/rev" in kept else kept
+def _labels_of_templates(snapshot: Snapshot) -> dict[tuple[str, str, str], Labels]:
+    """The labels that a controller gives to its pods, by its namespace, kind and name, as far as that is recorded."""
+    found = {}
+    for each in snapshot.get("controllers") or ():
+        template = (each.get("spec") or {}).get("template")
+        if template:
+            namespace, name = key(each)
+            found[namespace, each["kind"], name] = (template.get("metadata") or {}).get("labels") or {}
+    return found
+
+
+RUN_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")
+"""Labels that name one run of a Job: pkg/apis/batch of Kubernetes."""
+
+JOB_LABELS = ("batch.kubernetes.io/job-name", "job-name")
+RUN_OF_A_CRON_JOB = re.compile(r".*-\d{8,10}", re.ASCII | re.DOTALL)
+"""The name of a Job that a CronJob made: getJobName, pkg/controller/cronjob of Kubernetes."""
+
+GIVEN_ANEW = frozenset(
+    (
+        "apps.kubernetes.io/pod-index",
+        "batch.kubernetes.io/job-completion-index",
+        "istio.io/rev",
+        "maistra-version",
+        "security.istio.io/tlsMode",
+        "service.istio.io/canonical-name",
+        "service.istio.io/canonical-revision",
+        "statefulset.kubernetes.io/pod-name",
+        "topology.kubernetes.io/region",
+        "topology.kubernetes.io/zone",
+        *JOB_LABELS,
+        *RUN_LABELS,
+    )
+)
+"""Labels that no template needs to have, because Kubernetes or the injector gives them to each pod again."""
+
+LABELLED_BY_USERS = (1, 11)
+"""From this version on no injector writes the label istio.io/rev: pkg/kube/inject/webhook.go@1.11.0."""
+
+
+def _is_labelled_by_injector(pod: Pod | Template) -> bool:
+    """Whether the label istio.io/rev may be the injector's."""
+    version = proxy_version(pod, proxy_container(pod) or {})
+    return not revision(pod).certain or (version is not None and version < LABELLED_BY_USERS)
+
+
+def _is_of_one_run(label: str, value: str) -> bool:
+    return label in RUN_LABELS or (label in JOB_LABELS and bool(RUN_OF_A_CRON_JOB.fullmatch(value)))
 
 
 def age(thing: Thing) -> tuple[str, str]:

@@ -31,12 +31,12 @@ def content_of(value: t.Any) -> bytes:
 
 
 class Template:
-    """What replicas have in common of what the rules read: one object for all pods with the same labels, annotations and containers in a namespace.
+    """What replicas have in common of what the rules read: one object for all pods of a controller with the same labels, annotations and containers.
 
     `containers` are those that run as long as the pod does: its own, and native sidecars among the initContainers.
     """
 
-    __slots__ = ("namespace", "labels", "annotations", "containers", "init_containers", "host_network", "found_out")
+    __slots__ = ("namespace", "labels", "annotations", "containers", "init_containers", "host_network", "owner", "found_out")
 
     def __init__(self, metadata: Thing, spec: Thing) -> None:
         self.namespace: str = metadata["namespace"]
@@ -46,6 +46,8 @@ class Template:
         native = (c for c in self.init_containers if c.get("restartPolicy") == "Always")
         self.containers: tuple[Thing, ...] = (*spec["containers"], *native)
         self.host_network: bool = bool(spec.get("hostNetwork"))
+        self.owner: tuple[str, str] | None = controller_of({"metadata": metadata})
+        """Kind and name of the controller."""
         self.found_out: dict[t.Any, t.Any] = {}
         """What once_per_template() remembers."""
 
@@ -61,8 +63,6 @@ class Pod(t.NamedTuple):
     namespace: str
     name: str
     template: Template
-    owner: tuple[str, str] | None
-    """Kind and name of its controller."""
     phase: str
     ips: tuple[str, ...]
     node: str
@@ -83,6 +83,11 @@ class Pod(t.NamedTuple):
     @property
     def annotations(self) -> Labels:
         return self.template.annotations
+
+    @property
+    def owner(self) -> tuple[str, str] | None:
+        """Kind and name of its controller."""
+        return self.template.owner
 
     @property
     def host_network(self) -> bool:
@@ -142,7 +147,6 @@ class PodReader:
             template.namespace,
             metadata["name"],
             template,
-            controller_of(pod),
             status.get("phase") or "",
             tuple(pod_ips(status)),
             spec.get("nodeName") or "",
@@ -160,6 +164,7 @@ class PodReader:
             spec["containers"],
             spec.get("initContainers"),
             spec.get("hostNetwork"),
+            controller_of({"metadata": metadata}),
         )
         content = content_of(parts)
         known = self._templates.get(content)
@@ -170,8 +175,10 @@ class PodReader:
 
 def pod_of(namespace: str, owner: tuple[str, str]) -> Pod:
     """A pod that the controller `owner` would make, as far as its name and labels tell nothing."""
-    template = Template({"namespace": namespace}, {"containers": ()})
-    return Pod(namespace, "", template, owner, "", (), "", "", False, "", NONE)
+    kind, name = owner
+    owners = [{"kind": kind, "name": name, "controller": True}]
+    template = Template({"namespace": namespace, "ownerReferences": owners}, {"containers": ()})
+    return Pod(namespace, "", template, "", (), "", "", False, "", NONE)
 
 
 def read_pods(pods: t.Iterable[Thing]) -> list[Pod]:

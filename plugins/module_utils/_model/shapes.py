@@ -272,7 +272,7 @@ NAMESPACE = {"metadata": Required({"name": Required(str), "labels": LABELS})}
 
 LISTED_CONTROLLER = {
     "metadata": META,
-    "spec": {"selector": dict, "replicas": Number(0, 1 << 31)},
+    "spec": {"selector": dict, "replicas": Number(0, 1 << 31), "template": {"metadata": {"labels": LABELS}}},
 }
 CONTROLLER = {"kind": Required(str), **LISTED_CONTROLLER}
 

@@ -141,14 +141,22 @@ def test_a_port_gets_its_verdict_from_the_whole_cluster(spec, families, sidecars
         ({"deployment": "web-3"}, {"deployment": "web-3", "deploymentconfig": "web"}, "default", BREAKS),
         ({"deployment": "web-3"}, {"deployment": "web-3"}, "default", CURE),
         ({"deploymentconfig": "web"}, {"deployment": "web-3", "deploymentconfig": "web"}, "default", CURE),
-        ({"istio.io/rev": "default"}, {"istio.io/rev": "default"}, "next", BREAKS),
-        ({"istio.io/rev": "default"}, {"istio.io/rev": "default"}, "default", CURE),
         (
             {"statefulset.kubernetes.io/pod-name": "web-0"},
             {"statefulset.kubernetes.io/pod-name": "web-0"},
             "next",
             CURE,
         ),
+        ({"controller-uid": "1"}, {"controller-uid": "1"}, "default", BREAKS),
+        ({"batch.kubernetes.io/controller-uid": "1"}, {"batch.kubernetes.io/controller-uid": "1"}, "default", BREAKS),
+        ({"job-name": "web-28391234"}, {"job-name": "web-28391234"}, "default", BREAKS),
+        (
+            {"batch.kubernetes.io/job-name": "web-28391234"},
+            {"batch.kubernetes.io/job-name": "web-28391234"},
+            "default",
+            BREAKS,
+        ),
+        ({"job-name": "web"}, {"job-name": "web"}, "default", CURE),
     ],
 )
 def test_a_sidecar_that_selects_the_pods_of_one_rollout_selects_none_of_the_next(
@@ -157,6 +165,67 @@ def test_a_sidecar_that_selects_the_pods_of_one_rollout_selects_none_of_the_next
     istiods = [istiod("1.9.9"), *([istiod("1.24.0", "next")] if target_revision == "next" else [])]
     cured = sidecar(selector=selector, **CURED)
     assert verdict(report([pod(labels=labels)], sidecars=[cured], istiods=istiods, target="1.24")) == wanted
+
+
+BY_1_10 = {"proxy": "1.10.6", "revision": None}
+BY_1_18 = {"proxy": "1.18.7", "revision": "default"}
+OPT_OUT = {"opt_out": True}
+
+
+@pytest.mark.parametrize(
+    "spec, istiods, target, wanted",
+    [
+        # From 1.11 on the label is the user's, who moves his pods by it.
+        (BY_1_18, [istiod("1.18.7", **OPT_OUT)], "1.24", CURE),
+        (BY_1_18, [istiod("1.18.7", **OPT_OUT), istiod("1.24.0", "next")], "1.24", BREAKS),
+        (BY_1_18, [istiod("1.18.7", **OPT_OUT)], None, CURE),
+        # Up to 1.10 it is the injector's, and no later one writes it.
+        (BY_1_10, [istiod("1.10.6", **OPT_OUT)], "1.24", BREAKS),
+        (BY_1_10, [istiod("1.10.6", **OPT_OUT)], None, BREAKS),
+        (BY_1_10, [istiod("1.18.7", **OPT_OUT)], "1.24", BREAKS),
+        (BY_1_10, [istiod("1.9.9")], "1.10", CURE),
+        ({**BY_1_10, "annotations": {"istio.io/rev": "default"}}, [istiod("1.10.6", **OPT_OUT)], "1.24", BREAKS),
+    ],
+)
+def test_a_sidecar_that_selects_by_a_revision_selects_the_next_pod_if_that_has_the_label(spec, istiods, target, wanted):
+    cured = sidecar(selector={"istio.io/rev": "default"}, **CURED)
+    pods = [pod(labels={"istio.io/rev": "default"}, **spec)]
+    assert verdict(report(pods, sidecars=[cured], istiods=istiods, target=target)) == wanted
+
+
+BY_HAND = {"fixed": "yes"}
+REV = {"istio.io/rev": "default"}
+
+
+@pytest.mark.parametrize(
+    "selector, labels, template, wanted",
+    [
+        (BY_HAND, BY_HAND, {"app": "web"}, BREAKS),
+        (BY_HAND, BY_HAND, {"app": "web", "fixed": "no"}, BREAKS),
+        ({"app.kubernetes.io/part-of": "x"}, {"app.kubernetes.io/part-of": "x"}, {"app": "web"}, BREAKS),
+        (BY_HAND, BY_HAND, {"app": "web", **BY_HAND}, CURE),
+        (BY_HAND, BY_HAND, None, CURE),  # nothing says otherwise, as in records from before templates were kept
+        ({"app": "web"}, {}, {"app": "web"}, CURE),
+        ({"app": "web", "pod-template-hash": "7d4b9"}, {}, {"app": "web", "pod-template-hash": "7d4b9"}, BREAKS),
+        (
+            {"security.istio.io/tlsMode": "istio"},
+            {"security.istio.io/tlsMode": "istio"},
+            {"app": "web"},
+            CURE,
+        ),
+        (REV, REV, {"app": "web"}, BREAKS),
+        (REV, REV, {"app": "web", **REV}, CURE),
+    ],
+)
+def test_a_sidecar_that_selects_by_what_somebody_put_on_running_pods_selects_none_of_the_next(
+    selector, labels, template, wanted
+):
+    owner = {"kind": "ReplicaSet", "metadata": meta("web-7d4b9"), "spec": {}}
+    if template is not None:
+        owner["spec"]["template"] = {"metadata": {"labels": template}}
+    cured = sidecar(selector=selector, **CURED)
+    found = report([pod(labels=labels, proxy="1.18.7")], sidecars=[cured], controllers=[owner], target="1.24")
+    assert verdict(found) == wanted
 
 
 def test_settings_of_the_target_that_nobody_saw_may_take_a_port_from_the_pod_ip():
