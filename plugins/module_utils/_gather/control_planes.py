@@ -285,6 +285,79 @@ POLICIES = {
 """The modes of the policies that the rule reads, each in the place of its number: mesh/v1alpha1/config.proto in istio/api@1.22.0."""
 
 
+TEXT, TRUTH, COUNT, WORD = "text", "true or false", "a whole number", "a word or its number"
+PART, TEXTS, VARIABLES = "a mapping", "a list of texts", "a mapping of texts"
+"""What a field holds, as istiod reads it: a number may stand in quotes."""
+
+OTHER_FIELDS: dict[str, t.Any] = {
+    **dict.fromkeys(
+        (
+            "accessLogFile",
+            "accessLogFormat",
+            "connectTimeout",
+            "dnsRefreshRate",
+            "inboundClusterStatName",
+            "ingressClass",
+            "ingressSelector",
+            "ingressService",
+            "outboundClusterStatName",
+            "protocolDetectionTimeout",
+            "trustDomain",
+        ),
+        TEXT,
+    ),
+    **dict.fromkeys(
+        (
+            "disableEnvoyListenerLog",
+            "enableAutoMtls",
+            "enableEnvoyAccessLogService",
+            "enablePrometheusMerge",
+            "enableTracing",
+            "verifyCertificateAtClient",
+        ),
+        TRUTH,
+    ),
+    **dict.fromkeys(("proxyHttpPort", "proxyInboundListenPort", "proxyListenPort"), COUNT),
+    **dict.fromkeys(("accessLogEncoding", "h2UpgradePolicy", "ingressControllerMode"), WORD),
+    **dict.fromkeys(("defaultProviders", "localityLbSetting", "pathNormalization", "tcpKeepalive"), PART),
+    **dict.fromkeys(
+        (
+            "defaultDestinationRuleExportTo",
+            "defaultServiceExportTo",
+            "defaultVirtualServiceExportTo",
+            "trustDomainAliases",
+        ),
+        TEXTS,
+    ),
+    "defaultConfig": {
+        **dict.fromkeys(
+            (
+                "binaryPath",
+                "configPath",
+                "customConfigFile",
+                "discoveryAddress",
+                "drainDuration",
+                "meshId",
+                "proxyBootstrapTemplatePath",
+                "serviceCluster",
+                "terminationDrainDuration",
+            ),
+            TEXT,
+        ),
+        "holdApplicationUntilProxyStarts": TRUTH,
+        **dict.fromkeys(("concurrency", "proxyAdminPort", "statNameLength", "statusPort"), COUNT),
+        **dict.fromkeys(("controlPlaneAuthPolicy", "interceptionMode"), WORD),
+        **dict.fromkeys(("image", "proxyStatsMatcher", "tracing"), PART),
+        "extraStatTags": TEXTS,
+        "proxyMetadata": VARIABLES,
+    },
+}
+"""Fields that the rule does not read, and for which istiod refuses the whole configuration if they hold anything else: of every release that knows them.
+
+mesh/v1alpha1/config.proto and proxy.proto in istio/api@1.22.0. One that a release does not know is passed over.
+"""
+
+
 NAMESPACE = re.compile(r"[^./]{0,63}")
 """What may be the name of a namespace, which is a label of DNS: it becomes a part of an address, of which `..` would make another."""
 
@@ -294,10 +367,15 @@ def mesh_config(text: str | None) -> dict[str, t.Any]:
 
     Raises OutsideError for one that istiod would not take, or that is not read; protomarshal.ApplyYAML, pkg/util/protomarshal/protomarshal.go@1.22.0.
     """
-    spellings = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", field): field for field in MESH_CONFIG_FIELDS}
-    spellings.update(zip(MESH_CONFIG_FIELDS, MESH_CONFIG_FIELDS))
+    fields = dict.fromkeys(MESH_CONFIG_FIELDS) | OTHER_FIELDS
+    spellings = _spellings(fields)
     read = fields_of_yaml(text or "", spellings)
-    config = {spellings[name]: value for name, value in read.items() if value is not None}
+    _check_fields(read, fields, "")
+    config = {
+        spellings[name]: value
+        for name, value in read.items()
+        if value is not None and spellings[name] in MESH_CONFIG_FIELDS
+    }
     root = config.get("rootNamespace", "")
     if not isinstance(root, str):
         raise OutsideError("rootNamespace: wanted text")
@@ -365,3 +443,50 @@ def _list_of(given: t.Any, kind: type, where: str) -> list[t.Any]:
     if not all(isinstance(each, kind) for each in given):
         raise OutsideError(f"{where}: wanted a list of {'mappings' if kind is dict else 'text'}")
     return given
+
+
+def _spellings(fields: t.Iterable[str]) -> dict[str, str]:
+    """Either spelling of each field, and the field."""
+    both = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", field): field for field in fields}
+    return {**both, **dict(zip(fields, fields))}
+
+
+def _check_fields(read: t.Mapping[str, t.Any], fields: t.Mapping[str, t.Any], path: str) -> None:
+    """Raises OutsideError for a field in both spellings, of which one counts or none, and for one that holds what its kind does not."""
+    found: dict[str, t.Any] = {}
+    for name, field in _spellings(fields).items():
+        if name not in read:
+            continue
+        if field in found:
+            raise OutsideError(f"{path}{field}: it comes twice, in either spelling")
+        found[field] = read[name]
+    for field, value in found.items():
+        kind = fields[field]
+        if kind is None or value is None:
+            continue
+        wanted = PART if isinstance(kind, dict) else kind
+        if not _FITS[wanted](value):
+            raise OutsideError(f"{path}{field}: wanted {wanted}")  # what it holds may be a secret
+        if isinstance(kind, dict):
+            _check_fields(value, kind, f"{path}{field}.")
+
+
+def _is_text(value: t.Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: t.Any) -> bool:
+    if isinstance(value, str):
+        return bool(re.fullmatch(r"-?[0-9]+", value))
+    return value.is_integer() if isinstance(value, float) else isinstance(value, int) and not isinstance(value, bool)
+
+
+_FITS: dict[str, t.Callable[[t.Any], bool]] = {
+    TEXT: _is_text,
+    TRUTH: lambda value: isinstance(value, bool),
+    COUNT: _is_count,
+    WORD: lambda value: _is_text(value) or _is_count(value),
+    PART: lambda value: isinstance(value, dict),
+    TEXTS: lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    VARIABLES: lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+}

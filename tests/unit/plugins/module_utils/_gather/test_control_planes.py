@@ -267,6 +267,7 @@ def test_a_mesh_configuration_that_says_nothing_is_all_defaults(text):
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
 LOCALHOST = {"inboundTrafficPolicy": {"mode": "LOCALHOST"}}
+OF_LOCALHOST = "inboundTrafficPolicy: {mode: LOCALHOST}"
 TAKEN = {
     "an alias": ("x: &x {mode: LOCALHOST}\ninboundTrafficPolicy: *x", LOCALHOST),
     "a merge": ("x: &x {mode: LOCALHOST}\ninboundTrafficPolicy: {<<: *x}", LOCALHOST),
@@ -318,6 +319,29 @@ TAKEN = {
         "discoverySelectors: [{matchExpressions: [{operator: in}]}]",
         {"discoverySelectors": [{"matchExpressions": [{"key": "", "operator": "in", "values": []}]}]},
     ),
+    "what other fields hold": (
+        f"""accessLogFile: /dev/stdout
+accessLogEncoding: JSON
+access_log_format: ''
+enableTracing: false
+enableAutoMtls:
+ingressControllerMode: 2
+proxyListenPort: "15001"
+proxyHttpPort: 15002.0
+trustDomainAliases: [a, b]
+extensionProviders: [{{name: x}}]
+defaultProviders: {{metrics: [prometheus]}}
+defaultConfig:
+  concurrency: 2
+  status_port: 15020
+  holdApplicationUntilProxyStarts: true
+  proxyMetadata: {{X: "1"}}
+  tracing: {{zipkin: {{address: 'a:1'}}}}
+  drainDuration: 45s
+{OF_LOCALHOST}""",
+        LOCALHOST,
+    ),
+    "fields that nobody knows": (f"accessLog: 5\ndefaultConfig: {{concurrent: two}}\n{OF_LOCALHOST}", LOCALHOST),
     "a name that is a date": ("rootNamespace: 2020-01-01", {"rootNamespace": "2020-01-01"}),
     "a name to the base of 60": ("rootNamespace: 1:30", {"rootNamespace": "1:30"}),
 }
@@ -386,6 +410,36 @@ UNREADABLE = {
     "two of a key": (
         "inboundTrafficPolicy: {mode: LOCALHOST}\ninboundTrafficPolicy: {}",
         "mesh: line 2: the key 'inboundTrafficPolicy' comes twice",
+    ),
+    "a policy in either spelling": (
+        f"inbound_traffic_policy: {{mode: PASSTHROUGH}}\n{OF_LOCALHOST}",
+        "mesh: inboundTrafficPolicy: it comes twice, in either spelling",
+    ),
+    "a namespace in either spelling": (
+        "root_namespace: a\nrootNamespace: a",
+        "mesh: rootNamespace: it comes twice, in either spelling",
+    ),
+    "another field in either spelling": (
+        "defaultConfig: {statusPort: 1, status_port: 1}",
+        r"mesh: defaultConfig\.statusPort: it comes twice, in either spelling",
+    ),
+    "a number for text": (f"accessLogFile: 5\n{OF_LOCALHOST}", "mesh: accessLogFile: wanted text$"),
+    "the other spelling of it": ("trust_domain: 5", "mesh: trustDomain: wanted text$"),
+    "text for truth": ("enableTracing: 'true'", "mesh: enableTracing: wanted true or false$"),
+    "a number for truth": ("enablePrometheusMerge: 1", "mesh: enablePrometheusMerge: wanted true or false$"),
+    "text for a number": (
+        f"defaultConfig: {{concurrency: two}}\n{OF_LOCALHOST}",
+        r"mesh: defaultConfig\.concurrency: wanted a whole number$",
+    ),
+    "half a number": ("proxyListenPort: 1.5", "mesh: proxyListenPort: wanted a whole number$"),
+    "truth for a number": ("proxyListenPort: true", "mesh: proxyListenPort: wanted a whole number$"),
+    "truth for a word": ("ingressControllerMode: off", "mesh: ingressControllerMode: wanted a word or its number$"),
+    "text for a mapping": ("defaultConfig: x", "mesh: defaultConfig: wanted a mapping$"),
+    "text for texts": ("trustDomainAliases: x", "mesh: trustDomainAliases: wanted a list of texts$"),
+    "a number among texts": ("trustDomainAliases: [x, 1]", "mesh: trustDomainAliases: wanted a list of texts$"),
+    "truth for a variable": (
+        "defaultConfig: {proxyMetadata: {X: true}}",
+        r"mesh: defaultConfig\.proxyMetadata: wanted a mapping of texts$",
     ),
     "infinity": ("outboundTrafficPolicy: {x: .inf}", "mesh: line 1: .inf is no number that JSON has"),
     "more than any number": ("outboundTrafficPolicy: {x: 1e999}", "mesh: line 1: 1e999 is no number that JSON has"),
