@@ -132,7 +132,7 @@ def _istiods(objects: Objects) -> list[Thing]:
 def control_planes(objects: Objects, istio_namespace: str) -> tuple[Thing, list[Unlisted]]:
     """The snapshot's `istio`, and entries of its `unlisted` for what cannot be read of it."""
     configs = _Configs(objects)
-    planes = {}
+    planes: dict[str, Thing] = {}
     for pod in _istiods(objects):
         plane = _plane(pod, objects, configs)
         planes.setdefault(json.dumps(plane, sort_keys=True), plane if _runs(pod) else {**plane, "running": False})

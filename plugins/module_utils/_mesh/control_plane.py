@@ -340,7 +340,9 @@ class ControlPlanes:
     def _unseen(self, pod: Pod | Template) -> ControlPlane:
         """One of which nothing is known but what the user states: neither are its settings."""
         asked = discovery(pod)
-        rivals = tuple(sorted({p.namespace for p in _of_revision(self._running, revision(pod))})) if asked is None else ()
+        rivals = (
+            tuple(sorted({p.namespace for p in _of_revision(self._running, revision(pod))})) if asked is None else ()
+        )
         plane = UNKNOWN_CONTROL_PLANE._replace(
             at=asked.text if asked else "",
             namespace=asked.namespace if asked else "",

@@ -36,7 +36,16 @@ class Template:
     `containers` are those that run as long as the pod does: its own, and native sidecars among the initContainers.
     """
 
-    __slots__ = ("namespace", "labels", "annotations", "containers", "init_containers", "host_network", "owner", "found_out")
+    __slots__ = (
+        "namespace",
+        "labels",
+        "annotations",
+        "containers",
+        "init_containers",
+        "host_network",
+        "owner",
+        "found_out",
+    )
 
     def __init__(self, metadata: Thing, spec: Thing) -> None:
         self.namespace: str = metadata["namespace"]

@@ -455,7 +455,11 @@ BESIDE = {
     "one that runs beside it": ([LOCAL_TODAY, READY, waiting("1.24.2", "1-24-2")], "1.24", "pod_ip"),
     "a rollout of the same revision, in place": ([LOCAL_TODAY, waiting("1.24.1")], "1.24", "pod_ip"),
     "a rollout of other settings, in place": ([OPTED_OUT, waiting("1.18.0")], "1.20", "pod_ip"),
-    "a rollout of what runs the target version": ([istiod("1.24.1", localhost=True), waiting("1.24.2")], "1.24", "pod_ip"),
+    "a rollout of what runs the target version": (
+        [istiod("1.24.1", localhost=True), waiting("1.24.2")],
+        "1.24",
+        "pod_ip",
+    ),
     "what another revision waits for, where nothing moves": (
         [istiod("1.24.1", localhost=True), waiting("1.24.2", "other")],
         "1.24",
