@@ -65,14 +65,12 @@ class Sidecars:
 
     def cases(self, pod: Pod, plane: ControlPlane, anew: bool = False) -> tuple[Case, ...]:
         """One, where it is known which namespaces `plane` discovers. In the first, whatever is not known is discovered."""
-        return tuple(
-            Case(
-                self.effective(pod, plane, anew, left_out),
-                self._hidden_root(pod, plane, left_out),
-                knows_services(plane, pod.namespace in left_out),
-            )
-            for left_out in self._planes.discovered.cases(plane, self._namespaces(pod, plane))
-        )
+        found = []
+        for left_out in self._planes.discovered.cases(plane, self._namespaces(pod, plane)):
+            effective = self.effective(pod, plane, anew, left_out)
+            hidden = self._hidden_root(pod, plane, left_out) if not effective else ""
+            found.append(Case(effective, hidden, knows_services(plane, pod.namespace in left_out)))
+        return tuple(found)
 
     def unsure(self, pod: Pod, plane: ControlPlane) -> tuple[str, str]:
         """Why it is not known which case is so, of CAUSES in delivery.py, and of which namespace; empty if it is known, or the version is not."""
@@ -134,8 +132,8 @@ class Sidecars:
         return {**kept, "istio.io/rev": name} if by_injector or by_user else kept
 
     def _hidden_root(self, pod: Pod, plane: ControlPlane, left_out: t.Container[str]) -> str:
-        """The root namespace, if its Sidecars could not be listed and one of them may be in effect for the pod; else an empty text."""
-        if not self._hidden or not has_sidecar(pod) or self.effective(pod, plane, left_out=left_out):
+        """The root namespace, if its Sidecars could not be listed and one may be in effect for a pod for which none is known to be; else an empty text."""
+        if not self._hidden or not has_sidecar(pod):
             return ""
         root = self._planes.root_namespace(plane)
         return root if root in self._hidden and sees_sidecars(plane, root in left_out) else ""
@@ -165,6 +163,7 @@ GIVEN_ANEW = frozenset(
         "batch.kubernetes.io/job-completion-index",
         "istio.io/rev",
         "maistra-version",
+        "networking.istio.io/tunnel",
         "security.istio.io/tlsMode",
         "service.istio.io/canonical-name",
         "service.istio.io/canonical-revision",

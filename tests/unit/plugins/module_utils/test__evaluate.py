@@ -167,6 +167,16 @@ def test_a_sidecar_that_selects_the_pods_of_one_rollout_selects_none_of_the_next
     assert verdict(report([pod(labels=labels)], sidecars=[cured], istiods=istiods, target="1.24")) == wanted
 
 
+@pytest.mark.parametrize("selector, wanted", [({"app": "web"}, CURE), ({"pod-template-hash": "7d4b9"}, BREAKS)])
+def test_a_sidecar_of_one_rollout_does_not_stand_before_those_of_a_root_namespace_that_could_not_be_listed(
+    selector, wanted
+):
+    hidden = [{"resource": "sidecars", "namespace": "istio-system", "detail": "no"}]
+    cured = sidecar(selector=selector, **CURED)
+    stays = istiod("1.22.0", localhost=True)
+    assert verdict(report(sidecars=[cured], istiods=[stays], unlisted=hidden, target="1.24")) == wanted
+
+
 BY_1_10 = {"proxy": "1.10.6", "revision": None}
 BY_1_18 = {"proxy": "1.18.7", "revision": "default"}
 OPT_OUT = {"opt_out": True}
