@@ -32,6 +32,14 @@ NOT_OPTIONS = {
 }
 """What has a role's prefix beside its options: variables of the playbooks, and facts of the role."""
 
+FACTS = ("result", "passed")
+"""Of these what the role sets. A name that is like one is somebody's own: nobody gives it."""
+
+ALIKE = 0.92
+"""How like a whole name, its prefix misspelt, must be to one of a role. Above it nothing but a slip of the hand is left."""
+SLIPS = 2
+"""How many letters of a role's name may be wrong before an option that is right."""
+
 WHOLE = ("check_listeners_label_selectors",)
 """A text is one selector, in which a comma means "and" as for `kubectl get -l`."""
 
@@ -50,21 +58,27 @@ class Variables(t.NamedTuple):
 
 def of(role: str, directory: pathlib.Path, templar: t.Any, task_vars: t.Mapping[str, t.Any]) -> Variables:
     """The variables of `role`, whose files are in `directory`, as the task sees them."""
-    text = (directory.parent / role / "meta" / "argument_specs.yml").read_text("utf-8")
-    options = yaml.safe_load(text)["argument_specs"]["main"]["options"]
-    found = read(role, options, task_vars, lambda name: templar.template(task_vars[name]))
+    roles = {
+        file.parent.parent.name: yaml.safe_load(file.read_text("utf-8"))["argument_specs"]["main"]["options"]
+        for file in sorted(directory.parent.glob("*/meta/argument_specs.yml"))
+    }
+    found = read(role, roles, task_vars, lambda name: templar.template(task_vars[name]))
     contradiction = "" if found.problems else _contradiction(found.values)
     return found._replace(problems=[contradiction]) if contradiction else found
 
 
-def read(role: str, options: Specification, names: t.Iterable[str], value_of: t.Callable[[str], t.Any]) -> Variables:
+def read(
+    role: str, roles: t.Mapping[str, Specification], names: t.Iterable[str], value_of: t.Callable[[str], t.Any]
+) -> Variables:
     """The variables of `role` among those with these `names`; `value_of` gives the value of one, and may raise anything.
 
+    `roles` are the options of every role: a name that is like one of any role is a mistake at every door.
     No value and an empty text count as not given, so the default holds. Every list is a list afterwards.
     """
     given: dict[str, t.Any] = {}
     problems: list[str] = []
-    there = sorted(name for name in names if name.startswith(f"{role}_"))
+    options = roles[role]
+    there = sorted(names)
     for name in there:
         if name not in options:
             continue
@@ -83,21 +97,77 @@ def read(role: str, options: Specification, names: t.Iterable[str], value_of: t.
     checked = ArgumentSpecValidator(options).validate(given)
     values = {name: value for name, value in checked.validated_parameters.items() if value is not None}
     paths = {name: value for name, value in given.items() if options[name].get("type") == "path"}  # for another host
-    known = {*options, *(f"{role}_{name}" for name in NOT_OPTIONS.get(role, ()))}
-    meant = {name: _meant(role, name, known) for name in there if name not in known}
-    # Without it another cluster may be checked, or another namespace.
+    meant = _meant(there, roles)
+    # Without it another cluster may be checked, or another namespace, or Sidecars applied that were to be taken back.
     problems += [f"Unknown variable {name}. Did you mean {other}?" for name, other in meant.items() if other]
     return Variables(
         {**values, **paths},
         problems or [str(message) for message in checked.error_messages],
-        [name for name, other in meant.items() if not other],
+        [name for name, other in meant.items() if not other and name.startswith(f"{role}_")],
     )
 
 
-def _meant(role: str, name: str, known: t.Iterable[str]) -> str:
-    """The known name that is most like this one; empty if none is. The prefix, which all have, counts for nothing."""
-    likely = difflib.get_close_matches(option(role, name), [option(role, other) for other in sorted(known)], 1)
-    return f"{role}_{likely[0]}" if likely else ""
+def _meant(names: t.Iterable[str], roles: t.Mapping[str, Specification]) -> dict[str, str]:
+    """Of the `names` that no role knows: the known name that was meant, empty where one has a role's prefix and is like none."""
+    known = {
+        role: {option(role, name) for name in options} | set(NOT_OPTIONS.get(role, ()))
+        for role, options in sorted(roles.items())
+    }
+    prefixes = [difflib.SequenceMatcher(None, "", role) for role in known]
+    found = {}
+    for name in names:
+        of_role = next((role for role in known if name.startswith(f"{role}_")), "")
+        if of_role:
+            if option(of_role, name) not in known[of_role]:
+                found[name] = _other_option(of_role, option(of_role, name), known)
+        elif _begins_like_one(name.lower(), prefixes):
+            meant = _other_prefix(name.lower(), known)
+            found.update({name: meant} if meant else {})
+    return found
+
+
+def _other_option(role: str, wrong: str, known: t.Mapping[str, t.Collection[str]]) -> str:
+    """The name that was meant where the prefix is the role's: another role's of just this option, or the most like one."""
+    theirs = [other for other in known if wrong in known[other] and wrong not in FACTS]
+    likely = difflib.get_close_matches(wrong, sorted(known[role]), 1)
+    return f"{theirs[0]}_{wrong}" if theirs else f"{role}_{likely[0]}" if likely else ""
+
+
+def _begins_like_one(name: str, prefixes: t.Iterable[difflib.SequenceMatcher[str]]) -> bool:
+    """Whether it is worth a closer look: a play has hundreds of variables."""
+    for prefix in prefixes:
+        prefix.set_seq1(name[: len(prefix.b)])
+        if prefix.real_quick_ratio() > 0.7 and prefix.quick_ratio() > 0.7:
+            return True
+    return False
+
+
+def _other_prefix(name: str, known: t.Mapping[str, t.Collection[str]]) -> str:
+    """The name that was meant where the prefix is no role's; empty for a name of somebody's own.
+
+    Who writes a role's name in full behind something else, as in `my_check_listeners_context`, means a variable of their own.
+    """
+    if any(f"_{role}_" in name for role in known):
+        return ""
+    wholes = {f"{role}_{each}": (role, each) for role in known for each in known[role] if each not in FACTS}
+    near = [
+        (_slips(name[: -len(each) - 1], role), whole)
+        for whole, (role, each) in sorted(wholes.items())
+        if name.endswith(f"_{each}")
+    ]
+    best = min(near, default=(SLIPS + 1, ""))
+    likely = [best[1]] if best[0] <= SLIPS else difflib.get_close_matches(name, sorted(wholes), 1, ALIKE)
+    return likely[0] if likely else ""
+
+
+def _slips(one: str, other: str) -> int:
+    """How many letters are to be put in, left out or changed to make one of the other."""
+    row = list(range(len(other) + 1))
+    for number, letter in enumerate(one, 1):
+        above, row = row, [number]
+        for place, wanted in enumerate(other, 1):
+            row.append(min(above[place] + 1, row[-1] + 1, above[place - 1] + (letter != wanted)))
+    return row[-1]
 
 
 def option(role: str, name: str) -> str:

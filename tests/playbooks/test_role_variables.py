@@ -119,6 +119,24 @@ def test_no_extra_variable_stands_in_the_place_of_the_verdict(play, record, give
 
 
 @pytest.mark.parametrize(
+    ("playbook", "name", "meant"),
+    [
+        ("check_listeners", "check_listener_context", "check_listeners_context"),
+        ("check_listeners", "remediate_listeners_context", "check_listeners_context"),
+        ("remediate_listeners", "remediate_listener_undo", "remediate_listeners_undo"),
+        ("remediate_listeners", "check_listeners_undo", "remediate_listeners_undo"),
+        ("merge_reports", "merge_report_dest", "merge_reports_dest"),
+    ],
+)
+def test_a_misspelt_prefix_is_refused_at_the_door(play, record, tmp_path, playbook, name, meant):
+    """Before anything is asked of a cluster: with another name the role would apply what it is to take back."""
+    source = {"check_listeners_snapshot_src": record()} if playbook == "check_listeners" else {}
+    more = {"merge_reports_dir": str(tmp_path)} if playbook == "merge_reports" else {}
+    played = play(playbook=f"meshops.istio_precheck.{playbook}", **source, **more, **{name: "true"})
+    assert played.code == 2 and f"Unknown variable {name}. Did you mean {meant}?" in played.output, played.output
+
+
+@pytest.mark.parametrize(
     ("option", "secret"), [("api_key", "upgrade"), ("password", "breaks"), ("api_key", "io"), ("password", "127")]
 )
 def test_a_secret_that_is_part_of_a_word_changes_neither_the_verdict_nor_a_file(play, record, tmp_path, option, secret):

@@ -27,7 +27,7 @@ DEFAULT = OPTIONS["check_listeners"]["check_listeners_fail_on"]["default"]
 
 def read(role="check_listeners", **given):
     given = {f"{role}_{name}": value for name, value in given.items()}
-    return _role_variables.read(role, OPTIONS[role], given, lambda name: given[name])
+    return _role_variables.read(role, OPTIONS, given, lambda name: given[name])
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,8 @@ def test_every_list_of_every_role_takes_items_between_commas():
             if option["type"] != "list" or name in _role_variables.WHOLE or option["elements"] != "str":
                 continue
             two = (option.get("choices") or ["a", "b"])[:2]
-            found = _role_variables.read(role, {name: {**option, "required": False}}, [name], lambda _: ",".join(two))  # noqa: B023
+            given = {role: {name: {**option, "required": False}}}
+            found = _role_variables.read(role, given, [name], lambda _, two=two: ",".join(two))
             assert (found.values, found.problems) == ({name: two}, []), name
 
 
@@ -100,7 +101,7 @@ def test_a_variable_without_a_value_is_a_problem_and_one_that_the_role_lacks_is_
         raise error("'nope' is undefined")
 
     found = _role_variables.read(
-        "check_listeners", OPTIONS["check_listeners"], ["check_listeners_context", "check_listeners_contxt"], value_of
+        "check_listeners", OPTIONS, ["check_listeners_context", "check_listeners_contxt"], value_of
     )
     assert found.problems == [
         "check_listeners_context: 'nope' is undefined",
@@ -120,14 +121,78 @@ def test_a_variable_without_a_value_is_a_problem_and_one_that_the_role_lacks_is_
     ],
 )
 def test_a_variable_that_is_mistyped_is_refused_with_the_one_that_was_meant(name, meant):
-    found = _role_variables.read("check_listeners", OPTIONS["check_listeners"], [name], lambda _name: "x")
+    found = _role_variables.read("check_listeners", OPTIONS, [name], lambda _name: "x")
     assert (found.problems, found.unknown) == ([f"Unknown variable {name}. Did you mean {meant}?"], [])
 
 
 def test_a_variable_that_is_like_none_of_the_roles_is_somebodys_own():
     name = "check_listeners_colour"
-    found = _role_variables.read("check_listeners", OPTIONS["check_listeners"], [name], lambda _name: "x")
+    found = _role_variables.read("check_listeners", OPTIONS, [name], lambda _name: "x")
     assert (found.problems, found.unknown) == ([], [name])
+
+
+MISSPELT = {
+    # as it is written: what was meant
+    "check_listener_context": "check_listeners_context",
+    "check_listener_namespaces": "check_listeners_namespaces",
+    "check_listners_target_version": "check_listeners_target_version",
+    "check_listner_namespace": "check_listeners_namespaces",
+    "check_listners_target_verson": "check_listeners_target_version",
+    "checklisteners_context": "check_listeners_context",
+    "Check_listeners_context": "check_listeners_context",
+    "CHECK_LISTENERS_HOST": "check_listeners_host",
+    "check_listener_hosts": "check_listeners_hosts",
+    "check_listeners_undo": "remediate_listeners_undo",
+    "check_listeners_undo_file": "remediate_listeners_undo_file",
+    "remediate_listener_undo": "remediate_listeners_undo",
+    "remediation_listeners_undo": "remediate_listeners_undo",
+    "remediate_listener_hosts": "remediate_listeners_hosts",
+    "remediate_listeners_context": "check_listeners_context",
+    "merge_report_dir": "merge_reports_dir",
+    "merge_reports_namespaces": "check_listeners_namespaces",
+}
+OWN = [
+    "check_list",
+    "check_listener",
+    "check_listener_result",
+    "check_listening_ports",
+    "my_check_listeners_x",
+    "my_check_listeners_context",
+    "__check_listeners_snapshot",
+    "_check_listeners_context",
+    "__remediate_listeners_dir",
+    "k8s_context",
+    "context",
+    "namespaces",
+    "listeners_context",
+    "check_hosts",
+    "checks_context",
+    "merge_request_dir",
+    "remediate_vulnerabilities_undo",
+]
+
+
+@pytest.mark.parametrize("role", OPTIONS)
+@pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
+def test_a_name_that_is_misspelt_anywhere_is_refused_at_the_door_of_every_role(role, name, meant):
+    """Else another cluster may be checked, or Sidecars applied that were to be taken back."""
+    found = _role_variables.read(role, OPTIONS, [name], lambda _name: "x")
+    assert f"Unknown variable {name}. Did you mean {meant}?" in found.problems
+
+
+@pytest.mark.parametrize("role", OPTIONS)
+@pytest.mark.parametrize("name", OWN)
+def test_a_variable_of_ones_own_stops_no_role(role, name):
+    found = _role_variables.read(role, OPTIONS, [name], lambda _name: "x")
+    assert not [problem for problem in found.problems if problem.startswith("Unknown")] and found.unknown == []
+
+
+def test_what_one_role_knows_stops_no_other():
+    names = [name for options in OPTIONS.values() for name in options]
+    names += [f"{role}_{name}" for role, others in _role_variables.NOT_OPTIONS.items() for name in others]
+    for role in OPTIONS:
+        found = _role_variables.read(role, OPTIONS, names, lambda _name: "")
+        assert not [problem for problem in found.problems if problem.startswith("Unknown")], role
 
 
 def test_the_defaults_of_a_role_are_those_of_its_specification():
