@@ -153,12 +153,20 @@ def _is_open(result: Report, fail_on: t.Sequence[str]) -> bool:
 def _result(returned: Values, problem: str = "", hints: t.Sequence[str] = ()) -> Report:
     """What the facts hold: never more than the Report, since a module's result may hold what it was given."""
     found = {name: value for name, value in returned.items() if name in nothing()}
-    if not problem and (returned.get("failed") or found.keys() != nothing().keys()):
+    if not problem and (_has_failed(returned) or found.keys() != nothing().keys()):
         problem = str(returned.get("msg") or "localhost_listener_info ended without a result")
     result: dict[str, t.Any] = {**nothing(), **found}
     if found:
         result["hints"] = [*result["hints"], *hints]
     return t.cast(Report, {**result, "failed": True, "msg": problem} if problem else result)
+
+
+def _has_failed(returned: Values) -> bool:
+    """Whether the module failed, whatever a task's `failed_when` or `ignore_errors` made of it.
+
+    `failed_when: false` says `failed: false` of a failed module and leaves it the rest. One that has not failed has no `msg`.
+    """
+    return any(returned.get(name) for name in ("failed", "failed_when_result", "msg"))
 
 
 def _sidecars(result: Report, place: Place) -> dict[str, str]:

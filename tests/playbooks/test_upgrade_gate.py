@@ -253,3 +253,19 @@ def test_the_precheck_of_istioctl_stops_the_upgrade_beside_the_gate(gated, tmp_p
     if script:
         asked = (programs / "asked").read_text("utf-8").split()
         assert asked == ["x", "precheck", "--context", "production", "--from-version", "1.23"]
+
+
+@pytest.mark.parametrize("how", [{"failed_when": False}, {"ignore_errors": True}, {"failed_when": [False]}])
+def test_a_failed_check_opens_no_gate_whatever_a_task_makes_of_its_failure(play, record, how):
+    """`failed_when: false` says `failed: false` of it, and leaves it all the rest."""
+    ask = {"snapshot_src": record(**FINE), "namespaces": ["nonesuch"]}
+    task = {"meshops.istio_precheck.localhost_listener_info": ask, "register": "found", **how}
+    files = "found | meshops.istio_precheck.report_files(['json'], 'east')"
+    shown = {
+        "gate": "{{ (found | meshops.istio_precheck.gate).passed }}",
+        "file": "{{ ((%s)[0].content | from_json).metadata.passed }}" % files,
+    }
+    told = {"ansible.builtin.debug": {"msg": "gate " + shown["gate"] + ", file " + shown["file"]}}
+    start = {"hosts": "localhost", "gather_facts": False, "connection": "local"}
+    played = play(playbook=[{**start, "tasks": [task, told]}])
+    assert played.code == 0 and "gate False, file False" in played.output, played.output

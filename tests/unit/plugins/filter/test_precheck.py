@@ -137,16 +137,25 @@ def test_the_gate_has_the_default_of_the_role():
     assert FILTERS["gate"](module_result())["passed"] is False
 
 
+WHOLE = cluster.report(binds=("0.0.0.0:8080",))
+
+
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
         ({"failed": True, "msg": "no route"}, "Could not check the cluster: no route"),
         ({"skipped": True, "changed": False}, "localhost_listener_info ended without a result"),
-        ({"failed": True, "msg": "no space left", **cluster.report(binds=("0.0.0.0:8080",))}, "no space left"),
+        ({"failed": True, "msg": "no space left", **WHOLE}, "no space left"),
+        ({"failed": False, "failed_when_result": False, "msg": "forbidden", **WHOLE}, "forbidden"),
+        ({"failed": False, "msg": "forbidden", **WHOLE}, "forbidden"),
+        ({"msg": "forbidden", **WHOLE}, "forbidden"),
+        ({"failed": True, "failed_when_result": True, **WHOLE}, "localhost_listener_info ended without a result"),
     ],
 )
 def test_a_check_that_failed_or_was_skipped_opens_no_gate(returned, said):
     found = FILTERS["gate"](returned, [])
+    (file,) = FILTERS["report_files"](returned, ["json"], "east", [])
+    assert json.loads(file["content"])["metadata"]["passed"] is False
     assert (found["passed"], found["blocking"]) == (False, [])
     assert said in found["outcome"]["verdict"]
     assert said in " ".join(" ".join(found["verdict"]).split())  # whatever the width of the terminal
