@@ -75,6 +75,12 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     by_neighbours: list[str] = []
     groups: dict[Workload, Group] = {}
     targets = [mesh.asked(entry) for entry in chosen.targets]
+    newer = mesh.downgraded()
+    if newer:
+        raise OptionError(
+            f"target_version: {options.target_version} is older than {newer}, which serves pods that are checked; "
+            "this checks an upgrade, and knows nothing of a downgrade"
+        )
     for entry in targets:
         workload = controllers.workload(entry.pod)
         group = groups.setdefault(workload, Group(workload, [], []))

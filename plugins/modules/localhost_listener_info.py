@@ -63,6 +63,7 @@ options:
     description:
       - The Istio version that you are about to upgrade to, such as V(1.24).
       - Without it, any version that delivers to the pod IP.
+      - An older one than that of an istiod that serves checked pods is refused. The check takes no downgrade.
       - If labels show an OpenShift Service Mesh 2, its version is accepted too, V(2.2) for Istio 1.12.
     type: str
   current_version:

@@ -253,7 +253,6 @@ HOPS = [
     ("1.22.0", "plain", None, "unreachable"),
     ("1.22.0", "LOCALHOST", "1.24", "remediated"),
     ("1.22.0", "LOCALHOST", None, "remediated"),
-    ("1.24.3", "LOCALHOST", "1.21", "breaks_on_upgrade"),
     ("unreadable", "plain", "1.24", "unknown"),
     ("unreadable", "plain", None, "unknown"),
 ]

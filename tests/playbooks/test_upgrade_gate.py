@@ -260,12 +260,9 @@ def test_a_failed_check_opens_no_gate_whatever_a_task_makes_of_its_failure(play,
     """`failed_when: false` says `failed: false` of it, and leaves it all the rest."""
     ask = {"snapshot_src": record(**FINE), "namespaces": ["nonesuch"]}
     task = {"meshops.istio_precheck.localhost_listener_info": ask, "register": "found", **how}
-    files = "found | meshops.istio_precheck.report_files(['json'], 'east')"
-    shown = {
-        "gate": "{{ (found | meshops.istio_precheck.gate).passed }}",
-        "file": "{{ ((%s)[0].content | from_json).metadata.passed }}" % files,
-    }
-    told = {"ansible.builtin.debug": {"msg": "gate " + shown["gate"] + ", file " + shown["file"]}}
+    gate = "{{ (found | meshops.istio_precheck.gate).passed }}"
+    file = "{{ (found | meshops.istio_precheck.report_files(['json'], 'east') | map(attribute='content') | first | from_json).metadata.passed }}"
+    told = {"ansible.builtin.debug": {"msg": f"gate {gate}, file {file}"}}
     start = {"hosts": "localhost", "gather_facts": False, "connection": "local"}
     played = play(playbook=[{**start, "tasks": [task, told]}])
     assert played.code == 0 and "gate False, file False" in played.output, played.output

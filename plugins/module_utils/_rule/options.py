@@ -26,6 +26,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import Waiver
 
 OLDEST_ISTIOD = (1, 5)
+NEWEST_MINOR = 99
+"""Above it a number is a slip, as 1.240 for 1.24: with four versions a year no istiod is there for a long time."""
 
 
 class Options(t.NamedTuple):
@@ -77,6 +79,8 @@ def _version(option: str, text: str | None, snapshot: Snapshot | None) -> Versio
         raise OptionError(
             f"{option}: there is no istiod {text}; a version such as 1.20 needs quotes in YAML, where it is the number 1.2"
         )
+    if version[1] > NEWEST_MINOR:
+        raise OptionError(f"{option}: there is no istiod {dotted(version)}; wanted a version such as 1.24")
     return version
 
 

@@ -237,9 +237,18 @@ class Mesh:
         return self._verdicts[which]
 
     def downgrades(self) -> list[str]:
-        target = self._target
-        newer = [p for p in self._planes.all if target and p.version and p.version[: len(target)] > target]
+        """The control planes that are newer than the target and serve none of the pods that were looked at."""
+        newer = self._newer(plane for plane in self._planes.all if plane not in self._serving)
         return [f"target_version is older than {plane} of revision {plane.name}." for plane in newer]
+
+    def downgraded(self) -> str:
+        """The one that serves such a pod and is newer than the target; empty if none is."""
+        newer = self._newer(self._serving)
+        return next((f"{plane}{f' of revision {plane.name}' if plane.name else ''}" for plane in newer), "")
+
+    def _newer(self, planes: t.Iterable[ControlPlane]) -> list[ControlPlane]:
+        target = self._target
+        return [p for p in planes if target and p.version and p.version[: len(target)] > target]
 
     def places(self) -> list[str]:
         """What the user says of control planes and does not hold: where they are, and which version they have."""

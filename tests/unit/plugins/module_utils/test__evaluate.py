@@ -733,9 +733,34 @@ def test_settings_of_the_target_that_count_for_another_revision_are_hinted_at(is
     ]
 
 
-def test_a_downgrade_is_hinted_at():
+def test_an_istiod_that_is_newer_than_the_target_and_serves_no_pod_is_hinted_at():
     found = report(istiods=[istiod("1.20.8"), istiod("1.9.9", "old"), istiod("1.24.0", "new")], target="1.20")
     assert found["hints"] == ["target_version is older than istiod 1.24 of revision new."]
+
+
+@pytest.mark.parametrize(
+    ("istiods", "given", "newer"),
+    [
+        ([istiod("1.20.8", opt_out=True)], {"target": "1.12"}, "1.12 is older than istiod 1.20 of revision default"),
+        ([istiod("1.21.0")], {"target": "1.12"}, "1.12 is older than istiod 1.21 of revision default"),
+        ([istiod("1.24.3")], {"target": "1.24.1"}, "1.24.1 is older than istiod 1.24 of revision default"),
+        ([istiod("1.24.3")], {"target": "1.22"}, "1.22 is older than istiod 1.24 of revision default"),
+        ([], {"target": "1.9", "current": "1.22"}, "1.9 is older than istiod 1.22 (as current_version says)"),
+        ([istiod("1.24.3")], {"target": "1.24"}, ""),
+        ([istiod("1.24.3")], {"target": "1.24.3"}, ""),
+        ([istiod("1.20.8")], {}, ""),
+        ([istiod("1.20.8"), istiod("1.24.0", "new")], {"target": "1.22"}, ""),
+    ],
+)
+def test_a_target_that_is_older_than_what_serves_the_pods_is_refused(istiods, given, newer):
+    """Digits are swapped easily, and 1.12 for 1.21 would have the settings of 1.20 count for the next istiod."""
+    options = Options(TODAY, target_version=given.get("target"), current_version=given.get("current"))
+    if not newer:
+        assert evaluate(snapshot(istiods=istiods), options)["summary"]["pods"] == 1
+        return
+    with pytest.raises(OptionError, match="this checks an upgrade") as raised:
+        evaluate(snapshot(istiods=istiods), options)
+    assert f"target_version: {newer}, which serves pods" in str(raised.value)
 
 
 def test_lists_that_were_refused_are_hinted_at():

@@ -223,6 +223,18 @@ BAD_OPTIONS = {
         {"current_version": "2024.11"},
         "current_version: there is no istiod 2024.11; wanted a version such as 1.24",
     ),
+    "a digit too many": (
+        {"target_version": "1.240"},
+        "target_version: there is no istiod 1.240; wanted a version such as 1.24",
+    ),
+    "a dot too few": (
+        {"target_version": "1.204"},
+        "target_version: there is no istiod 1.204; wanted a version such as 1.24",
+    ),
+    "a digit too many of today's version": (
+        {"current_version": "v1.1000.1"},
+        "current_version: there is no istiod 1.1000.1; wanted a version such as 1.24",
+    ),
     "no concurrency": ({"concurrency": 0}, "concurrency: wanted a number above 0, found 0"),
     "less than no concurrency": ({"concurrency": -1}, "concurrency: wanted a number above 0, found -1"),
     "a concurrency that is no number": ({"concurrency": "many"}, "concurrency"),
