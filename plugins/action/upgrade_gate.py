@@ -48,6 +48,7 @@ class ActionModule(ListenerInfo):
             several=len((task_vars.get("groups") or {}).get("all") or ()) > 1,
             check_mode=bool(self._task.check_mode),
             verbose=self._display.verbosity > 0,
+            local=self._is_local(),
         )
         hints = [f"Unknown variable {name}." for name in variables.unknown]
         made = _gate.outcome(returned, variables.values, place, problem, hints)
@@ -63,7 +64,7 @@ class ActionModule(ListenerInfo):
             "result": made.result,
             "passed": made.passed,
             "verdict": made.lines,
-            "outcome": line,
+            "outcome": {**line, "asked": made.asked},
             "ansible_stats": stats,
             "_ansible_verbose_override": True,  # all of it is said by the verdict
         }

@@ -118,6 +118,12 @@ def cluster_verdicts(hosts: list[str], outcomes: list[dict[str, t.Any]]) -> list
     return _verdict.clusters(hosts, outcomes, _terminal.screen())
 
 
+def same_cluster(hosts: list[str], outcomes: list[dict[str, t.Any]], host: str) -> str:
+    if len(_listed("hosts", hosts)) != len(_listed("outcomes", outcomes)):
+        raise ValueError(f"outcomes: wanted one for each of {len(hosts)} hosts, found {len(outcomes)}")
+    return _gate.same_cluster(hosts, outcomes, host)
+
+
 def sidecar_yaml(remediation: dict[str, t.Any]) -> str:
     return _sidecar_files.sidecar_yaml(remediation)
 
@@ -134,7 +140,17 @@ def reports_as(read: dict[str, t.Any], name: str) -> str:
     return _formats.reports_as(read, name)
 
 
-FACES = (cluster_verdicts, gate, gather_step, path_part, report_files, reports_as, sidecar_files, sidecar_yaml)
+FACES = (
+    cluster_verdicts,
+    gate,
+    gather_step,
+    path_part,
+    report_files,
+    reports_as,
+    same_cluster,
+    sidecar_files,
+    sidecar_yaml,
+)
 
 
 class FilterModule:

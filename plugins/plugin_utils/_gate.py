@@ -40,12 +40,16 @@ SHOWN_BY_DIFF = (".yaml", ".md")
 
 
 class Place(t.NamedTuple):
-    """Where the gate runs: the host's name in the inventory, whether it is one of several, whether files may be written, how much is told."""
+    """Where the gate runs: the host's name in the inventory, whether it is one of several, whether files may be written, how much is told.
+
+    `local` is whether a cluster is asked from this machine.
+    """
 
     host: str
     several: bool = False
     check_mode: bool = False
     verbose: bool = False
+    local: bool = True
 
 
 class Outcome(t.NamedTuple):
@@ -60,6 +64,8 @@ class Outcome(t.NamedTuple):
     line: str
     changed: bool
     diff: list[dict[str, str]]
+    asked: dict[str, t.Any]
+    """Which cluster was asked, and for which namespaces; empty where none was."""
 
 
 def taken(variables: Values) -> str:
@@ -106,12 +112,51 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
         _verdict.outcome(result, fail_on, problem or None, server, files.problems),
         files.changed,
         files.diff,
+        {} if recorded else _asked(server, values, place),
     )
 
 
 def in_brief(result: Report, passed: bool, sentence: str) -> dict[str, t.Any]:
     """What a summary of many clusters takes, and `set_stats` leaves."""
     return {"passed": passed, "checked": was_checked(result), "verdict": sentence, "summary": result["summary"]}
+
+
+def _asked(server: str, values: Values, place: Place) -> dict[str, t.Any]:
+    """What tells a cluster from others: one address may be another cluster's behind another proxy, or on another machine."""
+    lists = ("namespaces", "exclude_namespaces")
+    return {
+        "server": without_user(server).rstrip("/"),
+        "by": [without_user(str(values.get("check_listeners_proxy") or "")), "" if place.local else place.host],
+        **{name: list(values.get(f"check_listeners_{name}") or ()) for name in lists},
+    }
+
+
+def same_cluster(hosts: t.Sequence[str], outcomes: t.Sequence[Values], host: str) -> str:
+    """Why the gate is shut for `host` although nothing may have been found: another host asked the same cluster for the same namespaces.
+
+    Then one of them does not stand for the cluster that it is named after, which nobody has looked at. Empty if there is no such host.
+    `outcomes` are those of `hosts`, each with what was `asked`.
+    """
+    asked = {name: (outcome or {}).get("asked") or {} for name, outcome in zip(hosts, outcomes)}
+    own = asked.get(host) or {}
+    if not own.get("server"):
+        return ""
+    same = [name for name in hosts if name == host or (asked[name] and _overlap(own, asked[name]))]
+    if len(same) < 2:
+        return ""
+    return printable(
+        f"Do not upgrade yet: {', '.join(same[:-1])} and {same[-1]} are the same cluster ({own['server']}). "
+        "Give each host a cluster of its own, or namespaces of its own."
+    )
+
+
+def _overlap(one: Values, other: Values) -> bool:
+    """Whether some namespace of a cluster was asked for twice. No namespaces are all of them."""
+    if (one["server"], one["by"]) != (other["server"], other["by"]):
+        return False
+    named = [set(each["namespaces"]) for each in (one, other) if each["namespaces"]]
+    left_out = {*one["exclude_namespaces"], *other["exclude_namespaces"]}
+    return not named or bool(set.intersection(*named) - left_out)
 
 
 def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, recorded: bool = False) -> dict[str, t.Any]:

@@ -120,6 +120,24 @@ def test_four_clusters_each_have_a_verdict_of_their_own_and_none_hides_another(p
     assert stats["west"]["verdict"].startswith("Do not upgrade yet: 1 port of unknown impact")
 
 
+def test_hosts_that_are_the_same_cluster_are_not_several(play, monkeypatch):
+    """As where a context is forgotten: nobody has looked at the cluster that the other host is named after."""
+    monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "1")
+    with serve("0.0.0.0:8080") as server, serve("0.0.0.0:8080") as other:
+        hosts = {name: {"check_listeners_host": server.url} for name in ("east", "west")}
+        hosts["north"] = {"check_listeners_host": other.url}
+        found = play(inventory=hosts, check_listeners_api_key="abc")
+    assert found.code == 2, found.output
+    said = f"Do not upgrade yet: east and west are the same cluster ({server.url}). "
+    passed = {"east": False, "west": False, "north": True}
+    assert {host: facts["check_listeners_passed"] for host, facts in found.facts.items()} == passed
+    assert all(found.verdict(host).startswith(said) for host in ("east", "west")), found.output
+    assert said.strip() in found.output and "1 of 3 clusters may be upgraded." in found.output
+    stats = json.loads(found.output[found.output.index("RUN: {") + 5 :].splitlines()[0])["check_listeners"]
+    assert {host: entry["passed"] for host, entry in stats.items()} == passed
+    assert stats["west"]["summary"]["pods"] == 1 and stats["west"]["verdict"].startswith(said)
+
+
 def test_awx_credentials_reach_the_cluster(play, monkeypatch, tmp_path, example):
     """The variables that the two types of credentials set; an inventory of one host without any."""
     injector = example("many-clusters.md", "tower.filename")

@@ -218,13 +218,15 @@ def test_input_that_is_none_is_one_error_that_names_the_filter(name, junk):
         "gather_step": [{}, [{"item": 1}]],
         "report_files": [["json"], "east"],
         "reports_as": ["html"],
+        "same_cluster": [[{}], "a"],
     }.get(name, [])
     try:
         found = FILTERS[name](junk, *more)
     except AnsibleFilterError as error:
         assert f"meshops.istio_precheck.{name}: " in str(error) or str(error).startswith("findings: wanted a list")
     else:
-        assert name in ("path_part", "cluster_verdicts") and isinstance(junk, (str, list)) and found
+        assert name in ("path_part", "cluster_verdicts", "same_cluster") and isinstance(junk, (str, list))
+        assert found if name != "same_cluster" else found == ""
 
 
 @pytest.mark.parametrize(

@@ -95,3 +95,42 @@ def test_a_result_that_is_no_whole_report_opens_nothing(left_out):
     made = _gate.outcome(returned, {"check_listeners_fail_on": []}, _gate.Place("east"))
     assert made.passed is (left_out is None)
     assert ("without a result" in made.line) is (left_out is not None)
+
+
+HERE = {"server": "https://api:6443", "by": ["", ""], "namespaces": [], "exclude_namespaces": []}
+
+
+@pytest.mark.parametrize(
+    ("east", "west", "same"),
+    [
+        ({}, {}, True),
+        ({"namespaces": ["shop"]}, {}, True),
+        ({"namespaces": ["shop"]}, {"namespaces": ["bank", "shop"]}, True),
+        ({"namespaces": ["shop"]}, {"namespaces": ["shop"]}, True),
+        ({"exclude_namespaces": ["shop"]}, {"exclude_namespaces": ["bank"]}, True),
+        ({"namespaces": ["shop"]}, {"namespaces": ["bank"]}, False),
+        ({"namespaces": ["shop"]}, {"exclude_namespaces": ["shop"]}, False),
+        ({"server": "https://other:6443"}, {}, False),
+        ({"server": ""}, {"server": ""}, False),
+        ({"by": ["http://proxy-1", ""]}, {"by": ["http://proxy-2", ""]}, False),
+        ({"by": ["", "bastion-1"]}, {"by": ["", "bastion-2"]}, False),
+    ],
+)
+def test_hosts_that_asked_one_server_for_one_namespace_are_the_same_cluster(east, west, same):
+    outcomes = [{"asked": {**HERE, **east}}, {"asked": {}}, {}, {"asked": {**HERE, **west}}]
+    hosts = ["east", "recorded", "lost", "west"]
+    said = "Do not upgrade yet: east and west are the same cluster (https://api:6443). "
+    for host in ("east", "west"):
+        assert _gate.same_cluster(hosts, outcomes, host).startswith(said) is same
+        assert bool(_gate.same_cluster(hosts, outcomes, host)) is same
+    assert not any(_gate.same_cluster(hosts, outcomes, host) for host in ("recorded", "lost"))
+
+
+def test_an_outcome_says_which_cluster_was_asked_and_a_record_none():
+    returned = {**nothing(), "cluster": {"server": "https://jane:pw@api/"}}
+    values = {"check_listeners_fail_on": [], "check_listeners_namespaces": ["shop"]}
+    made = _gate.outcome(returned, values, _gate.Place("east", local=False))
+    wanted = {"server": "https://api", "by": ["", "east"], "namespaces": ["shop"], "exclude_namespaces": []}
+    assert made.asked == wanted
+    recorded = {**values, "check_listeners_snapshot_src": "record.json"}
+    assert _gate.outcome(returned, recorded, _gate.Place("east")).asked == {}
