@@ -20,6 +20,7 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import (
+    CANNOT_BE_ASKED,
     MAY_BE_EMPTY,
     WORDS_OF,
     Node,
@@ -182,7 +183,7 @@ def _holds(expression: t.Any, finding: dict[str, t.Any]) -> bool:
     """What cannot be asked over this finding says nothing of it."""
     try:
         found = expression.search(finding)
-    except (ValueError, TypeError, RecursionError):
+    except (*CANNOT_BE_ASKED, RecursionError):
         return False
     return is_true(found)
 

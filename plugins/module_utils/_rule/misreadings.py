@@ -27,6 +27,9 @@ Mistake = tuple[str, str]
 SIGNS = {"eq": "==", "ne": "!=", "lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
 OF_THE_FINDING = ("field", "current", "identity")
 """Nodes that take something from what the expression is asked over; all others are made of these and of literals."""
+CANNOT_BE_ASKED = (ValueError, TypeError, ArithmeticError, LookupError)
+"""What JMESPath raises over a finding: its own errors are ValueErrors, and Python's come through, of a step of 0 in a slice, or of floor() of infinity."""
+
 OF_CONDITIONS = ("and_expression", "or_expression", "not_expression")
 MAY_BE_EMPTY = ("notes", "processes")
 """Lists of a finding that hold nothing in some."""
@@ -136,7 +139,6 @@ def _no_condition(node: Node, value: t.Any) -> t.Iterator[Mistake]:
 
 def _read(parsed: Node, sample: dict[str, t.Any]) -> list[Mistake]:
     """What the expression asks of the sample that no finding has. Each part of it is visited once for each value, whatever another part says."""
-    from jmespath.exceptions import JMESPathError
     from jmespath.visitor import TreeInterpreter
 
     found: dict[Mistake, None] = {}
@@ -146,7 +148,7 @@ def _read(parsed: Node, sample: dict[str, t.Any]) -> list[Mistake]:
         def visit(self, node: Node, *args: t.Any, **kwargs: t.Any) -> t.Any:
             try:
                 seen = super().visit(node, *args, **kwargs)
-            except (JMESPathError, TypeError, ValueError):  # said by who tries the expression as it is
+            except CANNOT_BE_ASKED:  # said by who tries the expression as it is
                 return None
             found.update(dict.fromkeys(_no_condition(node, seen) if id(node) in conditions else ()))
             return seen

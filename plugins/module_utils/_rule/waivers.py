@@ -22,7 +22,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outs
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Finding, WaivedBy
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.every_finding import is_true, true_of_every
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import misreadings
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import (
+    CANNOT_BE_ASKED,
+    misreadings,
+)
 
 SUPPRESS_ANNOTATION = "galley.istio.io/analyze-suppress"
 
@@ -44,8 +47,7 @@ class Waiver(t.NamedTuple):
         """
         try:
             found = self.expression.search(finding)
-        except (ValueError, TypeError, RecursionError) as error:
-            # JMESPath's own errors are ValueErrors; a step of 0 in a slice is Python's
+        except (*CANNOT_BE_ASKED, RecursionError) as error:
             raise WaiverError(
                 f"waivers: {excerpt(self.match)} cannot be evaluated over finding {finding['id']}: {error}"
             ) from error
@@ -190,9 +192,14 @@ def _type_mistakes(expression: t.Any) -> t.Iterator[tuple[str, str]]:
                     f"{error.function_name}() wants {' or '.join(error.expected_types)}, found {found},",
                     rf"\b{error.function_name}\s*\(",
                 )
-        except TypeError as error:  # Python's own, of a comparison: "'>' not supported between ..."
-            operator = str(error).split("'")[1]
-            yield f"{operator} compares a number with text", rf"{operator}(?!=)"
+        except jmespath.exceptions.JMESPathError:
+            raise
+        except CANNOT_BE_ASKED as error:
+            operator = re.match(r"'([<>]=?)' not supported", str(error))  # Python's own, of a comparison
+            if operator:
+                yield f"{operator[1]} compares a number with text", rf"{operator[1]}(?!=)"
+            else:
+                yield f"it cannot be evaluated: {error},", "^"
 
 
 def _always_true(expression: t.Any) -> t.Iterator[tuple[str, str]]:

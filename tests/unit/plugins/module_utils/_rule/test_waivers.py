@@ -354,6 +354,29 @@ def test_a_waiver_that_cannot_be_evaluated_over_a_finding_says_over_which(match)
     assert match in str(error.value) and FINDING["id"] in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["inf", "-inf", "nan", "1e999"])
+@pytest.mark.parametrize("function", ["floor", "ceil"])
+def test_a_number_that_a_finding_makes_without_end_is_no_traceback(name, function):
+    """The author of a Service names its ports, and floor() of infinity is Python's own error."""
+    match = f"namespace == 'x' && {function}(to_number(services[0].port_name)) == `1`"
+    services = [{"name": "web", "port": 80, "port_name": name}]
+    with pytest.raises(WaiverError, match="cannot be evaluated over finding"):
+        judged({"match": match}, findings=[{**FINDING, "namespace": "x", "services": services}])
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "floor(to_number('inf')) == `1`",
+        "namespace == 'x' && ceil(to_number('nan')) == port",
+        "namespace == 'x' || floor(to_number('1e999')) == port",
+    ],
+)
+def test_an_expression_that_no_finding_can_answer_is_refused(match):
+    with pytest.raises(WaiverError, match=r"waivers\[0\]\.match: .*(cannot be evaluated|same for every finding)"):
+        compile_waivers([{"match": match, "reason": "accepted"}])
+
+
 @pytest.mark.parametrize(
     "match",
     [
