@@ -43,6 +43,7 @@ STRANGE_TEXTS = {
     "listener": f"*:{STRANGE_PORT}",
 }
 """What no expression names, in the form of its key."""
+ID: Path = ("id",)
 LONGEST = 32
 """Elements of the longest list that is tried."""
 
@@ -85,7 +86,18 @@ def true_of_every(expression: t.Any, sample: dict[str, t.Any]) -> bool:
     indexes = [node["value"] for node in _nodes(expression.parsed) if node["type"] == "index"]
     texts = sorted({text for text in _flat(literals) if isinstance(text, str) and text})
     numbers = sorted({int(n) for n in _flat(literals) if isinstance(n, (int, float)) and not isinstance(n, bool)})
-    choices = {path: _values(path, value, texts, numbers) for path, value in _leaves(sample) if path[-1] in names}
+    if "message" in names:  # which says the port, and nothing else of its own
+        names = {*names, "port"}
+        numbers = sorted(
+            {*numbers, *(int(each) for text in texts for each in re.findall(r"(?<!\d)[1-9]\d{0,4}(?!\d)", text))}
+        )
+    choices = {
+        path: _values(path, value, texts, numbers)
+        for path, value in _leaves(sample)
+        if path[-1] in names and path[-1] != "message"
+    }
+    if "id" in names:
+        choices[ID].append("")
     lengths = {1, *(n + 1 for n in (*indexes, *numbers) if 0 <= n < LONGEST)}
     for name in (name for name in ("pods", "services", "listeners", *MAY_BE_EMPTY) if name in names):
         choices[name, "*"] = sorted(lengths | ({0} if name in MAY_BE_EMPTY else set()))
@@ -129,8 +141,6 @@ def _values(path: Path, value: t.Any, texts: t.Sequence[str], numbers: t.Sequenc
     if isinstance(value, int):
         near = {n + more for n in numbers for more in (-1, 0, 1) if 1 <= n + more <= 65535}
         return sorted({STRANGE_PORT, *near})
-    if name == "message":
-        return [value, value.replace("8080", str(STRANGE_PORT))]
     blank = [""] if name in MAY_BE_BLANK else []
     return [
         STRANGE_TEXTS.get(str(name), STRANGE),
@@ -162,7 +172,10 @@ def _combined(choices: t.Mapping[Path, t.Sequence[t.Any]]) -> t.Iterator[tuple[t
 
 
 def _made(sample: dict[str, t.Any], values: t.Mapping[Path, t.Any]) -> dict[str, t.Any]:
-    """A finding like the sample, with these values at these paths, and as many elements in its lists as those at `*` say."""
+    """A finding like the sample, with these values at these paths, and as many elements in its lists as those at `*` say.
+
+    Its id and its message say what its other fields do: an id that is given is theirs, too, and an empty one is made of them.
+    """
     finding = copy.deepcopy(sample)
     for path, value in values.items():
         if path[-1] != "*":
@@ -170,6 +183,15 @@ def _made(sample: dict[str, t.Any], values: t.Mapping[Path, t.Any]) -> dict[str,
             for part in path[:-1]:
                 place = place[part]
             place[path[-1]] = [value] if isinstance(place[path[-1]], list) else value
+    if values.get(ID):
+        _code, finding["namespace"], kind, name, port = values[ID].split("/")
+        finding["workload"], finding["port"] = {"kind": kind, "name": name}, int(port)
+    else:
+        workload = finding["workload"]
+        finding["id"] = "/".join(
+            (finding["code"], finding["namespace"], workload["kind"], workload["name"], str(finding["port"]))
+        )
+    finding["message"] = finding["message"].replace(str(sample["port"]), str(finding["port"]))
     for path, value in values.items():
         if path[-1] == "*":
             name = str(path[0])

@@ -111,7 +111,7 @@ WORDS_OF = {
     "impact": IMPACTS,
     "remedy": ("create_sidecar", "update_sidecar", "change_bind"),
     "delivery.today.to": DELIVERIES,
-    "delivery.after.to": DELIVERIES,
+    "delivery.after.to": tuple(each for each in DELIVERIES if each != "unix"),  # which always arrives
     "delivery.today.by": ("rule", "proxy"),
     "delivery.after.by": ("rule",),
 }

@@ -8,6 +8,7 @@ import datetime
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.misreadings import WORDS_OF
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import (
     WaiverError,
     apply,
@@ -193,6 +194,18 @@ def test_a_waiver_that_cannot_be_used_is_refused_where_it_is_wrong(entry, wanted
 OF_ALL = "it is true of every finding: say of which it is to be, as in namespace == 'shop', at column 0"
 ALWAYS = {
     # Each is true of every finding, whatever its author meant: two keys that are not there are equal, and what is not there is unequal to all that is.
+    "starts_with(id, join('/', ['IST0143', namespace]))": OF_ALL,
+    "ends_with(id, to_string(port))": OF_ALL,
+    "contains(id, workload.name)": OF_ALL,
+    "id == join('/', [code, namespace, workload.kind, workload.name, to_string(port)])": OF_ALL,
+    "contains(message, join(' ', ['Port', to_string(port), 'is']))": OF_ALL,
+    " || ".join(
+        f"delivery.after.to == '{word}'" for word in ("localhost", "pod_ip", "kernel", "closed", "unknown")
+    ): OF_ALL,
+    "contains('localhost pod_ip kernel closed unknown', delivery.after.to)": OF_ALL,
+    " || ".join(f"delivery.today.to == '{word}'" for word in WORDS_OF["delivery.today.to"]): OF_ALL,
+    "delivery.today.by == 'rule' || delivery.today.by == 'proxy'": OF_ALL,
+    "delivery.after.to != 'unix'": "no delivery.after.to is called unix",
     'name == "web"': "no finding has a key name there; text is in single quotes, at column 0",
     'kind == "Deployment"': "no finding has a key kind there; text is in single quotes, at column 0",
     'workload.namespace == "shop"': "no finding has a key namespace there",
@@ -302,6 +315,12 @@ def test_a_waiver_that_does_not_depend_on_the_finding_is_refused(match):
         "namespace != 'shop' || workload.name != 'web' || port != `80` || impact != 'unknown'",
         "port > `1023`",
         "id != 'IST0143/shop/Deployment/web/8080'",
+        "id != 'IST0143/bank/StatefulSet/db/5432' && namespace != 'shop'",
+        "!starts_with(id, join('/', ['IST0143', 'shop']))",
+        "!(namespace == 'shop' && starts_with(id, 'IST0143/shop/Deployment/web/'))",
+        "!(id == 'IST0143/shop/Deployment/web/8080' && port == `8080`)",
+        "!contains(message, 'Port 9090 ')",
+        "delivery.after.to == 'pod_ip' || delivery.after.to == 'kernel' || delivery.after.to == 'closed'",
         "!starts_with(id, 'IST0143/shop/')",
         "!starts_with(id, 'IST0143/shop/Stateful')",
         "!contains(id, '/shop/')",
