@@ -9,7 +9,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import time
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import changes as _changes
@@ -18,6 +22,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, read_file
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import whole_file
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
+
+LONGEST_WAIT = 30
+"""Seconds for which a run waits for another that uses the same record."""
 
 
 class Server(t.Protocol):
@@ -49,7 +56,7 @@ class Done(t.NamedTuple):
 
 def apply(api: Server, manifests: t.Sequence[Thing], report: Thing, path: str, check_mode: bool) -> list[Done]:
     """Applies all of these Sidecars, or none: `report` is today's, `path` the record's. Raises RemedyError."""
-    recorded = read_record(path, api.server)
+    read_record(path, api.server)  # before anything is asked: a file that cannot be used is the first thing to say
     planned = _changes.changes(manifests, _there(api, manifests), report)
     _refuse("Nothing was applied.", planned["refused"])
     pending = [change for change in planned["changes"] if change["action"] != "none"]
@@ -57,14 +64,27 @@ def apply(api: Server, manifests: t.Sequence[Thing], report: Thing, path: str, c
     if check_mode or not pending:
         return [_done(change, result) for change, result in zip(pending, tried)]
 
-    def keep(changes: t.Sequence[Thing], results: t.Sequence[Thing]) -> None:
-        _write(_changes.record(recorded, changes, results, api.server), path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(alone_with(path))
+        except OSError as error:
+            raise RemedyError([f"Nothing was applied: {path} cannot be written: {error.strerror or error}"]) from error
+        return _make(api, pending, tried, path)
 
+
+def _make(api: Server, pending: t.Sequence[Thing], tried: t.Sequence[Thing], path: str) -> list[Done]:
+    """Applies what was tried, and records it, before and after. Nobody else writes the record meanwhile."""
     recorded = read_record(path, api.server)  # again: by now it may be another cluster's, checked at the same time
-    try:
-        keep(pending, tried)
-    except OSError as error:
-        raise RemedyError([f"Nothing was applied: {path} cannot be written: {error.strerror or error}"]) from error
+
+    def keep(changes: t.Sequence[Thing], results: t.Sequence[Thing], made: int) -> None:
+        try:
+            _write(_changes.record(recorded, changes, results, api.server, made), path)
+        except OSError as error:
+            done = f"{made} of {len(pending)} Sidecars were" if made else "Nothing was"
+            why = f"{done} applied: {path} cannot be written: {error.strerror or error}"
+            raise RemedyError([why], changed=made > 0) from error
+
+    keep(pending, tried, 0)
     applied: list[Thing] = []
     for number, change in enumerate(pending):
         try:
@@ -72,10 +92,9 @@ def apply(api: Server, manifests: t.Sequence[Thing], report: Thing, path: str, c
         except ApiError as error:
             # Without an answer nobody knows, so what was tried stays in the record. With a refusal it is not there, and was somebody else's.
             unknown = tried[number : number + 1] if error.status == 0 or error.status >= 500 else []
-            keep(pending[: number + len(unknown)], [*applied, *unknown])
+            keep(pending[: number + len(unknown)], [*applied, *unknown], number)
             raise _stopped(pending, number, error, "applied") from error
-    if [_changes.essence(each) for each in applied] != [_changes.essence(each) for each in tried]:
-        keep(pending, applied)
+    keep(pending, applied, len(applied))
     return [_done(change, result) for change, result in zip(pending, applied)]
 
 
@@ -116,6 +135,32 @@ def read_record(path: str, server: str, needed: bool = False) -> t.Any:
         raise RemedyError(
             [f"Nothing was changed: {path} cannot be used: {why}. Give another remediate_listeners_undo_file."]
         ) from error
+
+
+@contextlib.contextmanager
+def alone_with(path: str) -> t.Iterator[None]:
+    """While it lasts no other run of this machine applies with the record `path`. Raises OSError, also where another does so for too long."""
+    lock, until = f"{path}.lock", time.monotonic() + LONGEST_WAIT
+    while True:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(lock) and os.path.samestat(os.fstat(handle), os.stat(lock)):  # the other took it away
+                break
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                os.close(handle)
+                raise OSError(error.errno, "another run is writing it", path) from error
+            time.sleep(0.1)
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+    try:
+        yield
+    finally:
+        os.unlink(lock)
+        os.close(handle)
 
 
 def _write(record: Thing, path: str) -> None:

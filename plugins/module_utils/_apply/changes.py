@@ -53,7 +53,7 @@ RECORD = Only(
         "apiVersion": Required(str),
         "kind": Required(str),
         "server": str,
-        "changes": Required([Only({"before": RECORDED, "after": Required(RECORDED)})]),
+        "changes": Required([Only({"before": RECORDED, "after": Required(RECORDED), "uid": str})]),
     }
 )
 """What record() makes: before an undo sends any of it, it is read from a file that anybody may have written."""
@@ -210,22 +210,25 @@ def _select_alike(one: Thing, other: Thing) -> bool:
 # Taking it back
 
 
-def record(earlier: Thing | None, planned: t.Sequence[Thing], tried: t.Sequence[Thing], server: str = "") -> Thing:
+def record(
+    earlier: Thing | None, planned: t.Sequence[Thing], tried: t.Sequence[Thing], server: str = "", made: int = 0
+) -> Thing:
     """What to keep before `planned` is applied on `server`: each Sidecar as it is and as the server's dry run says that it will be.
 
-    `tried` are the dry run's objects for what is not `none`, in the same order. A Sidecar that `earlier` has and that is still as an earlier
+    `tried` are the dry run's objects for what is not `none`, in the same order; the first `made` of them are what the server has made, and have the
+    uid by which an undo knows them again: several clusters may have one address. A dry run of a new one has a uid that nothing will have. A Sidecar that `earlier` has and that is still as an earlier
     run left it keeps what was there before that run, so that one undo takes all runs back. Raises RecordError for another `earlier`, such
     as that of another server.
     """
     kept = {_key(entry["after"]): entry for entry in (_checked(earlier, server)["changes"] if earlier else ())}
     pending = [change for change in planned if change["action"] != "none"]
-    for change, result in zip(pending, tried):
+    for number, (change, result) in enumerate(zip(pending, tried)):
         key = _key(change["manifest"])
         old = kept.get(key)
-        before = (
-            old["before"] if old and change["before"] and _same(old["after"], change["before"]) else change["before"]
-        )
-        kept[key] = {"before": before, "after": essence(result)}
+        uid = result["metadata"].get("uid") if number < made or change["action"] == "update" else None
+        continues = old and change["before"] and _same(old["after"], change["before"]) and _is_one(old, uid)
+        before = old["before"] if old and continues else change["before"]
+        kept[key] = {"before": before, "after": essence(result), **({"uid": uid} if uid else {})}
     here = server or (earlier or {}).get("server")
     return {
         "apiVersion": API_VERSION,
@@ -255,7 +258,11 @@ def undo(recorded: Thing, current: t.Sequence[Thing], server: str = "") -> Thing
     for entry in _checked(recorded, server)["changes"]:
         key, before = _key(entry["after"]), entry["before"]
         now = there.get(key)
-        if _same(before, now):
+        if now is not None and not _is_one(entry, now["metadata"].get("uid")):
+            refused.append(
+                f"Sidecar {'/'.join(key)} is another one than was applied: of another cluster, or made since."
+            )
+        elif _same(before, now):
             planned.append({"action": "none", "manifest": before or entry["after"]})
         elif now is None or not _same(entry["after"], now):
             refused.append(f"Sidecar {'/'.join(key)} {'is gone' if now is None else 'changed'} since it was applied.")
@@ -269,6 +276,11 @@ def undo(recorded: Thing, current: t.Sequence[Thing], server: str = "") -> Thing
             meta = {**before["metadata"], **kept}
             planned.append({"action": "restore", "manifest": {**before, "metadata": meta}})
     return {"changes": planned, "refused": refused}
+
+
+def _is_one(entry: Thing, uid: str | None) -> bool:
+    """Whether an entry may be of the object with this uid; an old record does not say, and neither does one of a run that was cut off."""
+    return not entry.get("uid") or not uid or bool(entry["uid"] == uid)
 
 
 def essence(thing: Thing) -> Thing:

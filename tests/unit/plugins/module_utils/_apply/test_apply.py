@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import stat
+import threading
 
 import pytest
 
@@ -16,6 +17,7 @@ pytest.importorskip("kubernetes")
 
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import apply as _apply
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply import changes as _changes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.apply import RemedyError, apply, take_back
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api import Api
@@ -162,3 +164,48 @@ def test_what_is_recorded_can_be_read(use):
     with Mesh() as server:
         use(server, manifest("api"))
         assert _changes.parsed(use.path.read_bytes(), server.url)["server"] == server.url
+
+
+def test_an_undo_takes_nothing_of_another_cluster_behind_the_same_address(use):
+    """As behind a tunnel: the same Sidecar with the same content, and another uid."""
+    with Mesh() as server:
+        use(server, manifest("web"))
+        (entry,) = json.loads(use.path.read_text("utf-8"))["changes"]
+        assert entry["uid"] == use_uid(server, "web")
+        recorded = json.loads(use.path.read_text("utf-8"))
+        recorded["changes"][0]["uid"] = "another"
+        use.path.write_text(json.dumps(recorded), "utf-8")
+        with pytest.raises(RemedyError, match="Nothing was undone. Sidecar shop/web is another one than was applied"):
+            use(server, undo=True)
+        assert set(server.specs) == {"shop/web"}
+        recorded["changes"][0].pop("uid")  # an old record
+        use.path.write_text(json.dumps(recorded), "utf-8")
+        use(server, undo=True)
+        assert server.specs == {}
+
+
+def use_uid(server, name):
+    api = Api(get_api_client(host=server.url, api_key="abc"), 5)
+    return api.get(f"/apis/{GROUP}/v1beta1/namespaces/shop/sidecars/{name}")["metadata"]["uid"]
+
+
+def test_two_runs_with_one_record_write_it_one_after_the_other(use, monkeypatch):
+    monkeypatch.setattr(_apply, "LONGEST_WAIT", 0)
+    with Mesh() as server:
+        with _apply.alone_with(str(use.path)):
+            with pytest.raises(RemedyError, match="Nothing was applied: .* another run is writing it"):
+                use(server, manifest("web"))
+            assert (server.specs, use.path.exists()) == ({}, False)
+        use(server, manifest("web"))
+        use(server, manifest("api"))
+        assert set(kept(use)) == {"web", "api"} and not list(use.path.parent.glob("*.lock"))
+
+
+def test_a_run_waits_for_another_and_keeps_its_entries(use):
+    with Mesh() as server:
+        together = [threading.Thread(target=use, args=(server, manifest(name))) for name in ("web", "api", "db")]
+        for each in together:
+            each.start()
+        for each in together:
+            each.join()
+        assert set(kept(use)) == {"web", "api", "db"} and len(server.specs) == 3

@@ -375,7 +375,7 @@ def test_one_undo_takes_several_runs_back():
     kept = record(None, plan, [first])
     third = {**NEW, "ingress": [{"port": {"number": 1}}]}
     plan, second = applied(first, third)
-    assert record(kept, plan, [second])["changes"] == [{"before": thing(OLD), "after": thing(third)}]
+    assert record(kept, plan, [second])["changes"] == [{"before": thing(OLD), "after": thing(third), "uid": "u-1"}]
 
 
 def test_an_earlier_record_of_what_was_undone_or_changed_since_is_not_gone_by():
