@@ -113,7 +113,7 @@ def _meant(names: t.Iterable[str], roles: t.Mapping[str, Specification]) -> dict
         role: {option(role, name) for name in options} | set(NOT_OPTIONS.get(role, ()))
         for role, options in sorted(roles.items())
     }
-    prefixes = [difflib.SequenceMatcher(None, "", role) for role in known]
+    prefixes = [(len(role), difflib.SequenceMatcher(None, "", role)) for role in known]
     found = {}
     for name in names:
         of_role = next((role for role in known if name.startswith(f"{role}_")), "")
@@ -133,10 +133,10 @@ def _other_option(role: str, wrong: str, known: t.Mapping[str, t.Collection[str]
     return f"{theirs[0]}_{wrong}" if theirs else f"{role}_{likely[0]}" if likely else ""
 
 
-def _begins_like_one(name: str, prefixes: t.Iterable[difflib.SequenceMatcher[str]]) -> bool:
+def _begins_like_one(name: str, prefixes: t.Iterable[tuple[int, difflib.SequenceMatcher[str]]]) -> bool:
     """Whether it is worth a closer look: a play has hundreds of variables."""
-    for prefix in prefixes:
-        prefix.set_seq1(name[: len(prefix.b)])
+    for length, prefix in prefixes:
+        prefix.set_seq1(name[:length])
         if prefix.real_quick_ratio() > 0.7 and prefix.quick_ratio() > 0.7:
             return True
     return False
