@@ -103,13 +103,14 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
     recorded = _role_variables.is_recorded(values)
     passed = passed and not files.problems
     shown = (_terminal.screen(), reports, place.verbose, recorded)
+    record = _recorded(returned) if recorded else ""
     return Outcome(
         result,
         passed,
-        _verdict.verdict(result, fail_on, None, *shown, server)
+        _verdict.verdict(result, fail_on, None, *shown, server, record)
         if passed
         else _verdict.details(result, fail_on, problem or None, *shown),
-        _verdict.outcome(result, fail_on, problem or None, server, files.problems),
+        _verdict.outcome(result, fail_on, problem or None, server, files.problems, record),
         files.changed,
         files.diff,
         {} if recorded else _asked(server, values, place),
@@ -170,15 +171,21 @@ def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, reco
     problem = result.get("msg") or None
     server = (returned.get("cluster") or {}).get("server") or ""
     passed = _is_open(result, words)
-    line = _verdict.outcome(result, words, problem, server)
+    record = _recorded(returned) if recorded else ""
+    line = _verdict.outcome(result, words, problem, server, record=record)
     shown = (_terminal.screen(), (), verbose, recorded)
     return {
         "passed": passed,
         "blocking": [{"word": each.word, "count": each.times, "known": each.known} for each in blocking(result, words)],
         "details": _verdict.details(result, words, problem, *shown),
-        "verdict": _verdict.verdict(result, words, problem, *shown, server),
+        "verdict": _verdict.verdict(result, words, problem, *shown, server, record),
         "outcome": in_brief(result, passed, line),
     }
+
+
+def _recorded(returned: Values) -> str:
+    """When a record was made, for people."""
+    return str((returned.get("cluster") or {}).get("taken_at") or "unknown age")
 
 
 def report_files(

@@ -88,11 +88,12 @@ def verdict(
     verbose: bool = False,
     recorded: bool = False,
     server: str = "",
+    record: str = "",
 ) -> list[str]:
     """The list and the sentence as lines that fit the screen. What the parameters mean, details() and outcome() say."""
     columns, height = screen or Screen()
     columns = max(columns, NARROWEST)
-    sentence = outcome(report, fail_on, failure, server)
+    sentence = outcome(report, fail_on, failure, server, record=record)
     last = [printable(line) for line in _wrapped("", sentence, columns, 2)]
     room = Screen(columns, height - _height(last, columns))
     return [*details(report, fail_on, failure, room, reports, verbose, recorded), *last]
@@ -138,8 +139,12 @@ def outcome(
     failure: str | None = None,
     server: str = "",
     problems: t.Sequence[str] = (),
+    record: str = "",
 ) -> str:
-    """The sentence, and after it what was checked. Of a `failure` of several lines it has the first; `problems` are with files."""
+    """The sentence, and after it what was checked. Of a `failure` of several lines it has the first; `problems` are with files.
+
+    `record` is of when a recorded cluster is: where the gate opens by one, nobody is to take it for a live one.
+    """
     failure = failure.split("\n")[0] if failure else ""
     if failure and not was_made(report):
         return printable("; ".join([f"Could not check the cluster: {failure}", *problems]))
@@ -157,7 +162,8 @@ def outcome(
         words = [word for word in WORDS if word.name not in IMPACTS and summary.get(word.name)]
         others = ", ".join(count(summary[word.name], word.one, word.many) for word in words)
         said = nothing_in_the_way(summary) + (f" ({others})" if others else "")
-    return printable(f"{said.rstrip('.')}. {checked}")
+    old = f" This is a record of {record}." if record and not (stop or failure or problems) else ""
+    return printable(f"{said.rstrip('.')}. {checked}{old}")
 
 
 def nothing_in_the_way(summary: t.Mapping[str, t.Any]) -> str:

@@ -134,3 +134,22 @@ def test_an_outcome_says_which_cluster_was_asked_and_a_record_none():
     assert made.asked == wanted
     recorded = {**values, "check_listeners_snapshot_src": "record.json"}
     assert _gate.outcome(returned, recorded, _gate.Place("east")).asked == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "taken_at", "said"),
+    [
+        ({"check_listeners_snapshot_src": "r.json"}, "2026-11-23T06:30:00Z", "a record of 2026-11-23T06:30:00Z."),
+        ({"check_listeners_snapshot": {}}, "2026-11-23T06:30:00Z", "a record of 2026-11-23T06:30:00Z."),
+        ({"check_listeners_snapshot_src": "r.json"}, "", "a record of unknown age."),
+        ({}, "2026-11-23T06:30:00Z", ""),
+    ],
+)
+def test_a_gate_that_a_record_opens_says_so_and_how_old_it_is(source, taken_at, said):
+    """A record that is left among the variables of a group passes for every cluster, whatever runs by now."""
+    returned = {**nothing(), "summary": {"pods": 1, "pods_read": 1}, "cluster": {"taken_at": taken_at}}
+    made = _gate.outcome(returned, {"check_listeners_fail_on": [], **source}, _gate.Place("east"))
+    filtered = _gate.gate(returned, [], recorded=bool(source))
+    assert made.passed and filtered["passed"]
+    for text in (made.line, " ".join(made.lines), filtered["outcome"]["verdict"], " ".join(filtered["verdict"])):
+        assert " ".join(text.split()).endswith(f"This is {said}") if said else "record" not in text, text
