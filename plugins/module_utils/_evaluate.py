@@ -117,7 +117,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     found = sorted(records["finding"], key=urgency)
     concerned = [group for group in groups.values() if any(seen.verdict.outcome == "finding" for seen in group.seen)]
     whole = {
-        group.workload: list(map(mesh.asked, group.targets))
+        group.workload: [mesh.asked(entry) for entry in group.targets if entry.exposures]
         for group in _whole(concerned, snapshot, pods, options, controllers)
     }
 

@@ -17,8 +17,8 @@ description:
     C(IST0143) (C(LocalhostListener)).
   - Old versions of Istio deliver such connections to localhost and so hide the mistake; newer ones do not, and the upgrade turns
     it into an outage.
-  - It lists Services, Pods and Sidecars, reads the socket table of each pod that a Service exposes by running C(ss) or C(cat) in it,
-    and returns what will break, why, and the Sidecar resources that prevent it.
+  - It lists Services, Pods and Sidecars, reads the socket table of each pod that a Service exposes, or whose probes may fail after the
+    upgrade, by running C(ss) or C(cat) in it, and returns what will break, why, and the Sidecar resources that prevent it.
   - Read-only. It fails only if it cannot read the cluster, never because of a finding. The role P(meshops.istio_precheck.check_listeners#role)
     makes a gate of it.
 extends_documentation_fragment:
@@ -327,8 +327,9 @@ findings:
       sample: [{"listener": "127.0.0.1:8080", "container": "app", "process": "server"}]
 failing_probes:
   description:
-    - Probes of the kubelet that fail, or will after the upgrade, because they ask an exposed port that listens on localhost only. The pod does not
-      become ready then, or is restarted, whatever the verdict on the port; a waiver of the port does not waive its probes.
+    - Probes and lifecycle hooks of the kubelet that fail, or will after the upgrade, because they ask a port that listens on localhost only, whether
+      a Service exposes it or not. The pod does not become ready then, or is restarted, whatever the verdict on the port; a waiver of the port does not waive
+      its probes.
   returned: success
   type: list
   elements: dict
@@ -351,11 +352,11 @@ failing_probes:
       elements: str
       sample: [netcat-7d4b9c5f6-x2x7k]
     container:
-      description: The container whose probe it is.
+      description: The container whose probe or hook it is.
       type: str
       sample: app
     probe:
-      description: V(readiness), V(liveness) or V(startup).
+      description: V(readiness), V(liveness), V(startup), V(postStart) or V(preStop).
       type: str
       sample: readiness
     port:

@@ -302,8 +302,9 @@ class Finding(Record, total=False):
 
 
 class FailingProbe(t.TypedDict):
-    """A probe of the kubelet that fails, or will. `probe` is `readiness`, `liveness` or `startup`; `impact` is of IMPACTS: the probe succeeds until the
-    upgrade, fails already, or that is not known; `sidecar_helps` is whether it succeeds once a Sidecar has the port reached."""
+    """A probe or hook of the kubelet that fails, or will. `probe` is `readiness`, `liveness`, `startup`, `postStart` or `preStop`; `impact` is of
+    IMPACTS: it succeeds until the upgrade, fails already, or that is not known; `sidecar_helps` is whether it succeeds once a Sidecar has the port
+    reached."""
 
     id: str
     namespace: str

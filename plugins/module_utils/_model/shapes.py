@@ -72,6 +72,8 @@ def _handler(number: t.Any) -> dict[str, t.Any]:
 
 
 PROBE = _handler(PORT_OR_NAME)
+HOOK = {"httpGet": PROBE["httpGet"]}
+"""A lifecycle hook. One by tcpSocket is none that the kubelet can run."""
 
 
 def _proxy_config(text: str) -> str | None:
@@ -141,6 +143,7 @@ CONTAINER = {
     "livenessProbe": PROBE,
     "readinessProbe": PROBE,
     "startupProbe": PROBE,
+    "lifecycle": {"postStart": HOOK, "preStop": HOOK},
 }
 
 CONTAINER_STATUS = {

@@ -5,10 +5,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""Kubelet probes that fail with a localhost port after the upgrade.
+"""Kubelet probes and lifecycle hooks that fail with a localhost port after the upgrade.
 
 Those that Istio rewrote go to the pod IP from agent 1.10 on, whatever a Sidecar says (istio/istio#36649). Those that it left alone go
-through the proxy like any other connection.
+through the proxy like any other connection. Citations are `path@tag` in istio/istio.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod i
     proxy_version,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import (
+    Version,
     as_object,
     go_false,
     go_true,
@@ -34,27 +35,36 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PROBERS_ENV
 
-REWRITTEN_SINCE = {"httpGet": (1, 0), "tcpSocket": (1, 12), "grpc": (1, 13)}
+REWRITTEN_SINCE: dict[str, Version] = {"httpGet": (1, 0), "tcpSocket": (1, 12), "grpc": (1, 13)}
 """Which probes the injector rewrites, by the version it is from: pkg/kube/inject/app_probe.go@1.9.9, 1.12.0, 1.13.0."""
 
-PROBES = {"livenessProbe": "livez", "readinessProbe": "readyz", "startupProbe": "startupz"}
-"""Probe fields and the last part of the paths that the injector gives them."""
+HOOKS_REWRITTEN_SINCE: Version = (1, 25)
+"""Of lifecycle hooks those by httpGet, and no others: pkg/kube/inject/app_probe.go@1.25.0."""
+
+PROBES = {
+    "livenessProbe": "/app-health/{}/livez",
+    "readinessProbe": "/app-health/{}/readyz",
+    "startupProbe": "/app-health/{}/startupz",
+}
+HOOKS = {"postStart": "/app-lifecycle/{}/poststartz", "preStop": "/app-lifecycle/{}/prestopz"}
+"""Probes and hooks by their names in a container, and the paths that the injector gives them there."""
 
 LEGACY_ENV = "REWRITE_PROBE_LEGACY_LOCALHOST_DESTINATION"
 
 
 class Probe(t.NamedTuple):
-    """A probe as its author wrote it."""
+    """A probe or hook as its author wrote it. `since` is the injector that first rewrites one like it."""
 
     container: str
     name: str
     kind: str
     port: t.Any
     rewritten: bool
+    since: Version
 
 
 class Failing(t.NamedTuple):
-    """A probe that fails, in one pod. `name` is the field of the container; `cause` is of SAID."""
+    """A probe or hook that fails, in one pod. `name` is its name in the container; `cause` is of SAID."""
 
     container: str
     name: str
@@ -68,47 +78,76 @@ class Failing(t.NamedTuple):
 
     @property
     def reason(self) -> str:
-        return f"The {self.name} of container {self.container} asks port {self.port} {SAID[self.cause]}."
+        what = f"{self.name} hook" if self.name in HOOKS else self.name
+        return f"The {what} of container {self.container} asks port {self.port} {SAID[self.cause]}.{ENDS.get(self.name, '')}"
 
 
 AGENT = "with or without a Sidecar, because the Istio agent sends it to the pod IP"
 SAID = {
     "agent": f"and fails already, {AGENT}",
     "next_agent": f"and will fail once the pod is injected again, {AGENT}",
+    "both": f"and fails already, with the port; once the pod is injected again it will fail {AGENT}",
     "proxy": "through the proxy: it fails with the port, and a Sidecar that cures the port cures it",
     "bind": "through the proxy: it fails with the port, and in its namespace a Sidecar has no effect, or may have none",
 }
-"""Who has the probe fail: the agent that the pod has, the one that it gets, or the proxy, with a Sidecar or without."""
+"""Who has the probe fail: the agent that the pod has, the one that it gets, today the proxy and then that agent, or the proxy."""
+
+ENDS = {"postStart": " The kubelet kills a container whose postStart hook fails."}
 
 
-def failing_probes(pod: Pod, port: int, after: ControlPlane, impact: str | None, answered: bool) -> list[Failing]:
+class _Seen(t.NamedTuple):
+    """What a pod with a sidecar shows of its probes. `asks_pod_ip` is whether its agent sends rewritten ones to the pod IP, None where nobody knows."""
+
+    probes: tuple[Probe, ...]
+    agent: Version | None
+    asks_pod_ip: bool | None
+    refused: bool
+
+    def left_alone(self, probe: Probe) -> bool:
+        """Whether no injector rewrites it: one that this injector would have rewritten and did not is one that the next will leave alone, too."""
+        if probe.rewritten:
+            return False
+        known = self.agent is not None and self.agent >= probe.since
+        return self.refused or probe.since < (1, 10) or known
+
+
+@once_per_template
+def _seen(pod: Template) -> _Seen | None:
+    """None for a pod without a sidecar: nobody rewrites its probes, and no proxy takes them."""
+    proxy = proxy_container(pod)
+    if not proxy or not has_sidecar(pod):
+        return None
+    agent = proxy_version(pod, proxy)
+    env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
+    local = go_true(env.get(LEGACY_ENV))
+    refused = go_false((pod.annotations.get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip())
+    probes = tuple(_probes(pod, as_object(env.get(PROBERS_ENV))))
+    return _Seen(probes, agent, None if agent is None else agent >= (1, 10) and not local, refused)
+
+
+def failing_probes(
+    pod: Pod, port: int, after: ControlPlane, impact: str | None, answered: bool, reached: bool | None = True
+) -> list[Failing]:
     """The probes of `port` that fail now, or will once `after` serves and injects the pod.
 
     `impact` is that of the finding on the port, None where its connections arrive after the upgrade: then so do probes that are not rewritten.
-    `answered` is whether a listener accepts at the pod IP: then probes that are rewritten succeed.
+    `answered` is whether a listener accepts at the pod IP: then probes that are rewritten succeed. `reached` is whether the proxy reaches a
+    listener today, None where that is not known: so do probes that are not rewritten.
     """
-    proxy = proxy_container(pod)
-    if not proxy or not has_sidecar(pod):
+    seen = _seen(pod)
+    if not seen:
         return []
-    agent = proxy_version(pod, proxy)
-    env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
-    fails_already = agent is not None and agent >= (1, 10) and not go_true(env.get(LEGACY_ENV))
     next_agent = None if after.probes_localhost else after.version
-    refused = go_false((pod.annotations.get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip())
     found = []
-    for probe in _probes(pod, as_object(env.get(PROBERS_ENV))):
+    for probe in seen.probes:
         if probe.port != port:
             continue
-        since = REWRITTEN_SINCE[probe.kind]
-        # One that this injector would have rewritten and did not is one that the next will leave alone, too.
-        left_alone = not probe.rewritten and (refused or since < (1, 10) or (agent is not None and agent >= since))
         said: tuple[str, str] | None = None
-        if probe.rewritten and fails_already:
+        if probe.rewritten and seen.asks_pod_ip:
             said = None if answered else ("unreachable", "agent")
-        elif not left_alone:
-            if next_agent is not None and next_agent >= since and not answered:
-                today = "unknown" if probe.rewritten and agent is None else "breaks_on_upgrade"
-                said = today, "next_agent"
+        elif probe.rewritten or not (seen.left_alone(probe) or _too_old(after.version, probe.since)):
+            if next_agent is not None and not answered:
+                said = _once_moved(probe, seen, impact, reached)
         elif probe.kind != "tcpSocket" and impact:  # the proxy accepts every TCP connection, so that kind never fails
             said = impact, "proxy"
         if said:
@@ -116,31 +155,73 @@ def failing_probes(pod: Pod, port: int, after: ControlPlane, impact: str | None,
     return found
 
 
+def _too_old(version: Version | None, since: Version) -> bool:
+    return version is not None and version < since
+
+
+def _once_moved(probe: Probe, seen: _Seen, impact: str | None, reached: bool | None) -> tuple[str, str] | None:
+    """What to say of a probe that the next agent will send to the pod IP, where nothing accepts."""
+    if probe.rewritten:
+        return ("unknown" if seen.agent is None else "breaks_on_upgrade"), "next_agent"
+    if probe.kind == "tcpSocket" or reached:
+        return "breaks_on_upgrade", "next_agent"
+    if reached is None:
+        return "unknown", "next_agent"
+    return (
+        ("unreachable", "both") if impact else None
+    )  # of a port that no Service exposes it fails already, and no upgrade has to do with it
+
+
 @once_per_template
 def probed_ports(pod: Template) -> set[int]:
-    """The ports that the probes of a pod with a sidecar ask."""
-    proxy = proxy_container(pod)
-    if not proxy or not has_sidecar(pod):
-        return set()
-    env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
-    ports = (probe.port for probe in _probes(pod, as_object(env.get(PROBERS_ENV))))
-    return {port for port in ports if isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536}
+    """The ports that the probes and hooks of a pod with a sidecar ask."""
+    seen = _seen(pod)
+    return {probe.port for probe in seen.probes if _is_port(probe.port)} if seen else set()
+
+
+class AtRisk(t.NamedTuple):
+    """Ports that no Service needs to expose for an upgrade to have a probe fail; `listed` those for which a Sidecar has to list the port."""
+
+    always: frozenset[int]
+    listed: frozenset[int]
+
+
+@once_per_template
+def at_risk(pod: Template) -> AtRisk:
+    """The ports whose probes or hooks go elsewhere once the pod is injected again: from localhost, or from the proxy, to the pod IP.
+
+    The proxy passes a port that neither a Service nor a Sidecar names through to the pod IP, so there only a tcpSocket probe gets worse, which
+    the proxy accepts by itself.
+    """
+    seen = _seen(pod)
+    always: set[int] = set()
+    listed: set[int] = set()
+    for probe in seen.probes if seen else ():
+        if not seen or not _is_port(probe.port) or seen.left_alone(probe) or (probe.rewritten and seen.asks_pod_ip):
+            continue
+        (always if probe.rewritten or probe.kind == "tcpSocket" else listed).add(probe.port)
+    return AtRisk(frozenset(always), frozenset(listed))
+
+
+def _is_port(port: t.Any) -> bool:
+    return isinstance(port, int) and not isinstance(port, bool) and 0 < port < 65536
 
 
 def _probes(pod: Pod | Template, kept: dict[str, t.Any]) -> t.Iterator[Probe]:
-    """The probes of the pod's own containers, from what the injector kept of the rewritten ones, else from the pod."""
+    """The probes and hooks of the pod's own containers, from what the injector kept of the rewritten ones, else from the pod."""
     for container in pod.containers:
         if container["name"] == "istio-proxy":
             continue
-        for name, path in PROBES.items():
-            rewritten = kept.get(f"/app-health/{container['name']}/{path}")
-            handler = rewritten or container.get(name)
-            for kind in REWRITTEN_SINCE:
+        for name, path in (*PROBES.items(), *HOOKS.items()):
+            rewritten = kept.get(path.format(container["name"]))
+            handler = rewritten or (container.get("lifecycle") or {} if name in HOOKS else container).get(name)
+            for kind, since in {"httpGet": HOOKS_REWRITTEN_SINCE}.items() if name in HOOKS else REWRITTEN_SINCE.items():
                 asked = handler.get(kind) if isinstance(handler, dict) else None
                 if isinstance(asked, dict) and (
                     rewritten or not asked.get("host")
                 ):  # another host is not this pod; the agent reads none
-                    yield Probe(container["name"], name, kind, _port(container, asked.get("port")), bool(rewritten))
+                    port = _port(container, asked.get("port"))
+                    yield Probe(container["name"], name, kind, port, bool(rewritten), since)
 
 
 def _port(container: Thing, port: t.Any) -> t.Any:

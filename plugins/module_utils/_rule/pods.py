@@ -119,7 +119,9 @@ class Mesh:
         self.sidecars: t.Callable[[Pod], tuple[Thing | None, Thing | None]] = PerTemplate(self._sidecars_of)
         self._named = PerTemplate(self._named_by_a_sidecar)
         self._deliveries = PerTemplate(self._deliveries_of)
-        self.probes: t.Callable[[Pod, int, str | None, bool], tuple[Failing, ...]] = PerTemplate(self._probes_of)
+        self.probes: t.Callable[[Pod, int, str | None, bool, bool | None], tuple[Failing, ...]] = PerTemplate(
+            self._probes_of
+        )
         self._verdicts: dict[t.Any, Verdict] = {}
         self._labelled: set[tuple[str, str]] = set()
         """Sidecars in effect after an upgrade in place, and the one revision that sees them."""
@@ -211,8 +213,10 @@ class Mesh:
                 return why.format(plane=plane, namespace=pod.namespace)
         return ""
 
-    def _probes_of(self, pod: Pod, port: int, impact: str | None, answered: bool) -> tuple[Failing, ...]:
-        failing = tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered))
+    def _probes_of(
+        self, pod: Pod, port: int, impact: str | None, answered: bool, reached: bool | None
+    ) -> tuple[Failing, ...]:
+        failing = tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered, reached))
         alone = bool(self.without_sidecars(pod))
         return tuple(each._replace(cause="bind") if alone and each.sidecar_helps else each for each in failing)
 
@@ -296,18 +300,17 @@ def judge_pod(
     pod = as_read(entry.pod, by)
     idle = tuple(pod.waiting())
     exposed, listening = by_port(entry.exposures), by_port(table.listeners)
-    for port in sorted(exposed.keys() | probed_ports(pod)):
+    probed = probed_ports(pod)
+    for port in sorted(exposed.keys() | probed):
         exposures, here = exposed.get(port, ()), listening.get(port, ())
-        today, after = mesh.deliveries(pod, port, exposures, by)
+        expected = today, after = mesh.deliveries(pod, port, exposures, by)
+        concerned = [each for number in sorted({port, today.port, after.port}) for each in listening.get(number, ())]
         verdict = NOT_EXPOSED
         if exposures:
-            concerned = [
-                each for number in sorted({port, today.port, after.port}) for each in listening.get(number, ())
-            ]
             verdict = mesh.judge(concerned, port, asked_for(pod, exposures), today, after, idle)
             today, after = verdict.ends or (today, after)
         judged_by = None if by is entry.pod else by.name
-        probes = _probes_of(pod, port, here, verdict, mesh)
+        probes = _probes_of(pod, port, here, concerned, verdict, *expected, mesh) if port in probed else ()
         yield JudgedPort(
             pod.name,
             port,
@@ -322,12 +325,29 @@ def judge_pod(
 
 
 def _probes_of(
-    pod: Pod, port: int, listeners: t.Sequence[Listener], verdict: Verdict, mesh: Mesh
+    pod: Pod,
+    port: int,
+    listeners: t.Sequence[Listener],
+    concerned: t.Sequence[Listener],
+    verdict: Verdict,
+    today: Delivery,
+    after: Delivery,
+    mesh: Mesh,
 ) -> tuple[Failing, ...]:
-    """The probes that fail because the port listens on localhost only, whatever becomes of its other connections."""
+    """The probes that fail because the port listens on localhost only, whatever becomes of its other connections.
+
+    `listeners` are those on the port, `concerned` those and the ones on ports that are dialled for it.
+    """
     if verdict.outcome not in ("finding", "remediated") and not is_local(listeners, port):
         return ()
-    return mesh.probes(pod, port, verdict.impact, any(answers(listeners, port, ip) for ip in pod.ips[:1]))
+    ips = list(pod.ips[:1])
+    reached = None
+    if today.kind != "unknown":
+        reached = mesh.judge(concerned, port, ips, today, today, ()).outcome in ("ok", "remediated")
+    impact = verdict.impact
+    if verdict is NOT_EXPOSED and reached:  # by a Sidecar that lists the port
+        impact = mesh.judge(concerned, port, ips, today, after, ()).impact
+    return mesh.probes(pod, port, impact, any(answers(listeners, port, ip) for ip in ips), reached)
 
 
 def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Pod) -> frozenset[tuple[str, str, str]]:

@@ -17,6 +17,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import OutOfScope
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Metadata, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure, expose
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import at_risk
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import label_matcher
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import template_key
 
@@ -32,7 +33,7 @@ class Selection(t.NamedTuple):
 
 
 class Target(t.NamedTuple):
-    """A pod that is checked: its exposed TCP ports, and whose socket tables may speak for it."""
+    """A pod that is checked: its exposed TCP ports, none where only its probes are at risk, and whose socket tables may speak for it."""
 
     pod: Pod
     exposures: tuple[Exposure, ...]
@@ -52,15 +53,20 @@ class Targets(t.NamedTuple):
 def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | None = None) -> Targets:
     """The pods to check, sorted by namespace and name, and what was passed over and why.
 
+    Those that Services expose, and those whose probes or hooks an upgrade may have fail, which need no Service for that.
+
     `pods` are those of the snapshot, if they were read already. Raises SelectionError for a label selector that is none.
     """
     wanted = label_matcher(selection.label_selectors)
     pods = read_pods(snapshot["pods"]) if pods is None else pods
     exposures = expose(snapshot, pods)
+    listed = _listed_ports(snapshot)
     chosen: dict[PodKey, tuple[Pod, list[Exposure]]] = {}
     for pod in pods:
-        ports = exposures.by_pod.get(pod.key)
-        if not ports or not in_namespaces(pod.namespace, selection) or not wanted(pod.labels):
+        ports = exposures.by_pod.get(pod.key) or []
+        if not (ports or _is_at_risk(pod, listed)):
+            continue
+        if not in_namespaces(pod.namespace, selection) or not wanted(pod.labels):
             continue
         if selection.scope == "all" or has_sidecar(pod):
             chosen[pod.key] = (pod, ports)
@@ -78,7 +84,7 @@ def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | Non
         for e in istio_ports:
             reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
             skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})
-        if own:
+        if own or _is_at_risk(pod, listed):
             several = shares.get(_shared_table(pod, selection), (pod_key,))
             if pod.host_network:
                 targets.append(
@@ -88,6 +94,25 @@ def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | Non
                 targets.append(Target(pod, own, several, istio_ports))
     unique = {tuple(sorted(entry.items())): entry for entry in skipped}
     return Targets(targets, [unique[entry] for entry in sorted(unique)])
+
+
+def _listed_ports(snapshot: Snapshot) -> dict[str, frozenset[int]]:
+    """The ports that Sidecars list, by namespace; under the empty name those of Sidecars that may be for all."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for sidecar in snapshot["sidecars"]:
+        numbers = {entry["port"].get("number") for entry in sidecar["spec"].get("ingress") or ()}
+        for name in (key(sidecar)[0], *([] if sidecar["spec"].get("workloadSelector") else [""])):
+            found[name].update(number for number in numbers if number)
+    return {name: frozenset(numbers) for name, numbers in found.items()}
+
+
+def _is_at_risk(pod: Pod, listed: t.Mapping[str, frozenset[int]]) -> bool:
+    """Whether an upgrade may have a probe or hook of the pod fail, whatever Services expose."""
+    always, if_listed = at_risk(pod)
+    if not pod.can_be_asked or not (always or if_listed):
+        return False
+    here = listed.get(pod.namespace, frozenset()) | listed.get("", frozenset())
+    return bool(always or if_listed & here)
 
 
 def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) -> t.Sequence[PodKey]:

@@ -14,7 +14,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     Blocker,
     blocking,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PROBERS_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import POD, PROBERS_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import (
     LEGACY_ENV,
     failing_probes,
@@ -25,6 +26,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     pod,
     read_pod,
     report,
+    service,
     sidecar,
     snapshot,
 )
@@ -47,13 +49,23 @@ def plain(handler, name="livenessProbe"):
     return {"probes": {name: handler}}
 
 
+def hook(handler, name="postStart"):
+    return {"probes": {"lifecycle": {name: handler}}}
+
+
+def rewritten_hook(handler, name="postStart", **env):
+    moved = {"httpGet": {"path": f"/app-lifecycle/app/{name.lower()}z", "port": 15020}}
+    kept = json.dumps({f"/app-lifecycle/app/{name.lower()}z": handler})
+    return {"probes": {"lifecycle": {name: moved}}, "env": {PROBERS_ENV: kept, **env}}
+
+
 ALREADY, WILL, PROXY, NOTHING = "fails already", "will fail once the pod is injected again", "through the proxy", None
 NEXT, OPT_OUT, LOCALHOST = istiod("1.24.0"), istiod("1.20.8", opt_out=True), istiod("1.24.0", localhost=True)
 
 
-def fails(spec, after, port=8080, impact="breaks_on_upgrade", answered=False):
+def fails(spec, after, port=8080, impact="breaks_on_upgrade", answered=False, reached=True):
     plane = ControlPlanes(snapshot(istiods=[after])).today(read_pod(revision=None))
-    return failing_probes(read_pod(**spec), port, plane, impact, answered)
+    return failing_probes(read_pod(**spec), port, plane, impact, answered, reached)
 
 
 def notes(spec, after, port=8080, cured=False):
@@ -91,7 +103,7 @@ def notes(spec, after, port=8080, cured=False):
         ({"proxy": "1.9.9", **plain(TCP)}, istiod("1.12"), WILL),
         ({"proxy": "@sha256:01", **plain(TCP)}, istiod("1.12"), WILL),
         ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.13.0"), WILL),
-        ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.12.0"), NOTHING),
+        ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.12.0"), PROXY),  # nor does the next: it fails with the port
         # not rewritten, since rewriting is off
         ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, PROXY),
         ({"proxy": "@sha256:01", **plain(HTTP)}, NEXT, PROXY),
@@ -267,3 +279,137 @@ def test_of_pods_that_differ_the_probe_that_no_sidecar_helps_counts_for_all():
 def test_a_probe_of_a_port_that_listens_everywhere_is_none_of_these():
     for binds in (("0.0.0.0:8080",), ("0.0.0.0:8080", "127.0.0.1:8080"), ()):
         assert report([pod(**READY)], target="1.24", binds=binds)["failing_probes"] == []
+
+
+REFUSED = {"annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}}
+
+HOOKS = [
+    # what the pod has, the next istiod, the impact of its port, whether the proxy reaches it today; what is said, the impact, whether a Sidecar helps
+    ({"proxy": "1.20.8", **hook(HTTP)}, "1.24.6", "breaks_on_upgrade", True, PROXY, "breaks_on_upgrade", True),
+    ({"proxy": "1.20.8", **hook(HTTP)}, "1.24.6", None, True, NOTHING, None, None),
+    ({"proxy": "1.20.8", **hook(HTTP)}, "1.25.0", "breaks_on_upgrade", True, WILL, "breaks_on_upgrade", False),
+    ({"proxy": "1.20.8", **hook(HTTP)}, "1.25.0", None, True, WILL, "breaks_on_upgrade", False),
+    ({"proxy": "1.24.6", **hook(HTTP, "preStop")}, "1.25", None, True, WILL, "breaks_on_upgrade", False),
+    ({"proxy": "1.24.6", **hook(HTTP)}, "1.25.0", "unknown", None, WILL, "unknown", False),
+    (
+        {"proxy": "1.24.6", **hook(HTTP)},
+        "1.25.0",
+        "unreachable",
+        False,
+        "fails already, with the port",
+        "unreachable",
+        False,
+    ),
+    ({"proxy": "1.24.6", **hook(HTTP)}, "1.25.0", None, False, NOTHING, None, None),
+    ({"proxy": "1.24.6", **hook(HTTP), **REFUSED}, "1.25.0", "unreachable", False, PROXY, "unreachable", True),
+    ({"proxy": "1.25.0", **hook(HTTP)}, "1.26.0", None, True, NOTHING, None, None),
+    ({"proxy": "1.25.0", **rewritten_hook(HTTP)}, "1.26.0", None, True, ALREADY, "unreachable", False),
+    ({"proxy": "1.25.0", **rewritten_hook(HTTP, "preStop")}, "1.26.0", None, True, ALREADY, "unreachable", False),
+    (
+        {"proxy": "1.25.0", **rewritten_hook(HTTP, **{LEGACY_ENV: "true"})},
+        "1.26.0",
+        None,
+        True,
+        WILL,
+        "breaks_on_upgrade",
+        False,
+    ),
+    ({"proxy": "1.20.8", **hook(TCP)}, "1.25.0", "breaks_on_upgrade", True, NOTHING, None, None),
+    ({"proxy": "1.20.8", **hook({"exec": {}})}, "1.25.0", "breaks_on_upgrade", True, NOTHING, None, None),
+]
+
+
+@pytest.mark.parametrize(("spec", "after", "impact", "reached", "said", "wanted", "helps"), HOOKS)
+def test_a_hook_goes_through_the_proxy_until_the_injector_of_1_25_rewrites_it(
+    spec, after, impact, reached, said, wanted, helps
+):
+    found = fails(spec, istiod(after), impact=impact, reached=reached)
+    assert [(probe.impact, probe.sidecar_helps) for probe in found] == ([] if said is NOTHING else [(wanted, helps)])
+    assert said is NOTHING or said in found[0].reason
+
+
+def test_a_hook_is_sent_to_localhost_where_the_mesh_says_so():
+    assert not fails({"proxy": "1.24.6", **hook(HTTP)}, istiod("1.25.0", localhost=True))
+
+
+def test_a_hook_says_its_name_and_that_its_container_dies_with_post_start():
+    start = fails({"proxy": "1.24.6", **hook(HTTP)}, istiod("1.25.0"))[0]
+    stop = fails({"proxy": "1.24.6", **hook(HTTP, "preStop")}, istiod("1.25.0"))[0]
+    assert start.reason.startswith("The postStart hook of container app asks port 8080 and will fail once")
+    assert start.reason.endswith("The kubelet kills a container whose postStart hook fails.")
+    assert "kills" not in stop.reason
+
+
+def test_a_hook_fails_in_spite_of_the_sidecar_that_has_its_port_reached():
+    found = report([pod(proxy="1.24.6", **hook(HTTP))], sidecars=KEPT, istiods=[istiod("1.24.6")], target="1.25")
+    assert [record["port"] for record in found["remediated"]] == [8080]
+    assert [(probe["id"], probe["impact"], probe["sidecar_helps"]) for probe in found["failing_probes"]] == [
+        ("PROBE/shop/Deployment/web/app/postStart", "breaks_on_upgrade", False)
+    ]
+    assert blocking(found, DEFAULT_FAIL_ON) == [Blocker("failing_probes", 1)]
+
+
+OLD_OPT_OUT = {"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})}
+ALONE = [
+    # a pod that no Service selects, whose program listens on localhost; the istiod of today, the target; how many pods are read, and what fails
+    ("http, rewritten by 1.9", {"proxy": "1.9.9", **rewritten(HTTP)}, istiod("1.9.9"), "1.24", 1, "breaks_on_upgrade"),
+    ("http, of an unknown agent", {"proxy": "@sha256:01", **rewritten(HTTP)}, istiod("1.9.9"), "1.24", 1, "unknown"),
+    ("tcp, not rewritten by 1.11", {"proxy": "1.11.8", **plain(TCP)}, istiod("1.11.8"), "1.12", 1, "breaks_on_upgrade"),
+    ("tcp, as far as 1.11", {"proxy": "1.9.9", **plain(TCP)}, istiod("1.9.9"), "1.11", 1, None),
+    ("the opt-out ends", OLD_OPT_OUT, istiod("1.20.8", opt_out=True), "1.22", 1, "breaks_on_upgrade"),
+    ("the opt-out stays", OLD_OPT_OUT, istiod("1.20.8", opt_out=True), "1.20", 1, None),
+    ("LOCALHOST takes over", OLD_OPT_OUT, istiod("1.20.8", opt_out=True, localhost=True), "1.22", 1, None),
+    ("http, sent to the pod IP already", {"proxy": "1.20.8", **rewritten(HTTP)}, istiod("1.20.8"), "1.24", 0, None),
+    ("http, never rewritten", {"proxy": "1.9.9", **plain(HTTP)}, istiod("1.9.9"), "1.24", 0, None),
+    ("rewriting refused", {"proxy": "1.9.9", **plain(TCP), **REFUSED}, istiod("1.9.9"), "1.24", 0, None),
+    ("a hook, which the proxy passes on", {"proxy": "1.24.6", **hook(HTTP)}, istiod("1.24.6"), "1.25", 0, None),
+    ("a command", {"proxy": "1.9.9", **plain({"exec": {}})}, istiod("1.9.9"), "1.24", 0, None),
+    ("no sidecar", {"proxy": None, **plain(TCP)}, istiod("1.9.9"), "1.24", 0, None),
+    ("about to go", {"proxy": "1.9.9", "deleting": True, **rewritten(HTTP)}, istiod("1.9.9"), "1.24", 0, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("spec", "today", "target", "read", "impact"), [row[1:] for row in ALONE], ids=[row[0] for row in ALONE]
+)
+def test_a_pod_that_no_service_selects_is_read_where_the_upgrade_may_have_its_probe_fail(
+    spec, today, target, read, impact
+):
+    found = report([pod(**spec)], services=[], istiods=[today], target=target)
+    assert (found["summary"]["pods"], found["summary"]["ports"]) == (read, 0)
+    assert [probe["impact"] for probe in found["failing_probes"]] == ([impact] if impact else [])
+    for part in ("findings", "remediated", "waived", "not_listening", "unchecked", "remediations"):
+        assert found[part] == [], part
+
+
+def test_a_hook_of_a_pod_that_no_service_selects_is_looked_at_where_a_sidecar_lists_its_port():
+    found = report(
+        [pod(proxy="1.24.6", **hook(HTTP))], services=[], sidecars=KEPT, istiods=[istiod("1.24.6")], target="1.25"
+    )
+    assert [(probe["probe"], probe["impact"]) for probe in found["failing_probes"]] == [
+        ("postStart", "breaks_on_upgrade")
+    ]
+    elsewhere = [sidecar(namespace="bank", selector={"app": "web"}, ingress={8080: "127.0.0.1:8080"})]
+    assert report([pod(proxy="1.24.6", **hook(HTTP))], services=[], sidecars=elsewhere)["summary"]["pods"] == 0
+
+
+def test_a_pod_that_no_service_selects_and_that_could_not_be_read_is_unchecked():
+    found = report([pod(**READY)], services=[], tables=[], target="1.24")
+    assert [(entry["pod"], entry["reason"]) for entry in found["unchecked"]] == [("web-7d4b9-a", "not_read")]
+
+
+def test_a_pod_beside_those_that_services_select_changes_no_remedy():
+    """It is of the same workload and lacks a label: what Services expose decides on a Sidecar."""
+    both = [pod("a", labels={"in": "yes"}), pod("b", **rewritten({"httpGet": {"port": 9090}}))]
+    chosen = service(selector={"app": "web", "in": "yes"})
+    with_it, without = (report(pods, services=[chosen], target="1.24") for pods in (both, both[:1]))
+    assert with_it["summary"]["pods"] == 2
+    assert [each["remedy"] for each in with_it["findings"]] == [each["remedy"] for each in without["findings"]]
+
+
+def test_of_a_hook_a_record_keeps_the_port_and_nothing_else():
+    secret = {"httpGet": {"port": 8080, "path": "/?token=x", "httpHeaders": [{"name": "a", "value": "b"}]}}
+    a_pod = pod(**hook(secret))
+    a_pod["spec"]["containers"][0]["lifecycle"]["preStop"] = {"exec": {"command": ["rm", "secret"]}}
+    kept = trim(a_pod, POD)["spec"]["containers"][0]["lifecycle"]
+    assert kept == {"postStart": {"httpGet": {"port": 8080}}}
