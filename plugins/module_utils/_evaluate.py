@@ -237,13 +237,14 @@ def _look(entry: Target, readings: Readings, mesh: Mesh) -> ExposedPod:
     reading = readings.of(entry)
     pod = as_read(entry.pod, reading.by)
     listeners = reading.table.listeners if reading.table else None
+    planes = (*mesh.planes(pod), *(stretch.plane for stretch in mesh.stretches(pod)))
 
     def seen(exposed: t.Sequence[Exposure]) -> dict[int, PodPort]:
         found: dict[int, PodPort] = {}
         for port, exposures in sorted(by_port(exposed).items()):
             asked = tuple(asked_for(pod, exposures))
             found[port] = PodPort(
-                pod, exposures, listeners, asked, mesh.planes(pod), *mesh.deliveries(pod, port, exposures, reading.by)
+                pod, exposures, listeners, asked, planes, *mesh.deliveries(pod, port, exposures, reading.by)
             )
         return found
 

@@ -61,7 +61,7 @@ options:
     default: istio-system
   target_version:
     description:
-      - The Istio version that you are about to upgrade to, such as V(1.24).
+      - The Istio version that you are about to upgrade to, such as V(1.24). Each minor version on the way is judged, too, unless a revision runs it already.
       - Without it, any version that delivers to the pod IP.
       - An older one than that of an istiod that serves checked pods is refused. The check takes no downgrade.
       - If labels show an OpenShift Service Mesh 2, its version is accepted too, V(2.2) for Istio 1.12.
@@ -306,6 +306,8 @@ findings:
           and Sidecars, or V(proxy) by the answer of the proxy itself, see O(delivery_source); C(why) is the reason as text.
         - C(version_by) is where the version that decides was read, V(image), V(pod) and V(deployment) by labels, V(resource) by the status of a
           ServiceMeshControlPlane, or V(current_version); it is absent if no version decides, and after the upgrade.
+        - C(between) is a list of the same for versions on the way to O(target_version), C(from_version) to C(to_version), in which the port is not
+          reached, although it is today and at the target; it is absent if the port is reached all the way, or breaks for good.
       type: dict
       sample:
         today: {to: localhost, address: 127.0.0.1, port: 8080, by: rule, why: istiod 1.9 delivers to 127.0.0.1}

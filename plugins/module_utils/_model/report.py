@@ -262,7 +262,18 @@ class DeliveryRecord(_VersionBy):
     why: str
 
 
-class Deliveries(t.TypedDict):
+class DeliveryBetween(DeliveryRecord):
+    """Where it goes in some versions on the way to the target, in which it is not reached."""
+
+    from_version: str
+    to_version: str
+
+
+class _Between(t.TypedDict, total=False):
+    between: list[DeliveryBetween]
+
+
+class Deliveries(_Between):
     today: DeliveryRecord
     after: DeliveryRecord
 
@@ -403,7 +414,11 @@ RECORD = {
     "services": Required([{"name": Required(str), "port": PORT, "port_name": str}]),
     "listeners": Required([str]),
     "processes": [{"listener": Required(str), "container": str, "process": Required(str)}],
-    "delivery": {"today": Required(DELIVERY), "after": Required(DELIVERY)},
+    "delivery": {
+        "today": Required(DELIVERY),
+        "after": Required(DELIVERY),
+        "between": [{**DELIVERY, "from_version": Required(str), "to_version": Required(str)}],
+    },
     "reason": Required(str),
     "notes": [str],
     "impact": str,

@@ -54,7 +54,8 @@ class PodPort(t.NamedTuple):
     """On any port of the pod; None if the pod could not be read."""
     asked: tuple[str, ...]
     """The pod's addresses that clients of the port use."""
-    planes: tuple[ControlPlane, ControlPlane]
+    planes: tuple[ControlPlane, ...]
+    """That of today, that of after the upgrade, and those on the way that are like neither."""
     today: Delivery
     after: Delivery
 

@@ -71,6 +71,8 @@ class Failing(t.NamedTuple):
     port: int
     impact: str
     cause: str
+    when: str = ""
+    """At which versions on the way to the target, if it fails at these alone."""
 
     @property
     def sidecar_helps(self) -> bool:
@@ -79,7 +81,9 @@ class Failing(t.NamedTuple):
     @property
     def reason(self) -> str:
         what = f"{self.name} hook" if self.name in HOOKS else self.name
-        return f"The {what} of container {self.container} asks port {self.port} {SAID[self.cause]}.{ENDS.get(self.name, '')}"
+        told = f"The {what} of container {self.container} asks port {self.port} {SAID[self.cause]}."
+        when = f" It is so on the way to the target version, {self.when}." if self.when else ""
+        return f"{told}{when}{ENDS.get(self.name, '')}"
 
 
 AGENT = "with or without a Sidecar, because the Istio agent sends it to the pod IP"
@@ -167,9 +171,8 @@ def _once_moved(probe: Probe, seen: _Seen, impact: str | None, reached: bool | N
         return "breaks_on_upgrade", "next_agent"
     if reached is None:
         return "unknown", "next_agent"
-    return (
-        ("unreachable", "both") if impact else None
-    )  # of a port that no Service exposes it fails already, and no upgrade has to do with it
+    # Of a port that no Service exposes it fails already, and no upgrade has to do with it.
+    return ("unreachable", "both") if impact else None
 
 
 @once_per_template

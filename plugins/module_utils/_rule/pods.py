@@ -24,6 +24,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.deliv
     under_hidden_default,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.discovered import sees_sidecars
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.hops import Stretch, stretches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import STATED
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_listener import Own
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import Proxies
@@ -55,6 +56,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubel
     failing_probes,
     probed_ports,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.on_the_way import (
+    Passage,
+    broken,
+    with_those_on_the_way,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback, is_wildcard
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener, SocketTable
@@ -76,6 +82,8 @@ class JudgedPort(t.NamedTuple):
     """The pod whose table speaks for this one, if it is another."""
     processes: frozenset[tuple[str, str, str]] = frozenset()
     """(listener, container, process) of who listens on localhost, as far as that is known; the container is empty where it is none of the pod's."""
+    between: tuple[Passage, ...] = ()
+    """Where it is not reached on the way to the target version, if it is there."""
 
 
 ORDINARY = re.compile(r"(?!127\.|0\.0\.0\.0\Z)[0-9.]+\Z|[1-9A-Fa-f][0-9A-Fa-f]{3}:")
@@ -119,6 +127,9 @@ class Mesh:
         self.sidecars: t.Callable[[Pod], tuple[Thing | None, Thing | None]] = PerTemplate(self._sidecars_of)
         self._named = PerTemplate(self._named_by_a_sidecar)
         self._deliveries = PerTemplate(self._deliveries_of)
+        self.stretches: t.Callable[[Pod], tuple[Stretch, ...]] = PerTemplate(self._stretches_of)
+        self._ways: dict[t.Any, tuple[Stretch, ...]] = {}
+        self._on_the_way = PerTemplate(self._on_the_way_of)
         self.probes: t.Callable[[Pod, int, str | None, bool, bool | None], tuple[Failing, ...]] = PerTemplate(
             self._probes_of
         )
@@ -164,11 +175,14 @@ class Mesh:
         pods of one workload are served by either.
         """
         ways = frozenset(e.how for e in exposures)
-        ips = pod.ips if self._named(pod, port) else tuple(map(family_of, pod.ips))
-        today, after = self._deliveries(pod, port, ways, ips)
+        today, after = self._deliveries(pod, port, ways, self._addresses(pod, port))
         alike = by.template is pod.template or self._expected(by) == self._expected(pod)
         speakers = (pod.key, by.key) if alike else (pod.key,)
         return self.proxies.today(pod, port, speakers, self.sidecars(pod)[0], self.planes(pod)[0], today), after
+
+    def _addresses(self, pod: Pod, port: int) -> tuple[str, ...]:
+        """What of its addresses a delivery depends on."""
+        return pod.ips if self._named(pod, port) else tuple(map(family_of, pod.ips))
 
     def _expected(self, pod: Pod) -> tuple[ControlPlane, Thing | None]:
         return self.planes(pod)[0], self.sidecars(pod)[0]
@@ -216,9 +230,45 @@ class Mesh:
     def _probes_of(
         self, pod: Pod, port: int, impact: str | None, answered: bool, reached: bool | None
     ) -> tuple[Failing, ...]:
-        failing = tuple(failing_probes(pod, port, self.planes(pod)[1], impact, answered, reached))
+        found = failing_probes(pod, port, self.planes(pod)[1], impact, answered, reached)
+        way = self.stretches(pod)
+        met = [(each.span, failing_probes(pod, port, each.plane, impact, answered, reached)) for each in way]
+        failing = with_those_on_the_way(found, met)
         alone = bool(self.without_sidecars(pod))
         return tuple(each._replace(cause="bind") if alone and each.sidecar_helps else each for each in failing)
+
+    def _stretches_of(self, pod: Pod) -> tuple[Stretch, ...]:
+        """None where no version is named, or where pods move to another revision, which may be any number of versions newer."""
+        today, after = self.planes(pod)
+        one = (today.namespace, today.name) == (after.namespace, after.name)
+        if self._target is None or not one or any(after is plane for plane in self._planes.all):
+            return ()
+        which = (
+            today.version,
+            today.service_mesh,
+            after.config_known,
+            after.env_unknown,
+            id(after.env),
+            id(after.mesh_config),
+        )
+        if which not in self._ways:
+            self._ways[which] = stretches(today, after)
+        return self._ways[which]
+
+    def on_the_way(self, pod: Pod, port: int, exposures: t.Sequence[Exposure]) -> t.Sequence[tuple[Stretch, Delivery]]:
+        """The port's delivery in each stretch of the way to the target version."""
+        if not self.stretches(pod):
+            return ()
+        return self._on_the_way(pod, port, frozenset(e.how for e in exposures), self._addresses(pod, port))
+
+    def _on_the_way_of(
+        self, pod: Pod, port: int, ways: frozenset[str], _ips: tuple[str, ...]
+    ) -> list[tuple[Stretch, Delivery]]:
+        met = []
+        for each in self.stretches(pod):
+            cases = self._sidecars.cases(pod, each.plane, anew=True)
+            met.append((each, self._delivery_of(pod, port, each.plane, cases, ways)))
+        return met
 
     def judge(
         self,
@@ -306,9 +356,13 @@ def judge_pod(
         expected = today, after = mesh.deliveries(pod, port, exposures, by)
         concerned = [each for number in sorted({port, today.port, after.port}) for each in listening.get(number, ())]
         verdict = NOT_EXPOSED
+        between: tuple[Passage, ...] = ()
         if exposures:
-            verdict = mesh.judge(concerned, port, asked_for(pod, exposures), today, after, idle)
+            clients = asked_for(pod, exposures)
+            verdict = mesh.judge(concerned, port, clients, today, after, idle)
             today, after = verdict.ends or (today, after)
+            if verdict.outcome in ("ok", "remediated"):
+                verdict, between = _between(pod, port, exposures, clients, listening, verdict, *expected, mesh)
         judged_by = None if by is entry.pod else by.name
         probes = _probes_of(pod, port, here, concerned, verdict, *expected, mesh) if port in probed else ()
         yield JudgedPort(
@@ -321,7 +375,28 @@ def judge_pod(
             tuple(listener.text for listener in here if probes),
             judged_by,
             _processes(verdict, holders, entry.pod, by),
+            between,
         )
+
+
+def _between(
+    pod: Pod,
+    port: int,
+    exposures: t.Sequence[Exposure],
+    clients: t.Sequence[str],
+    listening: t.Mapping[int, t.Sequence[Listener]],
+    verdict: Verdict,
+    today: Delivery,
+    after: Delivery,
+    mesh: Mesh,
+) -> tuple[Verdict, tuple[Passage, ...]]:
+    """The verdict on a port that is reached at the target version, where it may not be on the way."""
+    met = []
+    for stretch, how in mesh.on_the_way(pod, port, exposures):
+        concerned = [each for number in sorted({port, today.port, how.port}) for each in listening.get(number, ())]
+        there = mesh.judge(concerned, port, clients, today, how, ())
+        met.append((stretch.span, there, *(there.ends or (today, how))))
+    return broken(verdict, after, met)
 
 
 def _probes_of(

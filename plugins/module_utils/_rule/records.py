@@ -19,6 +19,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     LEVEL,
     MESSAGE,
     RECORDS,
+    Deliveries,
     FailingProbe,
     Record,
     Report,
@@ -62,7 +63,7 @@ def port_records(group: Group, outcome: str) -> t.Iterator[Record]:
             "port": port,
             "services": _services(exposures.get(port, ()), pods),
             "listeners": sorted({text for s in seen_in for text in s.verdict.listeners}),
-            "delivery": {"today": worst.today.as_dict(), "after": worst.after.as_dict()},
+            "delivery": _delivery(worst),
             "reason": worst.verdict.reason,
         }
         if outcome != "not_listening":
@@ -76,6 +77,13 @@ def port_records(group: Group, outcome: str) -> t.Iterator[Record]:
                 for on, container, name in processes
             ]
         yield record
+
+
+def _delivery(seen: JudgedPort) -> Deliveries:
+    found: Deliveries = {"today": seen.today.as_dict(), "after": seen.after.as_dict()}
+    if seen.between:
+        found["between"] = [passage.as_dict() for passage in seen.between]
+    return found
 
 
 def probe_records(group: Group) -> t.Iterator[FailingProbe]:
