@@ -75,6 +75,7 @@ OPTIONS: Values = {
     "node_probe_namespace": {"type": "str", "default": "default"},
     "node_probe_timeout": {"type": "float", "default": 60},
     "delivery_source": {"type": "str", "choices": ["auto", "rule", "proxy"], "default": "auto"},
+    "remediate_unreachable": {"type": "bool", "default": False},
     "sidecar_api_version": {"type": "str", "choices": ["v1beta1", "v1", "v1alpha3"]},
     "waivers": {
         "type": "list",
@@ -141,6 +142,7 @@ def read_options(given: Values) -> Options:
             waivers=tuple(compile_waivers(given["waivers"])),
             sidecar_api_version=given["sidecar_api_version"],
             delivery_source=given["delivery_source"],
+            remediate_unreachable=given["remediate_unreachable"],
         )
         target(options)
         current(options)

@@ -124,7 +124,9 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
     def look(workload: Workload) -> list[ExposedPod]:
         return [_look(entry, readings, mesh) for entry in whole[workload]]
 
-    remedies = Remedies(snapshot, pods, controllers, mesh.all, options.sidecar_api_version, probes)
+    remedies = Remedies(
+        snapshot, pods, controllers, mesh.all, options.sidecar_api_version, probes, options.remediate_unreachable
+    )
     findings, remediations = remedies.of(found, look)
     judged = apply(
         findings, options.waivers, suppressed, options.today

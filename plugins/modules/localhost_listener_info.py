@@ -178,6 +178,13 @@ options:
       - V(v1beta1) if not given, which every Istio from 1.5 on serves, or another if the cluster does not serve that.
     type: str
     choices: [v1beta1, v1, v1alpha3]
+  remediate_unreachable:
+    description:
+      - Plans a Sidecar also for a port that other pods cannot reach today, and that it would open, to all who may call the pod. The program then
+        sees connections from 127.0.0.1, an address that many programs trust.
+      - Take such a port out of its Service first, unless others are meant to reach it. Without this option a Sidecar leaves it closed.
+    type: bool
+    default: false
 requirements:
   - python >= 3.10
   - kubernetes >= 24.2.0, unless O(snapshot_src) or O(snapshot) is used
@@ -316,6 +323,10 @@ findings:
       description: V(create_sidecar), V(update_sidecar) or V(change_bind). In RV(waived) the remedy without the waiver; not in RV(remediated).
       type: str
       sample: create_sidecar
+    opens:
+      description: V(true) where the remedy, a Sidecar or another bind, would open a port that is closed today.
+      type: bool
+      sample: false
     notes:
       description: Further facts, such as a probe that will fail too.
       type: list

@@ -310,10 +310,27 @@ def snapshot(
     )
 
 
-def report(*args, target=None, scope="mesh", waivers=(), today=TODAY, selection=None, delivery_source="auto", **kwargs):
+def report(
+    *args,
+    target=None,
+    scope="mesh",
+    waivers=(),
+    today=TODAY,
+    selection=None,
+    delivery_source="auto",
+    remediate_unreachable=False,
+    **kwargs,
+):
     """The Report on snapshot(*args, **kwargs)."""
     chosen = selection or Selection(scope=scope)
-    options = Options(today, chosen, target, tuple(compile_waivers(waivers)), delivery_source=delivery_source)
+    options = Options(
+        today,
+        chosen,
+        target,
+        tuple(compile_waivers(waivers)),
+        delivery_source=delivery_source,
+        remediate_unreachable=remediate_unreachable,
+    )
     return evaluate(snapshot(*args, **kwargs), options)
 
 

@@ -301,6 +301,7 @@ class Record(t.TypedDict, total=False):
     notes: list[str]
     impact: str | None
     remedy: str
+    opens: bool
     code: str
     level: str
     message: str
@@ -423,6 +424,7 @@ RECORD = {
     "notes": [str],
     "impact": str,
     "remedy": str,
+    "opens": bool,
     "code": str,
     "level": str,
     "message": str,

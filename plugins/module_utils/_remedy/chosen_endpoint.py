@@ -71,6 +71,8 @@ class Port(t.NamedTuple):
     seen: tuple[PodPort, ...]
     finding: str | None
     """The id of the finding to cure, if it has one."""
+    closed: bool = False
+    """Whether other pods cannot reach it today either."""
 
     @property
     def read(self) -> list[PodPort]:
@@ -127,13 +129,15 @@ def keep(port: Port, versions: t.Sequence[Version | None]) -> str | None:
     """The defaultEndpoint, empty for none, under which the port goes on as it is: what is reached, today or after the upgrade, still is. None if none does.
 
     The first choice is what the port's default delivery says in other words, so that a program that changes its bind later, or has not
-    started yet, fares as it would have without the Sidecar.
+    started yet, fares as it would have without the Sidecar. A port that is closed today is not opened.
     """
     passed_on = any(seen.today.kind in ("pod_ip", "kernel") for seen in port.seen)
     forms = (ASKED, POD_IP, POD_IP_6, LOCALHOST) if passed_on else (LOCALHOST, ASKED, POD_IP, POD_IP_6, LOCALHOST_6)
     for form, endpoint in ((form, _endpoint(form, port.number)) for form in forms):
         if accepted(form, versions) and all(
-            _reached(port, seen, ip, then) or not _reached(port, seen, ip, now)
+            _reached(port, seen, ip, then) == _reached(port, seen, ip, now)
+            if port.closed
+            else _reached(port, seen, ip, then) or not _reached(port, seen, ip, now)
             for seen in port.listening()
             for now, then in zip((seen.today, seen.after), _under(port, endpoint, seen))
             for ip in seen.asked

@@ -24,8 +24,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, matches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import is_printable
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.chosen_endpoint import (
+    POD_IP,
     PodPort,
     Port,
+    accepted,
     as_field,
     cure,
     keep,
@@ -43,6 +45,32 @@ API_VERSIONS = ("v1beta1", "v1", "v1alpha3")
 
 MOST_PORTS = 1000
 """Ports of a workload for which a Sidecar is planned; of many more the API server would not take it, and a plan weighs each against all listeners."""
+
+EGRESS_NEEDED_BEFORE: Version = (1, 9)
+"""Up to 1.8 validation takes no Sidecar without egress: ValidateSidecar, validation.go@1.8.6; gone in 1.9.0."""
+EVERYTHING: list[Thing] = [{"hosts": ["*/*"]}]
+"""What no egress means: DefaultSidecarScopeForNamespace and ConvertToSidecarScope, sidecar.go@1.8.6, 1.20.8."""
+
+ENDPOINT_NEEDED_BEFORE: Version = (1, 10)
+"""Up to 1.9 each ingress entry needs a defaultEndpoint: validation.go@1.9.9, 1.10.0."""
+
+ONE_NAMESPACE_BEFORE: Version = (1, 24)
+"""With any Sidecar the Services and ServiceEntries of a host are those of one namespace, without one they are all: sidecar.go@1.9.9, 1.20.8; release note
+sidecar-scope-unit of 1.24.0."""
+
+CUTS = (
+    "Applying it, or taking it away, may cut open connections to the listed ports, once the proxy has drained its old listeners "
+    "(45 seconds, unless the mesh says otherwise): choose a quiet time."
+)
+
+NOT_ASKED_FOR = (
+    "A Sidecar would open it to all who may call the pod, as connections from 127.0.0.1, an address that many programs trust; "
+    "it is planned with remediate_unreachable alone."
+)
+OPENS = (
+    "It opens {}, closed today, to all who may call the pod, and the program sees connections from 127.0.0.1, an address that many programs trust: "
+    "take it out of the Service instead where nobody is meant to reach it."
+)
 
 CARRIES_OVER = "precheck.meshops.io/carries-over"
 """An annotation of a new Sidecar: NAMESPACE/NAME@RESOURCEVERSION of the default whose settings it holds."""
@@ -80,6 +108,10 @@ class WorkloadFacts(t.NamedTuple):
     """Of every istiod that may see the Sidecar."""
     today: Version | None
     api_version: str
+    opens_closed: bool = False
+    """Whether a Sidecar may open a port that is closed today."""
+    split_hosts: t.Sequence[str] = ()
+    """Hosts whose ports are those of several namespaces, each with these in words."""
 
 
 class Plan(t.NamedTuple):
@@ -114,6 +146,10 @@ def plan(facts: WorkloadFacts) -> Plan:
         if port.finding and endpoints[port.number] is None
     }
     cures = {number: endpoint for number, endpoint in endpoints.items() if endpoint is not None}
+    closed = {port.number for port in facts.ports if port.closed and port.number in cures}
+    if not facts.opens_closed:
+        refused.update(dict.fromkeys(closed, NOT_ASKED_FOR))
+        cures = {number: endpoint for number, endpoint in cures.items() if number not in closed}
     if not cures:
         return Plan(action, None, frozenset(), refused, [])
     try:
@@ -132,7 +168,7 @@ def plan(facts: WorkloadFacts) -> Plan:
         manifest,
         frozenset(cures),
         refused,
-        [*notes, *_listed(facts, effective, cures)],
+        [*notes, *_listed(facts, effective, cures), *_opened(sorted(closed.intersection(cures))), CUTS],
         _reference(effective) if effective else None,
     )
 
@@ -182,9 +218,14 @@ def _update(facts: WorkloadFacts, sidecar: Thing, cures: dict[int, str]) -> tupl
         "labels"
     ):  # where the file is applied with kubectl, a label that it lacks is taken away, istio.io/rev for one
         meta["labels"] = dict(sorted(sidecar["metadata"]["labels"].items()))
-    spec = {**copy.deepcopy(sidecar["spec"]), "ingress": _ingress(facts, sidecar, cures)}
+    ingress, filled = _ingress(facts, sidecar, cures)
+    egress = _egress(facts, sidecar["spec"])
+    spec = {**copy.deepcopy(sidecar["spec"]), **egress, "ingress": ingress}
     notes = [
-        f"It edits Sidecar {where}, which selects these pods: a second one for them would have no effect. Only its ingress changes."
+        f"It edits Sidecar {where}, which selects these pods: a second one for them would have no effect. "
+        f"Only its ingress {'and its egress change' if egress else 'changes'}.",
+        *filled,
+        *_egress_note(egress),
     ]
     return _manifest(facts, meta, spec), notes + _rivals(facts, sidecar) + _dormant(facts, selector)
 
@@ -222,11 +263,15 @@ def _create(facts: WorkloadFacts, default: Thing | None, cures: dict[int, str]) 
         ]
         if default["metadata"].get("resourceVersion"):
             meta["annotations"] = {CARRIES_OVER: f"{_name(default)}@{default['metadata']['resourceVersion']}"}
+    ingress, filled = _ingress(facts, default, cures)
+    egress = _egress(facts, carried)
     spec = {
         "workloadSelector": {"labels": dict(sorted(selector.items()))},
         **carried,
-        "ingress": _ingress(facts, default, cures),
+        **egress,
+        "ingress": ingress,
     }
+    notes += [*filled, *_egress_note(egress), *([] if default else _split(facts))]
     return _manifest(facts, meta, spec), notes + _rivals(facts, None) + _dormant(facts, selector)
 
 
@@ -288,8 +333,8 @@ def _misfit(facts: WorkloadFacts, selector: Labels, what: str) -> str | None:
 # The ingress
 
 
-def _ingress(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str]) -> list[Thing]:
-    """The listeners of the effective Sidecar, those of cured ports pointed at what listens, then the ports it does not list.
+def _ingress(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str]) -> tuple[list[Thing], list[str]]:
+    """The listeners of the effective Sidecar, those of cured ports pointed at what listens, then the ports it does not list. And notes.
 
     Raises _Obstacle for a port that no form of endpoint would leave as it is.
     """
@@ -313,7 +358,40 @@ def _ingress(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str
                     f"Port {port.number}, which a Sidecar would have to list too, listens on {_some(on)}: no defaultEndpoint leaves it as it is."
                 )
             listed[port.number] = {"port": _port(facts, port), **as_field(endpoint)}
-    return list(listed.values())
+    filled = _fill(facts, listed.values())
+    return list(listed.values()), filled
+
+
+def _fill(facts: WorkloadFacts, listeners: t.Iterable[Thing]) -> list[str]:
+    """Gives a defaultEndpoint to entries of the effective Sidecar without one, where an istiod in play needs it. Raises _Obstacle where none will do."""
+    if not _any_before(facts, ENDPOINT_NEEDED_BEFORE):
+        return []
+    ports = {port.number: port for port in facts.ports}
+    notes = []
+    for listener in listeners:
+        number = listener["port"].get("number")
+        if not number or listener.get("defaultEndpoint"):
+            continue
+        plain = f"{POD_IP}:{number}" if accepted(POD_IP, facts.versions) else None
+        endpoint = keep(ports[number], facts.versions) if number in ports else plain
+        if not endpoint:
+            raise _Obstacle(
+                f"Port {number} has no defaultEndpoint in the Sidecar in effect, which an istiod up to 1.9 needs, and none leaves the port as it is."
+            )
+        listener["defaultEndpoint"] = endpoint
+        notes.append(f"Port {number} gets defaultEndpoint {endpoint}: an istiod up to 1.9 takes no entry without one.")
+    return notes
+
+
+def _any_before(facts: WorkloadFacts, version: Version) -> bool:
+    """Whether an istiod in play is older. One of unknown version is not taken for that old."""
+    return any(each is not None and each < version for each in facts.versions)
+
+
+def _egress(facts: WorkloadFacts, spec: Thing) -> Thing:
+    """The egress that an old istiod needs, and that says what none does."""
+    needed = not spec.get("egress") and _any_before(facts, EGRESS_NEEDED_BEFORE)
+    return {"egress": copy.deepcopy(EVERYTHING)} if needed else {}
 
 
 def _hindrances(listener: Thing, versions: t.Iterable[Version | None]) -> list[str]:
@@ -371,6 +449,31 @@ def _listed(facts: WorkloadFacts, effective: Thing | None, cures: dict[int, str]
     if unread:
         notes.append(f"Not read, and supposed to listen like the others: {_some(unread)}.")
     return notes
+
+
+def _egress_note(egress: Thing) -> list[str]:
+    return (
+        ["It has egress to */*, which is what none means: an istiod up to 1.8 takes no Sidecar without."]
+        if egress
+        else []
+    )
+
+
+def _split(facts: WorkloadFacts) -> list[str]:
+    """What the first Sidecar for the pods does to calls that they make."""
+    if not facts.split_hosts or not any(
+        version is None or version < ONE_NAMESPACE_BEFORE for version in facts.versions
+    ):
+        return []
+    return [
+        "It is the first Sidecar for these pods, and with one an istiod before 1.24 takes the ports of a host from one namespace alone, so that their calls "
+        f"to the others may fail: {'; '.join(facts.split_hosts[:3])}{f'; and {len(facts.split_hosts) - 3} more hosts' if len(facts.split_hosts) > 3 else ''}."
+    ]
+
+
+def _opened(closed: t.Sequence[int]) -> list[str]:
+    ports = f"port{'s' if len(closed) > 1 else ''} {_and(list(map(str, closed)))}"
+    return [OPENS.format(ports)] if closed else []
 
 
 def _rivals(facts: WorkloadFacts, chosen: Thing | None) -> list[str]:

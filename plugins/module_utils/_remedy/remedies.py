@@ -65,7 +65,9 @@ class Remedies:
         planes: t.Sequence[ControlPlane],
         asked_for: str | None,
         probes: t.Sequence[FailingProbe],
+        opens_closed: bool = False,
     ) -> None:
+        self._opens_closed = opens_closed
         self._probes: dict[tuple[Workload, int], list[str]] = defaultdict(list)
         for probe in probes:
             if not probe["sidecar_helps"]:
@@ -81,6 +83,7 @@ class Remedies:
         for pod in pods:
             if has_sidecar(pod) and pod.can_be_asked:
                 self._neighbours[pod.namespace].append(Neighbour(controllers.workload(pod), pod.name, pod.labels))
+        self._split_hosts = split_hosts(snapshot)
         self._dormant: dict[str, list[tuple[Workload, Labels]]] = defaultdict(list)
         for controller in snapshot.get("controllers") or ():
             namespace, name = key(controller)
@@ -121,7 +124,12 @@ class Remedies:
             workload=workload,
             istio_ports=[seen for each in looked for seen in each.istio_ports.values()],
             ports=[
-                Port(number, tuple(seens), findings[number]["id"] if number in findings else None)
+                Port(
+                    number,
+                    tuple(seens),
+                    findings[number]["id"] if number in findings else None,
+                    number in findings and opens(findings[number]),
+                )
                 for number, seens in sorted(ports.items())
             ],
             effective=_different([sidecar for each in looked for sidecar in each.sidecars]),
@@ -134,6 +142,8 @@ class Remedies:
             versions=[*self._versions, *(plane.version for plane in serving)],
             today=min((seen.planes[0].version or () for seens in ports.values() for seen in seens), default=()) or None,
             api_version=self._api_version,
+            opens_closed=self._opens_closed,
+            split_hosts=self._split_hosts,
         )
 
     def _selectors(self, workload: Workload, looked: t.Sequence[ExposedPod]) -> list[Labels]:
@@ -172,6 +182,9 @@ class Remedies:
 
     def _with_remedy(self, finding: Finding, workload_plan: Plan) -> Finding:
         bind = advice(finding["port"], finding["listeners"])
+        finding = {**finding, "opens": opens(finding)}
+        if finding["opens"]:
+            finding["notes"] = [*finding["notes"], _take_out(finding)]
         if finding["port"] in workload_plan.cures:
             notes = [*finding["notes"], *([bind] if self._beyond_help(finding) else [])]
             return {**finding, "remedy": f"{workload_plan.action}_sidecar", "notes": notes}
@@ -184,6 +197,35 @@ class Remedies:
     def _beyond_help(self, finding: Finding) -> list[str]:
         """Why which probes of the port fail with a Sidecar, too."""
         return self._probes.get((Workload(finding["namespace"], **finding["workload"]), finding["port"]), [])
+
+
+def opens(finding: Finding) -> bool:
+    """Whether its remedy, a Sidecar or another bind, would open a port that is closed today."""
+    return finding["impact"] == "unreachable"
+
+
+def _take_out(finding: Finding) -> str:
+    services = " and ".join(dict.fromkeys(service["name"] for service in finding["services"]))
+    return f"It is closed today: take port {finding['port']} out of {services} first, unless others are meant to reach it from now on."
+
+
+def split_hosts(snapshot: Snapshot) -> list[str]:
+    """The hosts to which several namespaces give different ports, each with these. A ServiceEntry may name a host that another one or a Service has."""
+    found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
+    for entry in snapshot.get("serviceEntries") or ():
+        for host in entry["spec"].get("hosts") or ():
+            found[host][key(entry)[0]].update(port["number"] for port in entry["spec"].get("ports") or ())
+    for service in snapshot["services"] if found else ():
+        namespace, name = key(service)
+        host = f"{name}.{namespace}.svc.cluster.local"
+        if host in found:
+            found[host][namespace].update(port["port"] for port in service["spec"].get("ports") or ())
+    return [
+        f"{host} has "
+        + " and ".join(f"{', '.join(map(str, sorted(ports)))} of {place}" for place, ports in sorted(places.items()))
+        for host, places in sorted(found.items())
+        if len({frozenset(ports) for ports in places.values()}) > 1
+    ]
 
 
 def _different(sidecars: t.Sequence[Thing | None]) -> list[Thing | None]:

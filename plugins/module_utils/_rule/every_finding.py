@@ -138,6 +138,8 @@ def _values(path: Path, value: t.Any, texts: t.Sequence[str], numbers: t.Sequenc
         return list(words)
     if name in NEVER_OTHER:
         return [value]
+    if isinstance(value, bool):
+        return [False, True]
     if isinstance(value, int):
         near = {n + more for n in numbers for more in (-1, 0, 1) if 1 <= n + more <= 65535}
         return sorted({STRANGE_PORT, *near})

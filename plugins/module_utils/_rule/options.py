@@ -41,6 +41,8 @@ class Options(t.NamedTuple):
     current_version: str | None = None
     delivery_source: str = "auto"
     """Whose word on today's deliveries counts: the proxy's where it said something (`auto`), only the `rule`'s, or only the `proxy`'s."""
+    remediate_unreachable: bool = False
+    """Whether a Sidecar is planned for a port that is closed today, too, which it would open."""
 
 
 class OptionError(ValueError):

@@ -159,6 +159,7 @@ SAMPLE = {
     },
     "reason": "It listens on 127.0.0.1:8080 only.",
     "remedy": "create_sidecar",
+    "opens": False,
     "notes": ["A note."],
     "processes": [{"listener": "127.0.0.1:8080", "container": "app", "process": "server"}],
 }

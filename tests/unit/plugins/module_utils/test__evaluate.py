@@ -514,6 +514,7 @@ def test_a_finding_has_the_keys_of_the_contract():
         },
         "reason": "It listens on 127.0.0.1:8080 only: today istiod 1.9 delivers to 127.0.0.1, after the upgrade a newer istiod delivers to the pod IP.",
         "remedy": "create_sidecar",
+        "opens": False,
     }
 
 

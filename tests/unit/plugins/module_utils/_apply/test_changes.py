@@ -20,11 +20,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.chan
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.manifests import sidecar_manifests
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.plan import CARRIES_OVER
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import (
     EGRESS,
+    OPEN,
     clusters,
     controller,
     versioned,
@@ -197,7 +197,7 @@ def test_two_files_for_the_same_pods_are_refused():
 
 def report(**parts):
     """The report on a cluster from which the files were written, or on what has become of it; the upgrade is from istiod 1.9 to 1.24."""
-    return cluster.report(target="1.24", controllers=[controller()], **parts)
+    return cluster.report(target="1.24", controllers=[controller()], remediate_unreachable=True, **parts)
 
 
 SECOND_PORT = {
@@ -294,11 +294,11 @@ def test_a_file_is_applied_as_long_as_it_is_true_and_then_changes_nothing(then):
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(clusters())
 def test_a_fresh_plan_is_applied_whatever_the_cluster_and_then_changes_nothing(before):
-    plan = evaluate(before, Options(cluster.TODAY))
+    plan = evaluate(before, OPEN)
     files = sidecar_manifests(sidecar_files(plan))
     assert changes(files, before["sidecars"], plan)["refused"] == []
     after = with_remedies(before, plan["remediations"])
-    again = changes(files, after["sidecars"], evaluate(after, Options(cluster.TODAY)))
+    again = changes(files, after["sidecars"], evaluate(after, OPEN))
     assert again["refused"] == []
     assert {change["action"] for change in again["changes"]} <= {"none"}
 

@@ -15,15 +15,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.mani
     sidecar_manifests,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files, sidecar_yaml
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
-    TODAY,
     report,
     sidecar,
     snapshot,
 )
-from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import GOLDEN
+from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import GOLDEN, OPEN
 
 
 def remediation(**metadata):
@@ -57,7 +55,7 @@ def test_no_name_is_torn_apart_at_its_hyphens():
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_saved_report_gives_the_same_files_as_the_live_one(name):
-    report = evaluate(GOLDEN[name], Options(TODAY))
+    report = evaluate(GOLDEN[name], OPEN)
     for saved in (json.dumps(report), json.dumps(report, sort_keys=True)):
         assert sidecar_files(json.loads(saved)) == sidecar_files(report)
 
@@ -109,7 +107,7 @@ def test_a_name_that_kubernetes_would_not_take_names_no_file(field, bad):
 def test_a_hostile_snapshot_leads_to_no_file_outside_the_directory():
     """The name of a Sidecar to edit comes from the snapshot as it is."""
     hostile = sidecar("../../etc/cron.d/x", selector={"app": "web"}, ingress={9090: None})
-    report = evaluate(snapshot(sidecars=[hostile]), Options(TODAY))
+    report = evaluate(snapshot(sidecars=[hostile]), OPEN)
     assert report["remediations"][0]["manifest"]["metadata"]["name"] == "../../etc/cron.d/x"
     with pytest.raises(ManifestError):
         sidecar_files(report)

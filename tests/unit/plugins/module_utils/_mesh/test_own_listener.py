@@ -27,7 +27,7 @@ def checked(entry, binds=(LOCAL,), version="1.24.0", target="1.26", mode=None, *
     pods = [pod(annotations=MODE_NONE if mode else None, **more)]
     services = [service(families=("IPv4", "IPv6")[: len(more.get("ips", "1"))])]
     mine = sidecar("mine", selector=SELECTOR, ingress_of=entry)
-    return report(pods, services, [mine], [istiod(version)], binds=binds, target=target)
+    return report(pods, services, [mine], [istiod(version)], binds=binds, target=target, remediate_unreachable=True)
 
 
 CAPTURE = {"captureMode": "NONE"}

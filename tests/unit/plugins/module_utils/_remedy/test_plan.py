@@ -19,12 +19,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.pla
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.protocol import protocol
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Workload
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
-    TODAY,
     istiod,
     pod,
     port,
@@ -37,6 +35,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
 from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import (
     EGRESS,
     GOLDEN,
+    OPEN,
     applied,
     controller,
     manifests,
@@ -52,7 +51,7 @@ FILES = pathlib.Path(__file__).parent.parent / "fixtures" / "sidecars"
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_the_remedy_is_the_file_that_a_maintainer_wrote(name):
-    files = sidecar_files(evaluate(GOLDEN[name], Options(TODAY)))
+    files = sidecar_files(evaluate(GOLDEN[name], OPEN))
     assert len(files) == 1
     assert files[0]["content"] == (FILES / f"{name}.yaml").read_text(encoding="utf-8")
 
@@ -78,7 +77,8 @@ def test_the_typed_models_of_istio_take_every_manifest_whole():
 
 
 def plans(*args, **kwargs):
-    return report(*args, **{"controllers": [controller()], **kwargs})
+    """With Sidecars for what is closed today, too: that decides whether there is one, and what it says is another question."""
+    return report(*args, **{"controllers": [controller()], "remediate_unreachable": True, **kwargs})
 
 
 def ingress(found):
@@ -755,6 +755,7 @@ def test_a_second_plan_edits_the_sidecar_of_the_first():
                 },
             }
         ],
+        remediate_unreachable=True,
         **more,
     )
     assert (made["remediations"][0]["action"], ingress(made)) == (
@@ -912,7 +913,7 @@ def test_ports_of_a_service_entry_are_listed_too():
 def test_the_version_is_the_portable_one_unless_it_is_not_served_or_another_is_asked_for(served, asked_for, wanted):
     assert api_version(served, asked_for) == f"networking.istio.io/{wanted}"
     found = evaluate(
-        {**GOLDEN["existing-selector"], "sidecarVersions": served}, Options(TODAY, sidecar_api_version=asked_for)
+        {**GOLDEN["existing-selector"], "sidecarVersions": served}, OPEN._replace(sidecar_api_version=asked_for)
     )
     assert found["remediations"][0]["manifest"]["apiVersion"] == f"networking.istio.io/{wanted}"
 
@@ -951,9 +952,129 @@ def test_names_are_legal_and_no_two_workloads_share_one():
 
 def test_every_golden_remedy_cures_what_it_says_and_a_second_run_has_nothing_to_add():
     for before in GOLDEN.values():
-        first = evaluate(before, Options(TODAY))
-        again = evaluate(applied(before, first["remediations"]), Options(TODAY))
+        first = evaluate(before, OPEN)
+        again = evaluate(applied(before, first["remediations"]), OPEN)
         assert again["findings"] == [] and again["remediations"] == []
         assert (
             {r["id"] for r in again["remediated"]} >= {i for r in first["remediations"] for i in r["findings"]} != set()
         )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What old istiods need, and what a first Sidecar takes away
+
+
+OLD_ISTIODS = [
+    # the istiods that there are, what is in effect today; the egress of the manifest
+    ([istiod("1.8.6")], [], [{"hosts": ["*/*"]}]),
+    ([istiod("1.5.10")], [], [{"hosts": ["*/*"]}]),
+    ([istiod("1.9.9"), istiod("1.8.6", "old")], [], [{"hosts": ["*/*"]}]),
+    ([istiod("1.8.6")], [sidecar("default", egress=EGRESS)], EGRESS),
+    (
+        [istiod("1.8.6")],
+        [sidecar("mine", selector={"app": "web"}, ingress={9090: "127.0.0.1:9090"})],
+        [{"hosts": ["*/*"]}],
+    ),
+    ([istiod("1.9.0")], [], None),
+    ([istiod("v-unknown")], [], None),
+]
+
+
+@pytest.mark.parametrize(("planes", "sidecars", "wanted"), OLD_ISTIODS)
+def test_an_istiod_up_to_1_8_gets_the_egress_without_which_it_takes_no_sidecar(planes, sidecars, wanted):
+    (remediation,) = plans(istiods=planes, sidecars=sidecars)["remediations"]
+    assert remediation["manifest"]["spec"].get("egress") == wanted
+    said = any("an istiod up to 1.8 takes no Sidecar without" in note for note in remediation["notes"])
+    assert said == (wanted == [{"hosts": ["*/*"]}])
+
+
+def test_an_entry_without_a_default_endpoint_gets_one_where_an_istiod_up_to_1_9_needs_it():
+    """Somebody wrote it under a newer istiod; to that of 1.9 it means the pod IP."""
+    mine = sidecar("mine", selector={"app": "web"}, ingress={9090: None, 7070: None})
+    binds = ("127.0.0.1:8080", "10.0.0.5:9090")
+    found = plans(services=OFFERED, sidecars=[mine], istiods=[istiod("1.9.9")], binds=binds)
+    assert ingress(found) == {9090: "0.0.0.0:9090", 7070: "0.0.0.0:7070", 8080: "127.0.0.1:8080"}
+    notes = found["remediations"][0]["notes"]
+    assert "Port 7070 gets defaultEndpoint 0.0.0.0:7070: an istiod up to 1.9 takes no entry without one." in notes
+    newer = plans(services=OFFERED, sidecars=[mine], istiods=[istiod("1.20.8", opt_out=True)], binds=binds)
+    assert ingress(newer) == {9090: None, 7070: None, 8080: "127.0.0.1:8080"}
+
+
+def test_an_entry_for_which_an_istiod_up_to_1_8_takes_no_endpoint_stands_in_the_way():
+    mine = sidecar("mine", selector={"app": "web"}, ingress={7070: None})
+    assert refusal(plans(sidecars=[mine], istiods=[istiod("1.8.6")])) == (
+        "Port 7070 has no defaultEndpoint in the Sidecar in effect, which an istiod up to 1.9 needs, and none leaves the port as it is."
+    )
+
+
+def entry_of(namespace, *numbers):
+    made = service_entry("db", namespace, {"no": "pod"}, [{"number": n, "name": f"tcp-{n}"} for n in numbers])
+    return {**made, "spec": {**made["spec"], "hosts": ["db.example"]}}
+
+
+BOTH_HAVE_IT = [entry_of("bank", 5432), entry_of("shop", 5432, 6432)]
+SPLIT = "db.example has 5432 of bank and 5432, 6432 of shop"
+HOSTS = [
+    # ServiceEntries, Sidecars, istiods; whether the note is there
+    (BOTH_HAVE_IT, [], [istiod("1.9.9")], True),
+    (BOTH_HAVE_IT, [], [istiod("v-unknown")], True),
+    (BOTH_HAVE_IT, [], [istiod("1.24.0", localhost=True), istiod("1.25.0", "canary")], False),
+    (BOTH_HAVE_IT, [sidecar("default")], [istiod("1.9.9")], False),
+    ([entry_of("bank", 5432), entry_of("shop", 5432)], [], [istiod("1.9.9")], False),
+    ([entry_of("bank", 5432, 6432)], [], [istiod("1.9.9")], False),
+]
+
+
+@pytest.mark.parametrize(("entries", "sidecars", "planes", "wanted"), HOSTS)
+def test_the_first_sidecar_names_the_hosts_that_lose_a_namespaces_ports(entries, sidecars, planes, wanted):
+    target = "1.25" if len(planes) == 2 else None
+    (remediation,) = plans(serviceEntries=entries, sidecars=sidecars, istiods=planes, target=target)["remediations"]
+    assert any(SPLIT in note for note in remediation["notes"]) == wanted
+
+
+def test_each_remediation_says_in_its_file_too_that_it_cuts_connections():
+    found = plans()
+    assert "may cut open connections" in found["remediations"][0]["notes"][-1]
+    assert "cut open connections" in " ".join(sidecar_files(found)[0]["content"].replace("#", "").split())
+
+
+CLOSED = [istiod("1.20.8")]
+TAKE_OUT = "It is closed today: take port 8080 out of web first, unless others are meant to reach it from now on."
+
+
+def test_a_port_that_is_closed_today_is_taken_out_of_the_service_and_not_opened():
+    found = plans(istiods=CLOSED, remediate_unreachable=False)
+    (finding,) = found["findings"]
+    assert (finding["impact"], finding["remedy"], finding["opens"]) == ("unreachable", "change_bind", True)
+    assert found["remediations"] == []
+    assert finding["notes"][0] == TAKE_OUT
+    assert "planned with remediate_unreachable alone" in finding["notes"][1]
+
+
+def test_a_port_that_is_closed_today_is_opened_where_that_is_asked_for_with_a_warning():
+    found = plans(istiods=CLOSED)
+    (finding,) = found["findings"]
+    assert (finding["remedy"], finding["opens"], finding["notes"][0]) == ("create_sidecar", True, TAKE_OUT)
+    assert ingress(found) == {8080: "127.0.0.1:8080"}
+    warned = [note for note in found["remediations"][0]["notes"] if note.startswith("It opens port 8080, closed today")]
+    assert len(warned) == 1 and "127.0.0.1, an address that many programs trust" in warned[0]
+
+
+@pytest.mark.parametrize("plane", [istiod("1.9.9"), istiod("1.8.6"), istiod("v-unknown")])
+def test_a_port_that_works_today_is_not_said_to_be_opened(plane):
+    (finding,) = plans(istiods=[plane], remediate_unreachable=False)["findings"]
+    assert (finding["opens"], finding["remedy"]) == (False, "create_sidecar")
+
+
+def test_beside_a_port_that_breaks_a_closed_one_stays_closed():
+    """The Sidecar of today leaves 9090 out, and the one for 8080 has to list it, too."""
+    mine = sidecar("mine", selector={"app": "web"}, ingress={8080: ":8080"})
+    both = {"sidecars": [mine], "services": OFFERED, "binds": ("127.0.0.1:8080", "127.0.0.1:9090")}
+    found = plans(remediate_unreachable=False, **both)
+    assert [(each["port"], each["impact"], each["remedy"]) for each in found["findings"]] == [
+        (8080, "breaks_on_upgrade", "update_sidecar"),
+        (9090, "unreachable", "change_bind"),
+    ]
+    assert ingress(found) == {8080: "127.0.0.1:8080", 9090: "0.0.0.0:9090"}
+    assert found["remediations"][0]["findings"] == ["IST0143/shop/Deployment/web/8080"]
+    assert ingress(plans(**both)) == {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"}

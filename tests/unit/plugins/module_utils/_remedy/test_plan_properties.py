@@ -74,9 +74,10 @@ def reached(snapshot, target, crossing=True):
     st.sampled_from((None, "1.10", "1.20", "1.21", "1.24")),
     st.sampled_from(SELECTIONS),
     st.sampled_from(WAIVERS),
+    st.booleans(),
 )
-def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(before, target, selection, waivers):
-    options = Options(TODAY, selection, target, tuple(waivers))
+def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(before, target, selection, waivers, opening):
+    options = Options(TODAY, selection, target, tuple(waivers), remediate_unreachable=opening)
     kept = copy.deepcopy(before)
     report = evaluate(before, options)
     assert before == kept, "evaluate changed its input"
