@@ -110,8 +110,14 @@ class WorkloadFacts(t.NamedTuple):
     api_version: str
     opens_closed: bool = False
     """Whether a Sidecar may open a port that is closed today."""
+    with_others: tuple[Workload, ...] = ()
+    """Workloads that are to have the same Sidecar: `ports` and the rest are theirs, too."""
     split_hosts: t.Sequence[str] = ()
     """Hosts whose ports are those of several namespaces, each with these in words."""
+
+    @property
+    def own(self) -> tuple[Workload, ...]:
+        return (self.workload, *self.with_others)
 
 
 class Plan(t.NamedTuple):
@@ -168,7 +174,13 @@ def plan(facts: WorkloadFacts) -> Plan:
         manifest,
         frozenset(cures),
         refused,
-        [*notes, *_listed(facts, effective, cures), *_opened(sorted(closed.intersection(cures))), CUTS],
+        [
+            *_together(facts),
+            *notes,
+            *_listed(facts, effective, cures),
+            *_opened(sorted(closed.intersection(cures))),
+            CUTS,
+        ],
         _reference(effective) if effective else None,
     )
 
@@ -313,16 +325,17 @@ def _check_ports(facts: WorkloadFacts) -> None:
             )
 
 
+def caught(facts: WorkloadFacts, selector: Labels) -> set[Workload]:
+    """The other workloads whose pods the selector matches."""
+    return {n.workload for n in facts.neighbours if n.workload not in facts.own and matches(selector, n.labels)}
+
+
 def _misfit(facts: WorkloadFacts, selector: Labels, what: str) -> str | None:
     """Why the selector does not fit the workload, by the pods it would really match."""
     own = {seen.name for port in facts.ports for seen in port.seen}
-    others = sorted(
-        f"{n.workload.kind} {n.workload.name}"
-        for n in facts.neighbours
-        if n.workload != facts.workload and matches(selector, n.labels)
-    )
+    others = sorted(f"{w.kind} {w.name}" for w in caught(facts, selector))
     if others:
-        return f"{what} also selects pods of other workloads: {_some(list(dict.fromkeys(others)))}."
+        return f"{what} also selects pods of other workloads: {_some(others)}."
     missed = sorted(n.name for n in facts.neighbours if n.name in own and not matches(selector, n.labels))
     if missed:
         return f"{what} does not select all of the workload's pods: not {_some(missed)}."
@@ -471,6 +484,16 @@ def _split(facts: WorkloadFacts) -> list[str]:
     ]
 
 
+def _together(facts: WorkloadFacts) -> list[str]:
+    return (
+        [
+            f"It is for {_and([f'{w.kind} {w.name}' for w in facts.own])} together: they need the same, and one selector is theirs."
+        ]
+        if facts.with_others
+        else []
+    )
+
+
 def _opened(closed: t.Sequence[int]) -> list[str]:
     ports = f"port{'s' if len(closed) > 1 else ''} {_and(list(map(str, closed)))}"
     return [OPENS.format(ports)] if closed else []
@@ -484,7 +507,7 @@ def _rivals(facts: WorkloadFacts, chosen: Thing | None) -> list[str]:
         if (
             sidecar is chosen
             or selector is None
-            or not any(n.workload == facts.workload and matches(selector, n.labels) for n in facts.neighbours)
+            or not any(n.workload in facts.own and matches(selector, n.labels) for n in facts.neighbours)
         ):
             continue
         revision = (sidecar["metadata"].get("labels") or {}).get("istio.io/rev")

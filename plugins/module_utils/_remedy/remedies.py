@@ -14,6 +14,7 @@ from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import has_selector
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, key, pod_of
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     FailingProbe,
@@ -32,6 +33,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.pla
     Plan,
     WorkloadFacts,
     api_version,
+    caught,
     plan,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import (
@@ -99,18 +101,52 @@ class Remedies:
         by_workload: dict[Workload, dict[int, Finding]] = defaultdict(dict)
         for finding in findings:
             by_workload[Workload(finding["namespace"], **finding["workload"])][finding["port"]] = finding
-        plans = {
-            workload: plan(self._facts(workload, look(workload), ports)) for workload, ports in by_workload.items()
-        }
+        facts = {workload: self._facts(workload, look(workload), ports) for workload, ports in by_workload.items()}
+        plans = {workload: plan(each) for workload, each in facts.items()}
+        of_plan: dict[Workload, tuple[Workload, ...]] = {workload: (workload,) for workload in plans}
+        for workload in sorted(plans):
+            shared = None if plans[workload].manifest else self._shared(workload, facts, plans, by_workload, look)
+            if shared:
+                group, one = shared
+                plans.update(dict.fromkeys(group, one))
+                of_plan.update({each: group if each == workload else () for each in group})
         remediations = [
-            self._remediation(plans[workload], by_workload[workload])
+            self._remediation(plans[workload], [by_workload[each] for each in of_plan[workload]])
             for workload in sorted(plans)
-            if plans[workload].manifest
+            if plans[workload].manifest and of_plan[workload]
         ]
         return [
             self._with_remedy(finding, plans[Workload(finding["namespace"], **finding["workload"])])
             for finding in findings
         ], remediations
+
+    def _shared(
+        self,
+        workload: Workload,
+        facts: t.Mapping[Workload, WorkloadFacts],
+        plans: t.Mapping[Workload, Plan],
+        findings: t.Mapping[Workload, t.Mapping[int, Finding]],
+        look: t.Callable[[Workload], t.Sequence[ExposedPod]],
+    ) -> tuple[tuple[Workload, ...], Plan] | None:
+        """One plan for the workload and those that its selectors catch, too, if it cures something of each, and all that plans of their own would."""
+        own = facts[workload]
+        chosen = [sidecar for sidecar in own.effective if sidecar and has_selector(sidecar)]
+        edited = [sidecar["spec"]["workloadSelector"].get("labels") or {} for sidecar in chosen]
+        for selector in edited or own.selectors:
+            others = tuple(sorted(caught(own, selector)))
+            if not others or not all(other in facts for other in others):
+                continue
+            group = (workload, *others)
+            merged: dict[int, Finding] = {}
+            for finding in (finding for each in group for finding in findings[each].values()):
+                if finding["port"] not in merged or opens(merged[finding["port"]]):
+                    merged[finding["port"]] = finding
+            looked = [pod for each in group for pod in look(each)]
+            one = plan(self._facts(workload, looked, merged)._replace(with_others=others, selectors=[selector]))
+            served = all(plans[each].cures <= one.cures and one.cures & findings[each].keys() for each in group)
+            if one.manifest and served:
+                return group, one
+        return None
 
     def _facts(
         self, workload: Workload, looked: t.Sequence[ExposedPod], findings: t.Mapping[int, Finding]
@@ -167,8 +203,8 @@ class Remedies:
                 unique.append(candidate)
         return unique
 
-    def _remediation(self, workload_plan: Plan, findings: t.Mapping[int, Finding]) -> Remediation:
-        cured = [findings[port] for port in sorted(workload_plan.cures)]
+    def _remediation(self, workload_plan: Plan, findings: t.Sequence[t.Mapping[int, Finding]]) -> Remediation:
+        cured = [each[port] for each in findings for port in sorted(workload_plan.cures) if port in each]
         probes = [f"Not fixed by it: {reason}" for finding in cured for reason in self._beyond_help(finding)]
         record: Remediation = {
             "action": workload_plan.action,

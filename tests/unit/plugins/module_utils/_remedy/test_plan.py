@@ -494,12 +494,58 @@ def test_a_label_named_deployment_tells_deployments_apart():
     ]
 
 
-def test_a_selector_that_catches_another_workload_gives_no_manifest():
+def test_a_selector_that_catches_another_workload_without_findings_gives_no_manifest():
     pods = [pod(), pod("other-1-a", ips=("10.0.0.6",), owner=("ReplicaSet", "other-1"))]
-    assert refusal(
-        plans(pods, controllers=[controller(), controller("other-1", {"app": "web"}, owner=("Deployment", "other"))]),
-        of=1,
-    ) == ("The selector app=web also selects pods of other workloads: Deployment other.")
+    tables = [table(), table("other-1-a", ["0.0.0.0:8080"])]
+    owners = [controller(), controller("other-1", {"app": "web"}, owner=("Deployment", "other"))]
+    assert refusal(plans(pods, controllers=owners, tables=tables)) == (
+        "The selector app=web also selects pods of other workloads: Deployment other."
+    )
+
+
+CANARY = controller("canary-1", {"app": "web", "track": "canary"}, owner=("Deployment", "canary"))
+
+
+def beside_a_canary(binds=("127.0.0.1:8080",), **more):
+    """A Deployment `web`, and one whose pods have a label more; one Service for both."""
+    other = pod("canary-1-a", ips=("10.0.0.6",), owner=("ReplicaSet", "canary-1"), labels={"track": "canary"})
+    given = {"tables": [table(), table("canary-1-a", binds)], "controllers": [controller(), CANARY], **more}
+    return plans([pod(), other], **given)
+
+
+def test_two_workloads_alike_under_one_selector_get_one_sidecar():
+    found = beside_a_canary()
+    (remediation,) = found["remediations"]
+    assert remediation["manifest"]["metadata"]["name"] == "precheck-deployment-web"
+    assert remediation["manifest"]["spec"]["workloadSelector"] == {"labels": {"app": "web"}}
+    assert sorted(remediation["findings"]) == [
+        "IST0143/shop/Deployment/canary/8080",
+        "IST0143/shop/Deployment/web/8080",
+    ]
+    assert remediation["notes"][0].startswith("It is for Deployment web and Deployment canary together")
+    assert {finding["remedy"] for finding in found["findings"]} == {"create_sidecar"}
+
+
+def test_two_workloads_under_one_sidecar_of_today_have_it_edited_once():
+    found = beside_a_canary(sidecars=[sidecar("all", selector={"app": "web"}, ingress={9090: "127.0.0.1:9090"})])
+    (remediation,) = found["remediations"]
+    assert (remediation["action"], remediation["manifest"]["metadata"]["name"]) == ("update", "all")
+    assert len(remediation["findings"]) == 2
+
+
+def test_a_workload_for_which_a_sidecar_would_do_nothing_gets_none_for_the_sake_of_another():
+    offered = [service(ports=[port(), port(9090, 9090, "admin")])]
+    both = [table(binds=["127.0.0.1:8080", "0.0.0.0:9090"]), table("canary-1-a", ["0.0.0.0:8080", "127.0.0.2:9090"])]
+    found = beside_a_canary(services=offered, tables=both)
+    assert [(each["workload"]["name"], each["port"]) for each in found["findings"]] == [("web", 8080), ("canary", 9090)]
+    assert found["remediations"] == []
+
+
+def test_two_workloads_that_differ_get_no_sidecar_in_common():
+    found = beside_a_canary(binds=("127.0.0.2:8080",))
+    said = {finding["workload"]["name"]: finding["notes"][-2] for finding in found["findings"]}
+    assert said["web"] == "The selector app=web also selects pods of other workloads: Deployment canary."
+    assert found["remediations"] == []
 
 
 def test_a_narrower_service_is_used_where_the_selector_catches_another_workload():
@@ -701,7 +747,7 @@ def test_an_empty_selector_is_edited_where_it_selects_this_workload_alone():
 
 def test_a_selector_sidecar_that_serves_others_too_is_not_edited():
     pods = [pod(), pod("db-1-a", app="db", ips=("10.0.0.6",), owner=("StatefulSet", "db"))]
-    found = plans(pods, sidecars=[sidecar("all", selector={}, ingress={9090: None})])
+    found = plans(pods, sidecars=[sidecar("all", selector={}, ingress={9090: None})])  # the other one has no finding
     assert (
         refusal(found)
         == "Sidecar shop/all, which would have to be edited, also selects pods of other workloads: StatefulSet db."
