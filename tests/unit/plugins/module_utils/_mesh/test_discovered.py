@@ -125,7 +125,7 @@ SHOP = [
     ("1.10.0", PLAIN, NONE, "1.20", NEVER, NEVER, NEVER),
     ("1.10.0", OPT_OUT, NONE, "1.20", CURE, NEVER, UNKNOWN),
     ("1.20.8", OPT_OUT, NONE, "1.21", BREAKS, NEVER, UNKNOWN),
-    ("1.9.9", LOCALHOST, NONE, "1.22", CURE, BREAKS, BREAKS),
+    ("1.9.9", LOCALHOST, NONE, "1.22", BREAKS, BREAKS, BREAKS),
     ("1.21.6", LOCALHOST, NONE, "1.22", CURE, NEVER, NEVER),
     ("1.22.0", LOCALHOST, NONE, "1.24", CURE, NEVER, UNKNOWN),
     ("1.22.0", LOCALHOST, NONE, None, CURE, NEVER, UNKNOWN),
@@ -290,7 +290,8 @@ def test_of_two_revisions_that_may_be_next_the_one_that_leaves_the_namespace_out
     ],
 )
 def test_no_sidecar_is_offered_where_it_would_do_nothing(version, target, shop, remedy, said):
-    found = report(istiods=[istiod(version, **SELECT)], target=target, **namespaces(shop))
+    plane = [istiod(version, **SELECT)]
+    found = report(istiods=plane, target=target, remediate_unreachable=True, **namespaces(shop))
     (finding,) = found["findings"]
     notes = [note for note in finding["notes"] if "discoverySelectors" in note]
     assert finding["remedy"] == remedy
