@@ -124,6 +124,11 @@ class Pod(t.NamedTuple):
         """
         return self.phase not in ("Succeeded", "Failed") and not self.deleting
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the pod is being deleted and has not ended; on a node that is gone that has no end."""
+        return self.phase not in ("Succeeded", "Failed") and self.deleting
+
     def waiting(self) -> list[str]:
         """The containers that do not run, each with the reason the kubelet gives."""
         found = []

@@ -34,6 +34,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import OutOfScope, ServicePort
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers
 
 
 class Exposure(t.NamedTuple):
@@ -92,7 +93,7 @@ class _Offer(t.NamedTuple):
 
 class _Collector:
     def __init__(self, snapshot: Snapshot, pods: t.Iterable[Pod]) -> None:
-        self._pods: dict[PodKey, Pod] = {pod.key: pod for pod in pods if pod.can_be_asked}
+        self._pods: dict[PodKey, Pod] = {pod.key: pod for pod in _standing(snapshot, list(pods))}
         self._found: set[Exposure] = set()
         self._skipped: list[OutOfScope] = []
         self._selected: set[PodKey] = set()
@@ -285,6 +286,20 @@ class _Collector:
     def _skip(self, service: Thing, port: int, reason: str) -> None:
         namespace, name = key(service)
         self._skipped.append({"namespace": namespace, "service": name, "port": port, "reason": reason})
+
+
+def _standing(snapshot: Snapshot, pods: t.Sequence[Pod]) -> list[Pod]:
+    """The pods that are or may become endpoints; of a workload that has none of these also those that are being deleted, since others come after them.
+
+    So a workload is not passed over while its only pod is on a node that is gone, or between two pods of a Recreate.
+    """
+    standing = [pod for pod in pods if pod.can_be_asked]
+    ending = [pod for pod in pods if pod.is_ending and pod.owner]
+    if not ending:
+        return standing
+    controllers = Controllers(snapshot)
+    there = {controllers.workload(pod) for pod in standing}
+    return standing + [pod for pod in ending if controllers.workload(pod) not in there]
 
 
 def _selectors(snapshot: Snapshot) -> t.Iterator[t.Mapping[str, str]]:

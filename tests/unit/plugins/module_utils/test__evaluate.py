@@ -396,13 +396,33 @@ def test_a_pod_that_could_not_be_read_is_unchecked_with_the_reason(spec, tables,
         assert found["summary"]["pods_read"] == (1 if reason == "suspect_table" else 0)
 
 
-@pytest.mark.parametrize("spec", [{"phase": "Succeeded"}, {"phase": "Failed"}, {"deleting": True}])
+@pytest.mark.parametrize(
+    "spec", [{"phase": "Succeeded"}, {"phase": "Failed", "deleting": True}, {"deleting": True, "owner": None}]
+)
 def test_a_pod_that_has_ended_is_nobodys_business(spec):
     found = report([pod(**spec)], tables=[])
     assert (
         verdicts(found) == {}
         and found["out_of_scope"][0]["reason"] == "Its selector matches no pod that runs or may run."
     )
+
+
+def test_the_last_pod_of_a_workload_stands_for_the_next_while_it_is_being_deleted():
+    """On a node that is gone that lasts; its StatefulSet makes no other."""
+    going = pod(deleting=True, owner=("StatefulSet", "db"))
+    assert verdicts(report([going])) == {("db", 8080): BREAKS}
+    assert verdicts(report([going], tables=[])) == {("web-7d4b9-a", None): "unchecked"}
+
+
+@pytest.mark.parametrize("owner", [("ReplicaSet", "web-7d4b9"), ("ReplicaSet", "web-11111")])
+def test_one_of_several_pods_that_is_being_deleted_is_nobodys_business(owner):
+    """Neither where a node is drained, nor amid a rollout, whose former pods are of another ReplicaSet."""
+    going = pod(
+        "web-11111-b", ips=("10.0.0.6",), deleting=True, owner=owner, labels={"pod-template-hash": owner[1][4:]}
+    )
+    found = report([pod(), going])
+    assert verdicts(found) == {("web", 8080): BREAKS}
+    assert found["unchecked"] == []
 
 
 def test_a_suspect_table_makes_the_pod_unchecked_and_its_findings_are_still_reported():

@@ -175,7 +175,7 @@ def test_what_the_rule_is_not_about_is_said(a_service, reason):
         ({"phase": "Unknown"}, True),
         ({"phase": "Succeeded"}, False),
         ({"phase": "Failed"}, False),
-        ({"deleting": True}, False),
+        ({"deleting": True, "owner": None}, False),
     ],
 )
 def test_a_pod_is_asked_until_it_ends(spec, wanted):
