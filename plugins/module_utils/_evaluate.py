@@ -37,6 +37,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.proxy_hints import contradictions, silences
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.readings import Readings
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.records import (
+    OPENS,
     Group,
     port_records,
     probe_records,
@@ -45,6 +46,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.recor
     urgency,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target, select
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.unlooked import moves, not_checked
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import WaiverError, apply
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers, Workload
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
@@ -104,7 +106,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
             group.seen.extend(judge_pod(entry, reading.table, reading.by, tables.holders(reading.by.key), mesh))
 
     probes = [probe for group in groups.values() for probe in probe_records(group)]
-    records: dict[str, list[Finding]] = {"finding": [], "remediated": [], "not_listening": []}
+    records: dict[str, list[Finding]] = {"finding": [], "remediated": [], "not_listening": [], OPENS: []}
     suppressed: dict[str, str] = {}
     for group in groups.values():
         for outcome, found in records.items():
@@ -140,7 +142,9 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         "waived": judged.waived,
         "remediated": sorted(records["remediated"], key=urgency),
         "unchecked": sorted(unchecked, key=lambda u: (u["namespace"], u["pod"], u["reason"])),
+        "opens_on_upgrade": sorted(records[OPENS], key=urgency),
         "not_listening": sorted(records["not_listening"], key=urgency),
+        "not_checked": not_checked(snapshot, options.selection, pods, groups.values(), mesh),
         "out_of_scope": chosen.skipped,
         "remediations": remediations,
         "hints": sorted(
@@ -154,6 +158,7 @@ def evaluate(snapshot: Snapshot, options: Options, tables: Tables | None = None)
         + mesh.unsure()
         + sorted(by_neighbours)
         + contradictions([group for _workload, group in sorted(groups.items())])
+        + moves(groups.values())
         + silences(mesh.proxies.silent, options.delivery_source)
         + ([] if targets else [NOTHING_CHECKED.format(scope=options.selection.scope)])
         + judged.warnings,

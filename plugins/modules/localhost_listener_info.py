@@ -434,12 +434,53 @@ unchecked:
       description: A sentence.
       type: str
       sample: "No container could run a command that shows its sockets (istio-proxy: ss)."
+opens_on_upgrade:
+  description:
+    - Exposed ports that accept nothing where connections go today, and accept them where they go after the upgrade, such as those bound to the pod IP
+      alone under an istiod 1.9. Other pods cannot reach them today, and will then. Records as in RV(findings), without a message.
+    - A port that is reached on localhost by then, by a Sidecar or the mesh's configuration, is in RV(remediated), too.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 not_listening:
   description: Exposed ports without a listener, so that the check cannot judge them. Records as in RV(findings), without a message.
   returned: success
   type: list
   elements: dict
   sample: []
+not_checked:
+  description: What the check does not look at, or what may differ from its rule. Nothing is known of it.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    namespace:
+      description: The namespace that it is in.
+      type: str
+      sample: shop
+    workload:
+      description: The workload, where it is one of this cluster's pods.
+      returned: for C(no_replicas) and C(envoy_filter)
+      type: dict
+      sample: {"kind": "Deployment", "name": "cart"}
+    resource:
+      description: Any other object.
+      returned: for C(vm) and C(no_pod)
+      type: dict
+      sample: {"kind": "WorkloadGroup", "name": "ledger"}
+    reason:
+      description:
+        - V(no_replicas), a workload with 0 replicas that a Service selects.
+        - V(vm), a WorkloadEntry or a WorkloadGroup, which stand for machines.
+        - V(no_pod), a Service without a selector whose EndpointSlices hold addresses that belong to no pod.
+        - V(envoy_filter), a workload under an EnvoyFilter that may change where connections to it are delivered.
+      type: str
+      sample: no_replicas
+    detail:
+      description: A sentence.
+      type: str
+      sample: "It has 0 replicas, and Service cart will send to its pods: what they listen on is not known."
 out_of_scope:
   description: Service ports that the rule does not cover, each with the reason.
   returned: success
@@ -485,6 +526,7 @@ remediations:
 hints:
   description:
     - Waivers without effect, lists that were refused, proxies that contradict the delivery expected of their istiod, and proxies without an answer.
+    - Ports where one listener accepts today and another after the upgrade, which may belong to another program.
   returned: success
   type: list
   elements: str
@@ -508,7 +550,9 @@ summary:
     waived: 0
     remediated: 0
     unchecked: 0
+    opens_on_upgrade: 0
     not_listening: 0
+    not_checked: 0
     out_of_scope: 0
     remediations: 1
     seconds: {"gather": 0.8, "evaluate": 0.01}

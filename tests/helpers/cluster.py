@@ -34,7 +34,9 @@ PARTS = (
     "waived",
     "remediated",
     "unchecked",
+    "opens_on_upgrade",
     "not_listening",
+    "not_checked",
     "out_of_scope",
     "remediations",
     "hints",
@@ -188,6 +190,33 @@ def endpoint_slice(of="web", namespace="shop", pods=(), addresses=(), family="IP
         "endpoints": targets + [{"addresses": [address]} for address in addresses],
         "ports": [{"name": name, "port": number, "protocol": "TCP"}],
     }
+
+
+def scaled(
+    name, namespace="shop", owner=None, labels=None, replicas=0, kind="ReplicaSet", created="2026-01-01T00:00:00Z"
+):
+    """A controller with so many replicas, whose template has these labels."""
+    owners = {"ownerReferences": [{"kind": owner[0], "name": owner[1], "controller": True}]} if owner else {}
+    template = {"metadata": {"labels": {"app": "web"} if labels is None else labels}}
+    return {
+        "kind": kind,
+        "metadata": meta(name, namespace, created, **owners),
+        "spec": {"replicas": replicas, "template": template},
+    }
+
+
+def envoy_filter(
+    name="patch",
+    namespace="shop",
+    applied="CLUSTER",
+    context="SIDECAR_INBOUND",
+    operation="MERGE",
+    selector=None,
+    **spec,
+):
+    patch = {"applyTo": applied, "match": {"context": context} if context else {}, "patch": {"operation": operation}}
+    chosen = {"workloadSelector": {"labels": selector}} if selector else {}
+    return {"metadata": meta(name, namespace), "spec": {**chosen, "configPatches": [patch], **spec}}
 
 
 def sidecar(

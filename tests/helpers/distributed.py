@@ -43,8 +43,12 @@ RESOURCES = {
     "Service": ("v1", "services"),
     "ServiceMeshControlPlane": ("maistra.io/v2", "servicemeshcontrolplanes"),
     "Sidecar": ("networking.istio.io/v1beta1", "sidecars"),
+    "ServiceEntry": ("networking.istio.io/v1beta1", "serviceentries"),
+    "WorkloadEntry": ("networking.istio.io/v1beta1", "workloadentries"),
+    "WorkloadGroup": ("networking.istio.io/v1beta1", "workloadgroups"),
+    "EnvoyFilter": ("networking.istio.io/v1alpha3", "envoyfilters"),
 }
-ISTIO_HAS = ("networking.istio.io/v1beta1", "sidecars"), ("networking.istio.io/v1beta1", "serviceentries")
+ISTIO_HAS = [each for each in RESOURCES.values() if each[0].startswith("networking.istio.io/")]
 
 
 class Case(t.NamedTuple):
@@ -161,7 +165,6 @@ def _core() -> set[tuple[str, str]]:
 def k8s_info(case: Case, item: Thing) -> Thing:
     """What kubernetes.core.k8s_info returns for a request of the gather by tasks."""
     version, resource = RESOURCES.get(item["kind"], (item["api_version"], item["kind"].lower()))
-    resource = {"ServiceEntry": "serviceentries"}.get(item["kind"], resource)
     if item["kind"] not in {each["kind"] for each in case.objects} and (version, resource) not in {
         *_core(),
         *ISTIO_HAS,

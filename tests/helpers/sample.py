@@ -70,6 +70,7 @@ def everything() -> Thing:
             annotations={"traffic.sidecar.istio.io/excludeInboundPorts": "8080"},
         ),
         _workload("batch", ("0.0.0.0:8080",), namespace="search", pods=2),
+        _workload("admin", ("10.0.5.5:8080",), namespace="billing"),
     ]
     pods, services, tables = (
         [p for part in parts for p in part[0]],
@@ -77,6 +78,7 @@ def everything() -> Thing:
         [x for part in parts for x in part[2]],
     )
     tables = [table for table in tables if not table["pod"].startswith("batch")]
+    services.append(cluster.service("nightly", "billing", {"app": "nightly"}))
     services.append(cluster.service("dns", "search", {"app": "search"}, [cluster.port(53, 53, "dns", "UDP")]))
     report = cluster.report(
         pods=pods,
@@ -102,6 +104,8 @@ def everything() -> Thing:
             {"match": "namespace == 'gone'", "reason": "No longer needed"},
         ],
         target="1.24",
+        controllers=[cluster.scaled("nightly-5f6d8", "billing", ("Deployment", "nightly"), {"app": "nightly"})],
+        workloadGroups=[{"metadata": cluster.meta("mainframe", "billing"), "spec": {}}],
     )
     report["findings"][0]["processes"] = [
         {"listener": report["findings"][0]["listeners"][0], "container": "app", "process": "java"}

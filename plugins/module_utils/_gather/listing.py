@@ -61,6 +61,7 @@ class Listing(t.NamedTuple):
 SERVICES = Listing("services", "Service", "services", ("v1",), shapes.SERVICE, True)
 PODS = Listing("pods", "Pod", "pods", ("v1",), shapes.POD_WITHOUT_IDS, True)
 SIDECARS = Listing("sidecars", "Sidecar", "sidecars", ISTIO, shapes.SIDECAR, True)
+ENVOY_FILTERS = Listing("envoyFilters", "EnvoyFilter", "envoyfilters", ISTIO[-1:], shapes.ENVOY_FILTER)
 
 SELECTED = (
     SERVICES,
@@ -79,6 +80,9 @@ SELECTED = (
     Listing("controllers", "DaemonSet", "daemonsets", ("apps/v1",), shapes.LISTED_CONTROLLER),
     Listing("controllers", "Job", "jobs", ("batch/v1",), shapes.LISTED_CONTROLLER),
     Listing("controllers", "ReplicationController", "replicationcontrollers", ("v1",), shapes.LISTED_CONTROLLER),
+    Listing("workloadEntries", "WorkloadEntry", "workloadentries", ISTIO, shapes.WORKLOAD_ENTRY),
+    Listing("workloadGroups", "WorkloadGroup", "workloadgroups", ISTIO, shapes.WORKLOAD_GROUP),
+    ENVOY_FILTERS,
 )
 
 ISTIODS = Listing(control_planes.ISTIODS, "Pod", "pods", ("v1",), shapes.ISTIOD)
@@ -125,9 +129,9 @@ def requests(
     """The lists that are known to be needed by now. Others may follow from what these hold: ask again until there is nothing new.
 
     Without `namespaces`, everywhere. With, only there, so that rights in them are enough; in the namespaces where their proxies say that
-    istiod is, or, if they do not, in `istio_namespace`; and Sidecars in the root namespaces. Namespaces themselves only where discoverySelectors
-    select some of them: with `namespaces`, these and the root namespaces one by one, since a Role in a namespace may give the right to get that
-    one. `container_ids` are for who reads sockets from outside of the containers.
+    istiod is, or, if they do not, in `istio_namespace`; and Sidecars and EnvoyFilters in the root namespaces. Namespaces themselves only where
+    discoverySelectors select some of them: with `namespaces`, these and the root namespaces one by one, since a Role in a namespace may give the
+    right to get that one. `container_ids` are for who reads sockets from outside of the containers.
     """
     selected = [
         listing._replace(shape=shapes.POD) if container_ids and listing is PODS else listing for listing in SELECTED
@@ -147,7 +151,8 @@ def requests(
         asked += [Request(SERVICE_MESHES, namespace) for namespace in nameless_service_meshes(objects)]
     if namespaces and (MESH_CONFIGS.key in objects or not there):
         roots = root_namespaces(objects, istio_namespace)
-        asked += [Request(DEFAULT_SIDECARS, root) for root in roots if root not in namespaces]
+        for_all = (DEFAULT_SIDECARS, ENVOY_FILTERS)
+        asked += [Request(listing, root) for root in roots if root not in namespaces for listing in for_all]
     if MESH_CONFIGS.key in objects and has_selectors(objects, istio_namespace):
         names = sorted({*namespaces, *root_namespaces(objects, istio_namespace)}) if namespaces else [""]
         asked += [Request(NAMESPACES, "", name=name) for name in names]

@@ -74,6 +74,20 @@ RULES = (
         help="Bind to 0.0.0.0 or ::, or let the probe run a command in the container.",
         level="error",
     ),
+    Rule(
+        id="opens_on_upgrade",
+        name="PortOpens",
+        short="A port that other pods cannot reach today will be reached after the upgrade.",
+        help="Bind to 127.0.0.1, or take the port out of the Service, or say in an AuthorizationPolicy who may reach it.",
+        level="note",
+    ),
+    Rule(
+        id="not_checked",
+        name="BeyondTheCheck",
+        short="The check does not look at this, so nothing is known of it.",
+        help="Check it by hand, as the message says.",
+        level="note",
+    ),
 )
 
 
@@ -96,6 +110,8 @@ class Word(t.NamedTuple):
     """The id of its Rule. Without one code scanning does not hear of it."""
     level: str = ""
     """The level of a result where the gate does not fail on it."""
+    always: bool = False
+    """Whether the verdict counts it though the gate does not fail on it."""
 
 
 WORDS = (
@@ -161,6 +177,19 @@ WORDS = (
         level="warning",
     ),
     Word(
+        "opens_on_upgrade",
+        part="opens_on_upgrade",
+        label="Opens on upgrade",
+        one="port opens on upgrade",
+        many="ports open on upgrade",
+        about="Other pods cannot reach it today, and will after the upgrade.",
+        fails=True,
+        advice="Bind to 127.0.0.1, or take the port out of the Service, or say in an AuthorizationPolicy who may reach it.",
+        rule="opens_on_upgrade",
+        level="note",
+        always=True,
+    ),
+    Word(
         "not_listening",
         part="not_listening",
         label="Nothing listens",
@@ -171,6 +200,18 @@ WORDS = (
         advice="Check again when the program is up, or take the port out of the Service.",
         rule="not_listening",
         level="note",
+    ),
+    Word(
+        "not_checked",
+        part="not_checked",
+        label="Beyond the check",
+        one="object beyond the check",
+        many="objects beyond the check",
+        about="The check does not look at it, or cannot know what comes of it.",
+        fails=True,
+        rule="not_checked",
+        level="note",
+        always=True,
     ),
     Word(
         "waived",
@@ -225,8 +266,16 @@ REASONS = {
 }
 """Every reason of `unchecked`, with what to do about it. A new one needs its line here: a reason that is not known blocks."""
 
+BEYOND = {
+    "envoy_filter": "Check the EnvoyFilter; the proxy may deliver elsewhere than the check says, today or after the upgrade.",
+    "no_pod": "If one of these belongs to the mesh, check there what listens on localhost only.",
+    "no_replicas": "Scale it up and run the check again before the upgrade.",
+    "vm": "Check on the machine itself what listens on localhost only.",
+}
+"""Every reason of `not_checked`, with what to do about it. One that is not known blocks, too."""
+
 # ---------------------------------------------------------------------------------------------------------------------
-# The shape. What a Report of the collection's first release lacks (`failing_probes`, `delivery`) is not required of one that is read back.
+# The shape. What a Report of an earlier form lacks (`delivery` and the lists of LATER) is not required of one that is read back.
 
 
 class WorkloadName(t.TypedDict):
@@ -341,6 +390,16 @@ class Unchecked(t.TypedDict, total=False):
     detail: str
 
 
+class NotChecked(t.TypedDict, total=False):
+    """What the run did not look at, a `workload` or another `resource`. `reason` is of BEYOND."""
+
+    namespace: str
+    workload: WorkloadName
+    resource: WorkloadName
+    reason: str
+    detail: str
+
+
 class OutOfScope(t.TypedDict, total=False):
     namespace: str
     service: str
@@ -373,7 +432,9 @@ class Summary(t.TypedDict, total=False):
     waived: int
     remediated: int
     unchecked: int
+    opens_on_upgrade: int
     not_listening: int
+    not_checked: int
     out_of_scope: int
     remediations: int
     seconds: dict[str, float]
@@ -385,7 +446,9 @@ class Report(t.TypedDict, total=False):
     waived: list[Finding]
     remediated: list[Record]
     unchecked: list[Unchecked]
+    opens_on_upgrade: list[Record]
     not_listening: list[Record]
+    not_checked: list[NotChecked]
     out_of_scope: list[OutOfScope]
     remediations: list[Remediation]
     hints: list[str]
@@ -445,6 +508,13 @@ FAILING_PROBE = {
     "reason": Required(str),
     "sidecar_helps": Required(bool),
 }
+NOT_CHECKED = {
+    "namespace": Required(str),
+    "workload": WORKLOAD,
+    "resource": WORKLOAD,
+    "reason": Required(str),
+    "detail": str,
+}
 MANIFEST = {
     "apiVersion": Required(str),
     "kind": Required(str),
@@ -467,7 +537,9 @@ REPORT = {
             }
         ]
     ),
+    "opens_on_upgrade": [RECORD],
     "not_listening": Required([RECORD]),
+    "not_checked": [NOT_CHECKED],
     "out_of_scope": Required([{"namespace": str, "service": str, "port": PORT, "reason": str}]),
     "remediations": Required(
         [{"action": Required(str), "manifest": Required(MANIFEST), "findings": Required([str]), "notes": [str]}]
@@ -482,6 +554,9 @@ REPORT = {
 """What a Report that is read back must hold, in the language of schema.py."""
 
 LISTS = tuple(name for name, shape in REPORT.items() if isinstance(getattr(shape, "shape", shape), list))
+
+LATER = tuple(name for name in LISTS if isinstance(REPORT[name], list))
+"""The lists that a Report of an earlier form has not."""
 
 RECORDS = tuple(name for name in LISTS if name != "hints")
 """The lists that decide, or that files are made of: all but what is only told."""
@@ -537,6 +612,7 @@ def blocking(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> list[Bl
     words = checked_fail_on(fail_on)
     counts = collections.Counter(finding["impact"] for finding in report["findings"])
     counts.update({part: len(report[part]) for part in ("unchecked", "not_listening")})
+    counts.update({part: len(report.get(part) or ()) for part in ("opens_on_upgrade", "not_checked")})
     counts["failing_probes"] = len(probes_of_their_own(report, words))
     strange = collections.Counter(
         [
@@ -546,6 +622,11 @@ def blocking(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> list[Bl
                 pod["reason"]
                 for pod in report["unchecked"]
                 if pod["reason"] not in REASONS and "unchecked" not in words
+            ),
+            *(
+                each["reason"]
+                for each in report.get("not_checked") or ()
+                if each["reason"] not in BEYOND and "not_checked" not in words
             ),
         ]
     )
@@ -559,6 +640,18 @@ def ignored(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> list[Blo
     """What would keep the gate shut if `fail_on` had its default."""
     words = checked_fail_on(fail_on)
     return [found for found in blocking(report, DEFAULT_FAIL_ON) if found.known and found.word not in words]
+
+
+def beside(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> list[Blocker]:
+    """What the verdict counts whatever `fail_on` holds, and that is not in it."""
+    counts = {word.name: len(report.get(word.part) or ()) for word in WORDS if word.always and word.name not in fail_on}
+    return [Blocker(name, times) for name, times in counts.items() if times]
+
+
+def subject(record: t.Mapping[str, t.Any]) -> WorkloadName:
+    """What a record of `not_checked` is about; one that does not say is about its namespace."""
+    about: WorkloadName | None = record.get("workload") or record.get("resource")
+    return about or {"kind": "Namespace", "name": record["namespace"]}
 
 
 def probes_of_their_own(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> list[FailingProbe]:

@@ -273,11 +273,73 @@ SIDECAR = {
 
 NAMESPACE = {"metadata": Required({"name": Required(str), "labels": LABELS})}
 
+
+def _part(value: t.Any, name: str) -> dict[str, t.Any]:
+    """A part of what an optional list holds, empty where it is not what it should be: that must not cost anybody a verdict."""
+    part = value.get(name) if isinstance(value, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _parts(value: dict[str, t.Any], name: str) -> list[dict[str, t.Any]]:
+    several = value.get(name)
+    return [each for each in several if isinstance(each, dict)] if isinstance(several, list) else []
+
+
+def _labels(value: dict[str, t.Any]) -> dict[str, str]:
+    return {str(k): v for k, v in _part(value, "labels").items() if isinstance(v, str)}
+
+
 LISTED_CONTROLLER = {
     "metadata": META,
     "spec": {"selector": dict, "replicas": Number(0, 1 << 31), "template": {"metadata": {"labels": LABELS}}},
 }
 CONTROLLER = {"kind": Required(str), **LISTED_CONTROLLER}
+
+OPTIONAL_META = Required({"name": Required(str), "namespace": Required(str), "ownerReferences": OWNERS})
+
+WORKLOAD_ENTRY = {
+    "metadata": OPTIONAL_META,
+    "spec": Alike({"labels": Mapping(str)}, lambda spec: {"labels": _labels(spec)} if isinstance(spec, dict) else {}),
+}
+WORKLOAD_GROUP = {
+    "metadata": OPTIONAL_META,
+    "spec": Alike(
+        {"metadata": {"labels": Mapping(str)}}, lambda spec: {"metadata": {"labels": _labels(_part(spec, "metadata"))}}
+    ),
+}
+
+
+def _of_envoy_filter(spec: t.Any) -> dict[str, t.Any]:
+    """Whom it is for, and which parts of a proxy it changes, each once; not how."""
+    if not isinstance(spec, dict):
+        return {}
+    changes: dict[tuple[str, ...], dict[str, t.Any]] = {}
+    for each in _parts(spec, "configPatches"):
+        words = (each.get("applyTo"), _part(each, "match").get("context"), _part(each, "patch").get("operation"))
+        applied, context, operation = (word if isinstance(word, str) else "" for word in words)
+        changes.setdefault(
+            (applied, context, operation),
+            {"applyTo": applied, "match": {"context": context}, "patch": {"operation": operation}},
+        )
+    targets = [*_parts(spec, "targetRefs"), *filter(None, [_part(spec, "targetRef")])]
+    return {
+        "workloadSelector": {"labels": _labels(_part(spec, "workloadSelector"))},
+        "targetRefs": [{"kind": str(each.get("kind"))} for each in targets],
+        "configPatches": [changes[which] for which in sorted(changes)],
+    }
+
+
+ENVOY_FILTER = {
+    "metadata": OPTIONAL_META,
+    "spec": Alike(
+        {
+            "workloadSelector": {"labels": Mapping(str)},
+            "targetRefs": [{"kind": str}],
+            "configPatches": [{"applyTo": str, "match": {"context": str}, "patch": {"operation": str}}],
+        },
+        _of_envoy_filter,
+    ),
+}
 
 CONTROL_PLANE = {
     "namespace": str,
@@ -326,6 +388,9 @@ SNAPSHOT = {
     "endpointSlices": [ENDPOINT_SLICE],
     "controllers": [CONTROLLER],
     "namespaces": [NAMESPACE],
+    "workloadEntries": [WORKLOAD_ENTRY],
+    "workloadGroups": [WORKLOAD_GROUP],
+    "envoyFilters": [ENVOY_FILTER],
     "emptyNamespaces": [str],
     "sidecarVersions": [str],
     "unlisted": [{"resource": Required(str), "namespace": str, "object": str, "detail": str}],

@@ -32,6 +32,10 @@ class Verdict(t.NamedTuple):
     listeners: tuple[str, ...]
     ends: tuple[Delivery, Delivery] | None = None
     """The deliveries of today and of after the upgrade that decided, where these depend on the address and the listeners."""
+    opens: bool = False
+    """Whether nothing accepts where today's delivery dials, and something does where that of after the upgrade dials: the port is closed until then."""
+    moves: tuple[str, str] = ("", "")
+    """The listeners that accept today and those that do after the upgrade, where these are others: perhaps of another program."""
 
 
 def judge(
@@ -54,11 +58,14 @@ def judge(
         return shut
     wide = _judge_doors(listeners, port, ips, today, after, idle, False)
     if (shut.outcome, shut.impact) == (wide.outcome, wide.impact):
-        return shut
+        return shut if shut.opens is wide.opens else min(shut, wide, key=lambda each: each.opens)
     worse = min(shut, wide, key=_rank)
     impact = "unknown" if worse.outcome == "finding" else None
     return worse._replace(
-        impact=impact, reason=f"{worse.reason.removesuffix('.')}; that is not certain, because {unsure}."
+        impact=impact,
+        reason=f"{worse.reason.removesuffix('.')}; that is not certain, because {unsure}.",
+        opens=False,
+        moves=("", ""),
     )
 
 
@@ -81,7 +88,8 @@ def _judge_doors(
         met = today.met(ip, port, here, shut), end.met(ip, port, here, shut)
         verdict = _judge_address(here, port, ip, *met, len(ips) > 1, idle)
         verdicts.append(verdict if met == (today, end) else verdict._replace(ends=met))
-    return min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
+    worst = min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
+    return worst if after.kind != "unknown" else worst._replace(opens=False, moves=("", ""))
 
 
 def _worst(port: int, today: Delivery, after: Delivery) -> list[Delivery]:
@@ -118,11 +126,13 @@ def _judge_address(
     if _arrives(listeners, port, ip, after):
         dialled = [listener for listener in listeners if listener.port == after.port]
         shown = asked if after.kind == "unix" else dialled
+        opens = not reached
         if not _is_local(shown) or accepts(listeners, port, ip):
-            return Verdict(
-                "ok", None, f"{_upper(after.why)}{over}, where {_names(shown) or 'it'} accepts.", _texts(shown)
-            )
-        return _remediated(shown, reached, today, after, over)
+            where = f"{after.why}{over}, where {_names(shown) or 'it'} accepts"
+            now = f"Today {today.known}{'' if today.kind == 'closed' else ', where nothing accepts'}"
+            said = f"{now}, but after the upgrade {where}." if opens else f"{_upper(where)}."
+            return Verdict("ok", None, said, _texts(shown), opens=opens, moves=_moves(listeners, ip, today, after))
+        return _remediated(shown, reached, today, after, over)._replace(opens=opens)
     found = (
         [listener for listener in listeners if listener.port == today.port] if reached and today.kind != "unix" else []
     )
@@ -136,6 +146,15 @@ def _judge_address(
         return _silent(f"Nothing listens on {where}", idle)
     listens = f"It listens on {_names(asked)}, but {after.why}{over}, where nothing accepts."
     return Verdict("not_listening", None, listens, texts)
+
+
+def _moves(listeners: t.Sequence[Listener], ip: str, today: Delivery, after: Delivery) -> tuple[str, str]:
+    """See Verdict. Nothing where a delivery is to no address, or is not known."""
+    ends = (today, after)
+    if len(listeners) < 2 or any(end.kind not in ("localhost", "pod_ip", "kernel") for end in ends):
+        return "", ""
+    now, then = ([each for each in listeners if accepts([each], end.port, end.destination(ip))] for end in ends)
+    return (_names(now), _names(then)) if now and then and not set(now) & set(then) else ("", "")
 
 
 def _remediated(shown: t.Sequence[Listener], reached: bool, today: Delivery, after: Delivery, over: str) -> Verdict:
@@ -232,9 +251,10 @@ def _names(listeners: t.Sequence[Listener]) -> str:
     return " and ".join(_texts(listeners))
 
 
-def _rank(verdict: Verdict) -> tuple[int, int]:
+def _rank(verdict: Verdict) -> tuple[int, int, bool, bool]:
     outcomes = ("finding", "not_listening", "remediated", "ok")
-    return outcomes.index(verdict.outcome), IMPACTS.index(verdict.impact) if verdict.impact else 0
+    impact = IMPACTS.index(verdict.impact) if verdict.impact else 0
+    return outcomes.index(verdict.outcome), impact, not verdict.opens, verdict.moves == ("", "")
 
 
 def _upper(text: str) -> str:

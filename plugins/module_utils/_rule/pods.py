@@ -214,6 +214,10 @@ class Mesh:
             self._unsure.add(unsure[1])
         return decided
 
+    def root_namespaces(self, pod: Pod) -> set[str]:
+        """Where the configuration for all namespaces stands, today and after the upgrade."""
+        return {self._planes.root_namespace(plane) for plane in self.planes(pod)}
+
     def hidden_root(self, pod: Pod) -> str:
         """The namespace whose Sidecars could not be listed, if one of them may be in effect for the pod, today or after the upgrade."""
         return next((case.hidden_root for cases in self._cases(pod) for case in cases if case.hidden_root), "")

@@ -45,9 +45,15 @@ class Group(t.NamedTuple):
     seen: list[JudgedPort]
 
 
+OPENS = "opens_on_upgrade"
+"""Beside the outcomes of a verdict: what opens is fine otherwise, or remediated."""
+
+
 def port_records(group: Group, outcome: str) -> t.Iterator[Record]:
-    """One record for each port of the workload with this outcome in any pod."""
-    concerned = by_port(seen for seen in group.seen if seen.verdict.outcome == outcome)
+    """One record for each port of the workload with this outcome in any pod, or that opens in any."""
+    concerned = by_port(
+        seen for seen in group.seen if (seen.verdict.opens if outcome == OPENS else seen.verdict.outcome == outcome)
+    )
     if not concerned:
         return
     workload, judged = group.workload, by_port(group.seen)
@@ -66,12 +72,12 @@ def port_records(group: Group, outcome: str) -> t.Iterator[Record]:
             "delivery": _delivery(worst),
             "reason": worst.verdict.reason,
         }
-        if outcome != "not_listening":
+        if outcome not in ("not_listening", OPENS):
             record["code"], record["level"] = CODE, LEVEL
             record["message"], record["documentation_url"] = MESSAGE.format(port=port), DOCUMENTATION_URL
             record["impact"], record["notes"] = worst.verdict.impact, _notes(seen_in, len(judged[port]))
         processes = sorted({process for s in seen_in for process in s.processes})
-        if processes:
+        if processes and outcome != OPENS:
             record["processes"] = [
                 {"listener": on, **({"container": container} if container else {}), "process": name}
                 for on, container, name in processes

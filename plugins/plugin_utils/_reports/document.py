@@ -22,8 +22,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outs
     read_file,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    BEYOND,
     FAIL_ON,
     IMPACTS,
+    LATER,
     REASONS,
     REPORT,
     FailOnError,
@@ -118,8 +120,8 @@ def checked(made: t.Any) -> Document:
         check_shape(made, {"metadata": Required(METADATA), **REPORT}, "")
     except SnapshotError as error:
         raise ReportError(str(error)) from error
-    made = {**made, "failing_probes": made.get("failing_probes") or []}  # the first form of a Report has none
-    for part in ("findings", "waived", "failing_probes", "remediated", "not_listening"):
+    made = {**made, **{part: made.get(part) or [] for part in LATER}}
+    for part in ("findings", "waived", "failing_probes", "remediated", "opens_on_upgrade", "not_listening"):
         for number, finding in enumerate(made[part]):
             if finding.get("impact") not in (None, *IMPACTS):  # the first three have one
                 raise ReportError(
@@ -142,6 +144,8 @@ def blocks(made: Document, part: str, record: t.Mapping[str, t.Any]) -> bool:
         return record["impact"] in fail_on or record["impact"] not in IMPACTS
     if part == "unchecked":
         return part in fail_on or record["reason"] not in REASONS
+    if part == "not_checked":
+        return part in fail_on or record["reason"] not in BEYOND
     if part == "failing_probes":
         own = record["id"] in {probe["id"] for probe in probes_of_their_own(made, fail_on)}
         return (own and part in fail_on) or record["impact"] not in IMPACTS

@@ -19,7 +19,7 @@ import urllib.parse
 import jinja2
 from markupsafe import Markup, escape
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WORDS
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import IMPACTS, WORDS
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.version import VERSION
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, upgrade
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import (
@@ -138,7 +138,7 @@ def _place(namespace: str, cluster: str = "") -> str:
 
 def _sidecars(workload: WorkloadView, entry: Entry) -> list[tuple[int, Sidecar, int]]:
     """The Sidecars for the entry's port: which of the workload it is, itself, and the port that it is shown with, the first of several."""
-    if entry.probe or not entry.fix:
+    if entry.probe or entry.kind not in IMPACTS:
         return []
     return [
         (number, sidecar, sidecar.ports[0])
@@ -160,10 +160,11 @@ class Part(t.NamedTuple):
 def _parts(cluster: ClusterView) -> list[Part]:
     """The exposed ports by what is said of them; those of pods that were not read are not among those that are fine."""
     known = "ports_unread" in cluster.made["summary"]
+    once = {**cluster.counts, "opens_on_upgrade": cluster.opening}
     numbers = [
-        (kind.name, kind.label, cluster.counts[kind.name])
+        (kind.name, kind.label, once[kind.name])
         for kind in WORDS
-        if kind.name not in ("unchecked", "failing_probes")
+        if kind.name not in ("unchecked", "failing_probes", "not_checked")
     ]
     numbers.append(("unread", "Of pods not checked" if known else "Fine, or of pods not checked", cluster.unread_ports))
     numbers.append(("fine", "Listens where connections arrive", cluster.fine))
@@ -184,6 +185,7 @@ class Picture(t.NamedTuple):
     wire: str
     listening: list[str]
     asked: str
+    """Where nothing listens, today or after the upgrade; empty where that is not said."""
     said: str
 
 
@@ -196,11 +198,12 @@ def _picture(entry: Entry) -> Picture:
         "unknown": f"The program listens on {where}; after the upgrade connections end at the {elsewhere}, where nothing listens.",
         "unreachable": f"The program listens on {where}; connections end at the {elsewhere}, where nothing listens, today and after the upgrade.",
         "not_listening": f"Connections end at the {elsewhere}, where nothing listens.",
+        "opens_on_upgrade": f"Today nothing accepts connections; after the upgrade they end at {where}, where the program listens.",
         "remediated": f"Connections end at {where}, where the program listens, after the upgrade, too.",
     }
     return Picture(
         entry.impact,
         entry.listeners,
-        elsewhere,
+        "" if entry.impact in ("opens_on_upgrade", "remediated") else elsewhere,
         f"Service {some(entry.services)} leads to port {entry.port}. {told[entry.impact]}",
     )

@@ -20,8 +20,10 @@ import typing as t
 from xml.etree import ElementTree
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    BEYOND,
     REASONS,
     probes_of_their_own,
+    subject,
     was_checked,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, blocks, upgrade
@@ -116,6 +118,19 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
             f"{_name(record)} is listened on",
             record["namespace"],
             (bad(record, "not_listening", _text(record, fix_of("not_listening", record)))),
+        )
+    for record in made["opens_on_upgrade"]:
+        text = _text(record, fix_of("opens_on_upgrade", record))
+        yield f"{_name(record)} stays closed", record["namespace"], bad(record, "opens_on_upgrade", text)
+    for record in made["not_checked"]:
+        about, said = subject(record), {"reason": f"{record['reason']}: {record.get('detail') or 'no detail given'}"}
+        advice = BEYOND.get(record["reason"], "")
+        text = "\n".join(map(written_out, [said["reason"], *([f"Fix: {advice}"] if advice else [])]))
+        shut = blocks(made, "not_checked", record)
+        yield (
+            f"{about['kind']} {about['name']} can be checked ({record['reason']})",
+            record["namespace"],
+            bad(said, "not_checked", text, "error", shut),
         )
     for record in made["waived"]:
         yield (

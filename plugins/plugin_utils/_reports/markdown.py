@@ -122,12 +122,13 @@ def _part(cluster: ClusterView, several: bool) -> Part:
 
 
 def _row(cluster: ClusterView, namespace: str, workload: WorkloadView, entry: Entry) -> str:
-    verdict = f"{LABELS[entry.kind].lower()}: {entry.probe}" if entry.probe else LABELS[entry.kind].lower()
+    about = entry.probe or (entry.id if entry.port is None else "")
+    verdict = f"{LABELS[entry.kind].lower()}{f': {about}' if about else ''}"
     cells = (
         code(namespace),
         f"{code(workload.kind)} {code(workload.name)}",
-        str(entry.port),
-        _names(entry.listeners, 2) or "nothing",
+        "" if entry.port is None else str(entry.port),
+        _names(entry.listeners, 2) or ("" if entry.port is None else "nothing"),
         prose(verdict),
         prose(entry.brief),
     )
@@ -205,7 +206,9 @@ def _workload(workload: WorkloadView, level: str) -> str:
 
 def _entry(entry: Entry) -> str:
     box = "[ ] " if entry.kind in OPEN else ""
-    if entry.probe:
+    if entry.port is None:
+        said = f"**{LABELS[entry.kind]}**, {code(entry.id)}"
+    elif entry.probe:
         listens = f"listens on {_names(entry.listeners)}" if entry.listeners else "nothing listens"
         said = f"**Port {entry.port}: {LABELS[entry.kind].lower()}**, {code(entry.probe)}; {listens}; pods {_names(entry.pods)}"
     else:
@@ -213,7 +216,7 @@ def _entry(entry: Entry) -> str:
         said = f"**Port {entry.port}: {LABELS[entry.kind].lower()}**. Service {_names(entry.services)}; {listens}; pods {_names(entry.pods)}"
     lines = [f"Why: {prose(entry.reason)}", *(f"Note: {prose(note)}" for note in entry.notes)]
     lines += [f"Fix: {prose(entry.fix)}"] if entry.fix else []
-    lines += [f"Id: {code(entry.id)}"]
+    lines += [f"Id: {code(entry.id)}"] if entry.port is not None else []
     return f"- {box}{said}.\n" + "".join(f"  - {line}\n" for line in lines)
 
 

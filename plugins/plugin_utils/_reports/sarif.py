@@ -7,7 +7,8 @@
 
 """SARIF 2.1.0, with what code scanning services ask for beyond the schema: a physical location and a fingerprint for each result.
 
-Results are findings, waived ones (suppressed, with the reason), probes that fail, pods that could not be read and ports that nothing listens on.
+Results are findings, waived ones (suppressed, with the reason), probes that fail, pods that could not be read, ports that nothing listens on or
+that the upgrade opens, and what the check does not look at.
 Remediated ports are left out, since a result is something to look at. A check that could not be made is an unsuccessful
 invocation.
 
@@ -25,6 +26,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     WORDS,
     Rule,
     probes_of_their_own,
+    subject,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.version import VERSION
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, blocks
@@ -53,7 +55,15 @@ def as_sarif(made: Document) -> str:
         _unchecked(made, pod, "error" if blocks(made, "unchecked", pod) else LEVELS["unchecked"])
         for pod in made["unchecked"]
     ]
-    results += [_result(made, "not_listening", record, levels["not_listening"]) for record in made["not_listening"]]
+    results += [
+        _result(made, part, record, levels[part])
+        for part in ("not_listening", "opens_on_upgrade")
+        for record in made[part]
+    ]
+    results += [
+        _beyond(made, record, "error" if blocks(made, "not_checked", record) else LEVELS["not_checked"])
+        for record in made["not_checked"]
+    ]
     results += [
         _result(made, "probe", probe, levels["failing_probes"] if probe["id"] in counted else LEVELS["failing_probes"])
         for probe in made.get("failing_probes") or ()
@@ -140,6 +150,23 @@ def _unchecked(made: Document, pod: dict[str, t.Any], level: str) -> dict[str, t
             "precheckId/v1": f"{made['metadata']['cluster']}/unchecked/{pod['namespace']}/{pod['pod']}/{pod['reason']}"
         },
         "properties": {name: pod[name] for name in ("namespace", "pod", "workload", "reason") if pod.get(name)},
+    }
+
+
+def _beyond(made: Document, record: dict[str, t.Any], level: str) -> dict[str, t.Any]:
+    about = subject(record)
+    place = (record["namespace"], about["kind"], about["name"])
+    detail = written_out(record.get("detail") or "no detail given")
+    text = f"{written_out(about['kind'])} {written_out(about['name'])} is beyond the check, {written_out(record['reason'])}: {detail}"
+    return {
+        **_about("not_checked", level, text),
+        "locations": [_location(made, *place)],
+        "partialFingerprints": {
+            "precheckId/v1": "/".join((made["metadata"]["cluster"], "not_checked", *place, record["reason"]))
+        },
+        "properties": {
+            name: record[name] for name in ("namespace", "workload", "resource", "reason") if record.get(name)
+        },
     }
 
 

@@ -15,16 +15,18 @@ import io
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    BEYOND,
     REASONS,
     WORD,
     WORDS,
     Report,
+    subject,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, blocks, upgrade
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, some, written_out
 
 PARTS = tuple(dict.fromkeys(word.part for word in WORDS))
-FAILING = ("findings", "failing_probes", "not_listening")
+FAILING = ("findings", "failing_probes", "opens_on_upgrade", "not_listening")
 """The lists of which the terminal shows a line each: those that are not of pods, and not settled."""
 
 ORDER = {word.name: number for number, word in enumerate(WORDS)}
@@ -60,6 +62,8 @@ class Row(t.NamedTuple):
         listens = some(self.listeners, 2) or "-"
         if self.word == "unchecked":
             return self.namespace, f"Pod/{self.id}", "-", listens, self.label, ""
+        if self.word == "not_checked":
+            return self.namespace, f"{self.kind}/{self.name}", "-", listens, self.label, ""
         # What to do about a pod, a probe or a port without a listener is too long for a line.
         brief = self.fix if self.part == "findings" else ""
         return self.namespace, f"{self.kind}/{self.name}", self.port, listens, self.label, brief
@@ -94,6 +98,24 @@ def _row(record: t.Mapping[str, t.Any], part: str, ready: t.Collection[str]) -> 
             services=[],
             reason=record.get("detail") or "No detail given.",
             id=record["pod"],
+            part=part,
+            record=record,
+        )
+    if part == "not_checked":
+        about = subject(record)
+        return Row(
+            word=part,
+            namespace=record["namespace"],
+            kind=about["kind"],
+            name=about["name"],
+            port="",
+            listeners=[],
+            label=f"{label(part)}: {record['reason']}",
+            fix=BEYOND.get(record["reason"], ""),
+            pods=0,
+            services=[],
+            reason=record.get("detail") or "No detail given.",
+            id=record["reason"],
             part=part,
             record=record,
         )

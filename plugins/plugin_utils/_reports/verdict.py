@@ -14,6 +14,7 @@ import textwrap
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    BEYOND,
     IMPACTS,
     REASONS,
     WORD,
@@ -21,12 +22,15 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     Blocker,
     FailingProbe,
     Finding,
+    NotChecked,
     Record,
     Report,
     Unchecked,
+    beside,
     blocking,
     ignored,
     probes_of_their_own,
+    subject,
     was_made,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
@@ -74,6 +78,7 @@ class Block(t.NamedTuple):
 SORTS = {
     "record": ("finding", "findings", "not shown"),
     "pod": ("pod", "pods", "not checked"),
+    "beyond": ("object", "objects", "beyond the check"),
     "hint": ("hint", "hints", "not shown"),
 }
 """How one and several of them are called where they fall, and what became of them."""
@@ -119,7 +124,12 @@ def details(
     if failure and "\n" in failure:
         last += _under_quotes(failure.split("\n"))
     room = (FREE if verbose else height) - _height(last, columns)
-    rest = [*_unchecked(report, columns, verbose), *_hints(report, columns)]
+    rest = [
+        *_unchecked(report, columns, verbose),
+        *_opening_anyway(report, fail_on, columns, verbose),
+        *_beyond(report, fail_on, columns, verbose),
+        *_hints(report, columns),
+    ]
     advice = [line for text in _on_unchecked(report, fail_on, recorded) for line in _wrapped("", text, columns, 2)]
     for head, found in _ways(report, fail_on, columns, room, verbose):
         room_of_lists = room - _height(head, columns)
@@ -156,11 +166,13 @@ def outcome(
     left = ignored(report, fail_on)
     if stop or failure or problems:
         said = f"Do not upgrade yet: {'; '.join(part for part in (stop, failure, *problems) if part)}"
+        said = said.rstrip(".") + not_failed_on(report, fail_on)
     elif left:
-        said = gate_is_open(left)
+        said = gate_is_open(left) + not_failed_on(report, fail_on)
     else:
-        words = [word for word in WORDS if word.name not in IMPACTS and summary.get(word.name)]
-        others = ", ".join(count(summary[word.name], word.one, word.many) for word in words)
+        counts = dict(summary) | {each.word: each.times for each in beside(report, fail_on)}
+        words = [word for word in WORDS if word.name not in IMPACTS and counts.get(word.name)]
+        others = ", ".join(count(counts[word.name], word.one, word.many) for word in words)
         said = nothing_in_the_way(summary) + (f" ({others})" if others else "")
     old = f" This is a record of {record}." if record and not (stop or failure or problems) else ""
     return printable(f"{said.rstrip('.')}. {checked}{old}")
@@ -177,6 +189,12 @@ def gate_is_open(left: t.Sequence[Blocker]) -> str:
     several = len(left) > 1 or left[0].times > 1
     found = ", ".join(map(in_words, left))
     return f"{found}, but check_listeners_fail_on ignores {'them' if several else 'it'}: the gate is open"
+
+
+def not_failed_on(report: t.Mapping[str, t.Any], fail_on: t.Sequence[str]) -> str:
+    """What the sentence counts whatever the gate fails on, as its end; empty where there is nothing of it."""
+    found = ", ".join(map(in_words, beside(report, fail_on)))
+    return f"; not failed on: {found}" if found else ""
 
 
 def in_words(found: Blocker) -> str:
@@ -210,8 +228,10 @@ def _ways(
     """The ways to show findings and the like, lines above them and blocks, the one that takes the most room first."""
     probes = list(probes_of_their_own(report, fail_on)) if report.get("failing_probes") else []
     silent = list(report.get("not_listening") or ()) if "not_listening" in fail_on else []
-    if not verbose and len(report.get("findings") or ()) + len(probes) + len(silent) > MANY:
-        rows = table.rows({**report, "failing_probes": probes, "not_listening": silent}, table.FAILING)
+    opening = list(report.get("opens_on_upgrade") or ()) if "opens_on_upgrade" in fail_on else []
+    if not verbose and len(report.get("findings") or ()) + len(probes) + len(silent) + len(opening) > MANY:
+        shown: Report = {**report, "failing_probes": probes, "opens_on_upgrade": opening, "not_listening": silent}
+        rows = table.rows(shown, table.FAILING)
         lines = table.aligned(rows, columns)
         heads = [_wrapped("", table.by_namespace(rows, most), columns, 2) for most in (FREE, 40, 20, 10, 5)]
         head = next((lines for lines in heads if len(lines) <= room // 4), heads[-1])
@@ -222,6 +242,7 @@ def _ways(
             [],
             [
                 *_findings(report, columns, verbose, brief),
+                *_opening(opening, columns, verbose),
                 *_unlistened(silent, columns),
                 *_probes(probes, columns, verbose),
             ],
@@ -302,6 +323,44 @@ def _unlistened(records: t.Sequence[Record], columns: int) -> t.Iterator[Block]:
     for record in records:
         said = f"Nothing listens: {_place(record)} port {record['port']}: {record['reason']}"
         yield Block(_wrapped("", said, columns, 2), "record", table.label("not_listening"))
+
+
+def _opening(records: t.Sequence[Record], columns: int, verbose: bool) -> t.Iterator[Block]:
+    for record in records:
+        lines = _wrapped(
+            "", f"Opens on upgrade: {_place(record)} port {record['port']}: {record['reason']}", columns, 2
+        )
+        facts = [("fix", WORD["opens_on_upgrade"].advice)]
+        yield Block([*lines, *_facts(facts, columns, verbose)], "record", table.label("opens_on_upgrade"))
+
+
+def _opening_anyway(report: Report, fail_on: t.Sequence[str], columns: int, verbose: bool) -> t.Iterator[Block]:
+    """One block for the ports that open, where the gate does not fail on them: then it is no more than a line."""
+    word, records = WORD["opens_on_upgrade"], report.get("opens_on_upgrade") or ()
+    if records and word.name not in fail_on:
+        names = [f"{_place(record)} port {record['port']}" for record in records]
+        said = f"{count(len(records), word.one, word.many)}: {'; '.join(names) if verbose else _some(names, '; ')}"
+        facts = [("fix", word.advice)] if verbose else []
+        lines = [*_wrapped("", said, columns, 2), *_facts(facts, columns, verbose)]
+        yield Block(lines, "record", table.label(word.name), len(records))
+
+
+def _beyond(report: Report, fail_on: t.Sequence[str], columns: int, verbose: bool) -> t.Iterator[Block]:
+    """One block for each reason, that of the most objects first; no more than a line where the gate does not fail on them."""
+    word = WORD["not_checked"]
+    by_reason: dict[str, list[NotChecked]] = {}
+    for entry in report.get("not_checked") or ():
+        by_reason.setdefault(entry["reason"], []).append(entry)
+    for reason, entries in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
+        names = [f"{entry['namespace']}: {subject(entry)['kind']} {subject(entry)['name']}" for entry in entries]
+        named = "; ".join(names) if verbose else _some(names, "; ")
+        details = list(dict.fromkeys(entry.get("detail") or "" for entry in entries))
+        others = f" (and {count(len(details) - 1, 'other detail')})" if len(details) > 1 else ""
+        facts = [("why", details[0] + others)] if details[0] else []
+        facts += [("fix", BEYOND[reason])] if reason in BEYOND else []
+        facts = facts if verbose or word.name in fail_on else []
+        lines = _wrapped("", f"{count(len(entries), word.one, word.many)}, {reason}: {named}", columns, 2)
+        yield Block([*lines, *_facts(facts, columns, verbose)], "beyond", reason, len(entries))
 
 
 def _probes(probes: t.Sequence[FailingProbe], columns: int, verbose: bool) -> t.Iterator[Block]:
@@ -413,5 +472,5 @@ def _places(reports: t.Sequence[str]) -> str:
     return f"Reports: {', '.join(reports)}" if reports else ""
 
 
-def _some(names: t.Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def _some(names: t.Sequence[str], between: str = ", ") -> str:
+    return between.join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

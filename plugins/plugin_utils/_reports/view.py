@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    BEYOND,
     FAIL_ON,
     IMPACTS,
     REASONS,
@@ -20,6 +21,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     blocking,
     ignored,
     probes_of_their_own,
+    subject,
     was_checked,
     was_made,
 )
@@ -28,6 +30,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.te
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.verdict import (
     gate_is_open,
     in_words,
+    not_failed_on,
     nothing_in_the_way,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_yaml
@@ -36,12 +39,12 @@ ORDER = {word.name: number for number, word in enumerate(WORDS)}
 
 
 class Entry(t.NamedTuple):
-    """What the Report says about one port of a workload, or about a probe of its pods."""
+    """What the Report says about one port of a workload, about a probe of its pods, or, without a `port`, about what the check does not look at."""
 
     kind: str
     impact: str
     """The kind that it would be of if nobody had waived it."""
-    port: int
+    port: int | None
     id: str
     services: list[str]
     listeners: list[str]
@@ -131,8 +134,14 @@ class ClusterView(t.NamedTuple):
 
     @property
     def entries(self) -> int:
-        """How many rows there are for ports and probes."""
+        """How many rows there are: for ports, for probes, and for what the check does not look at."""
         return sum(len(namespace.entries) for namespace in self.namespaces)
+
+    @property
+    def opening(self) -> int:
+        """How many ports open on upgrade and are in no other list: one that opens may be remediated, too."""
+        remediated = {record["id"] for record in self.made["remediated"]}
+        return sum(record["id"] not in remediated for record in self.made["opens_on_upgrade"])
 
     @property
     def name(self) -> str:
@@ -187,9 +196,10 @@ def _headline(made: Document, counts: dict[str, int]) -> tuple[str, str, str]:
     if not was_checked(made):
         return "lost", "Could not check the cluster", made.get("msg") or "no reason given"
     if not meta["passed"]:
-        return "stop", "Do not upgrade yet", ", ".join(stops) or "; ".join(problems(made)) or "The gate did not pass"
+        why = ", ".join(stops) or "; ".join(problems(made)) or "The gate did not pass"
+        return "stop", "Do not upgrade yet", why + not_failed_on(made, fail_on)
     if left:
-        return "open", "The gate is open", gate_is_open(left)
+        return "open", "The gate is open", gate_is_open(left) + not_failed_on(made, fail_on)
     return (
         "go",
         nothing_in_the_way(made["summary"]),
@@ -215,7 +225,7 @@ def others(made: Document) -> tuple[int, int]:
 def _unnamed(made: Document) -> int:
     named = {
         (record["namespace"], record["workload"]["kind"], record["workload"]["name"], record["port"])
-        for part in ("findings", "waived", "remediated", "not_listening")
+        for part in ("findings", "waived", "remediated", "opens_on_upgrade", "not_listening")
         for record in made[part]
     }
     return max(0, (made["summary"].get("ports") or 0) - len(named))
@@ -228,11 +238,14 @@ def _namespaces(made: Document) -> list[NamespaceView]:
     entries: dict[Place, list[Entry]] = {}
     remediations = remedies(made)
     own = {probe["id"] for probe in probes_of_their_own(made, made["metadata"].get("failOn") or ())}
-    for part in ("findings", "not_listening", "waived", "remediated"):
+    for part in ("findings", "opens_on_upgrade", "not_listening", "waived", "remediated"):
         for record in made[part]:
             entries.setdefault(_place(record), []).append(_entry(record, part, remediations.get(record["id"])))
     for probe in made.get("failing_probes") or ():
         entries.setdefault(_place(probe), []).append(_probe(probe, probe["id"] in own))
+    for record in made["not_checked"]:
+        about = subject(record)
+        entries.setdefault((record["namespace"], about["kind"], about["name"]), []).append(_beyond(record))
     ports: dict[str, tuple[Place, int]] = {
         finding["id"]: (_place(finding), finding["port"]) for finding in made["findings"]
     }
@@ -247,7 +260,7 @@ def _namespaces(made: Document) -> list[NamespaceView]:
             sidecars.setdefault(place, []).append(_sidecar(remediation, reached))
     namespaces: dict[str, list[WorkloadView]] = {}
     for place, found in entries.items():
-        found.sort(key=lambda entry: (ORDER[entry.kind], entry.port))
+        found.sort(key=lambda entry: (ORDER[entry.kind], entry.port or 0))
         namespaces.setdefault(place[0], []).append(WorkloadView(place[1], place[2], found, sidecars.get(place, [])))
     for workloads in namespaces.values():
         workloads.sort(key=lambda workload: (ORDER[workload.entries[0].kind], workload.kind, workload.name))
@@ -311,6 +324,22 @@ def _probe(probe: dict[str, t.Any], of_its_own: bool) -> Entry:
     )
 
 
+def _beyond(record: dict[str, t.Any]) -> Entry:
+    return Entry(
+        kind="not_checked",
+        impact="not_checked",
+        port=None,
+        id=record["reason"],
+        services=[],
+        listeners=[],
+        reason=record.get("detail") or "No detail given.",
+        notes=[],
+        pods=[],
+        url="",
+        fix=BEYOND.get(record["reason"], ""),
+    )
+
+
 def _elsewhere(record: dict[str, t.Any]) -> bool:
     """A Report of the first form does not say where connections go: then the port without a listener stands for the pod IP."""
     if "delivery" not in record:
@@ -327,7 +356,7 @@ def _holders(record: dict[str, t.Any]) -> list[str]:
 
 def fix_of(part: str, record: dict[str, t.Any], remediation: dict[str, t.Any] | None = None, where: str = "") -> str:
     """What to do about a port; empty where there is nothing to do. `where` is where the Sidecar is to be seen."""
-    if part == "not_listening":
+    if part in ("opens_on_upgrade", "not_listening"):
         return WORD[part].advice
     if part != "findings":
         return ""

@@ -29,6 +29,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers import truth
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     TODAY,
     endpoint_slice,
+    envoy_filter,
     istiod,
     meta,
     pod,
@@ -691,7 +692,9 @@ def test_the_summary_counts():
         "waived": 0,
         "remediated": 0,
         "unchecked": 1,
+        "opens_on_upgrade": 0,
         "not_listening": 0,
+        "not_checked": 0,
         "out_of_scope": 1,
         "remediations": 1,
     }
@@ -925,12 +928,18 @@ def clusters(draw):
                 if kind == "ReplicaSet"
                 else [],
             ),
-            "spec": {"selector": {"matchLabels": {"app": name[0], "pod-template-hash": "7d4b9"}}},
+            "spec": {
+                "selector": {"matchLabels": {"app": name[0], "pod-template-hash": "7d4b9"}},
+                "replicas": len(name) - 1,
+                "template": {"metadata": {"labels": {"app": name[0]}}},
+            },
         }
         for kind, name, namespace in draw(OWNERS)
     ]
     hidden = [{"resource": name} for name in draw(HIDDEN)]
     more = {"endpointSlices": slices, "serviceEntries": entries, "controllers": owners, "unlisted": hidden}
+    more["workloadEntries"] = [{"metadata": meta(f"vm-{n}", each)} for n, each in enumerate(draw(ENTRIES))]
+    more["envoyFilters"] = [envoy_filter(f"ef-{n}", each) for n, each in enumerate(draw(ENTRIES))]
     return snapshot(pods, services, sidecars, istiods, tables, unread=unread, **more)
 
 
@@ -950,6 +959,8 @@ LISTS = (
     "serviceEntries",
     "endpointSlices",
     "controllers",
+    "workloadEntries",
+    "envoyFilters",
     "socketTables",
     "unread",
     "unlisted",

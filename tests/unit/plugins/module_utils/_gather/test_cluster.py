@@ -172,6 +172,63 @@ def test_a_server_that_has_no_core_kinds_is_no_cluster_without_pods(path):
             run(server)
 
 
+BEYOND = {
+    "workloadentries": "v1beta1",
+    "workloadgroups": "v1beta1",
+    "envoyfilters": "v1alpha3",
+}
+
+
+@pytest.mark.parametrize("resource", BEYOND)
+def test_what_is_beyond_the_check_is_listed_where_it_may_be_and_is_no_error_where_not(resource):
+    path = f"/apis/networking.istio.io/{BEYOND[resource]}/{resource}"
+    message = f'{resource} is forbidden: User "jane" cannot list resource "{resource}"'
+    with ApiServer(
+        lists(pods("web-1")), READ, {path: [http(403, refusal(403, "Forbidden", message), "Connection: close")]}
+    ) as server:
+        found = run(server)
+    assert found["unlisted"] == [{"resource": resource, "detail": message}]
+    assert read(found) == ["web-1"]
+
+
+def test_of_what_is_beyond_the_check_no_more_is_kept_than_is_read():
+    base = "/apis/networking.istio.io/"
+    odd = {"workloadSelector": 7, "configPatches": ["x", {"applyTo": 1, "match": [], "patch": {"value": "secret"}}]}
+    istio = {
+        f"{base}v1beta1/workloadentries": [
+            {"metadata": cluster.meta("vm"), "spec": {"address": "192.0.2.7", "labels": {"app": "x", "odd": 1}}},
+            {"metadata": cluster.meta("odd"), "spec": "text"},
+        ],
+        f"{base}v1alpha3/workloadgroups": [
+            {"metadata": cluster.meta("vms"), "spec": {"metadata": {"labels": {"app": "x"}}, "template": {}}}
+        ],
+        f"{base}v1alpha3/envoyfilters": [
+            cluster.envoy_filter(priority=10),
+            {"metadata": cluster.meta("odd"), "spec": odd},
+        ],
+    }
+    with ApiServer(lists(pods("web-1"), istio=istio), READ) as server:
+        found = run(server)
+    assert check(found) is found
+    assert [each.get("spec") for each in found["workloadEntries"]] == [None, {"labels": {"app": "x"}}]
+    assert [each["spec"] for each in found["workloadGroups"]] == [{"metadata": {"labels": {"app": "x"}}}]
+    patches = {each["metadata"]["name"]: each["spec"]["configPatches"] for each in found["envoyFilters"]}
+    assert patches["patch"] == cluster.envoy_filter()["spec"]["configPatches"]
+    assert "secret" not in str(patches["odd"])
+
+
+def test_of_a_template_the_labels_are_kept_where_it_has_no_pods():
+    several = [
+        {key: value for key, value in cluster.scaled(f"web-{n}", replicas=n).items() if key != "kind"} for n in (0, 1)
+    ]
+    with ApiServer({**lists(pods("web-1")), "/apis/apps/v1/replicasets": several}, READ) as server:
+        found = run(server)
+    assert [each["spec"] for each in found["controllers"]] == [
+        {"replicas": 0, "template": {"metadata": {"labels": {"app": "web"}}}},
+        {"replicas": 1},
+    ]
+
+
 def test_a_list_that_helps_and_is_forbidden_is_told():
     message = 'endpointslices is forbidden: User "jane" cannot list resource "endpointslices"'
     with ApiServer(

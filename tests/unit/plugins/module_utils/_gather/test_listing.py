@@ -74,7 +74,7 @@ def test_with_namespaces_only_these_are_listed_and_where_istiod_is_asked_for():
     assert {namespace for _kind, namespace in first} == {"shop", "bank"}
     assert second == [("Pod", "mesh-a")]
     assert third == [("Deployment", "mesh-a"), ("ConfigMap", "mesh-a")]
-    assert fourth == [("Sidecar", "mesh-a")]
+    assert fourth == [("Sidecar", "mesh-a"), ("EnvoyFilter", "mesh-a")]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_istio_namespace_counts_where_the_proxies_name_no_other(address, places)
 def test_a_root_namespace_that_is_named_is_listed_once_and_one_that_is_not_may_be_refused():
     assert [kind for kind, _where in sum(rounds(("istio-system",)), [])].count("Sidecar") == 1
     config = {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": "rootNamespace: config"}}
-    assert rounds(("shop",), configMaps=[config])[-1] == [("Sidecar", "config")]
+    assert rounds(("shop",), configMaps=[config])[-1] == [("Sidecar", "config"), ("EnvoyFilter", "config")]
     assert not _listing.DEFAULT_SIDECARS.required and _listing.SIDECARS.required
 
 

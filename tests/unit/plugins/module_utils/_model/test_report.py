@@ -53,6 +53,7 @@ def test_the_module_documents_every_list_and_count_of_a_report():
         (room.RECORD, room.Record),
         (room.FINDING, room.Finding),
         (room.FAILING_PROBE, room.FailingProbe),
+        (room.NOT_CHECKED, room.NotChecked),
         (room.DELIVERY, room.DeliveryRecord),
         (room.WAIVED_BY, room.WaivedBy),
         (room.WORKLOAD, room.WorkloadName),
@@ -86,7 +87,7 @@ def test_every_reason_that_the_code_gives_is_in_the_table():
         given.update(re.findall(r'return \(?\s*"([a-z]+_[a-z_]+)", (?:f"|detail|error)', text))
         given.update(re.findall(r'Outcome\("", None, "(\w+)"', text))
     assert len(given) > 10
-    assert given <= set(room.REASONS)
+    assert given <= {*room.REASONS, *room.BEYOND}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -111,6 +112,24 @@ def test_every_reason_that_the_code_gives_is_in_the_table():
 def test_a_fail_on_that_means_nothing_is_refused_by_name(fail_on):
     with pytest.raises(room.FailOnError, match=r"^check_listeners_fail_on: wanted "):
         room.blocking(cluster.report(), fail_on)
+
+
+OPENING = cluster.report(binds=["10.0.0.5:8080"], workloadEntries=[{"metadata": cluster.meta("vm"), "spec": {}}])
+
+
+@pytest.mark.parametrize("word", ["opens_on_upgrade", "not_checked"])
+def test_what_opens_and_what_is_beyond_the_check_block_only_where_that_is_asked_for(word):
+    assert [len(OPENING[part]) for part in ("findings", "opens_on_upgrade", "not_checked")] == [0, 1, 1]
+    assert room.blocking(OPENING, room.DEFAULT_FAIL_ON) == room.ignored(OPENING, []) == []
+    assert room.blocking(OPENING, [word]) == [room.Blocker(word, 1)]
+    assert sorted(each.word for each in room.beside(OPENING, [])) == ["not_checked", "opens_on_upgrade"]
+    assert word not in [each.word for each in room.beside(OPENING, [word])]
+
+
+def test_a_reason_of_what_is_beyond_the_check_that_is_not_known_blocks_under_its_own_name():
+    report = {**OPENING, "not_checked": [{**OPENING["not_checked"][0], "reason": "****"}]}
+    assert room.blocking(report, ["unchecked"]) == [room.Blocker("****", 1, known=False)]
+    assert room.blocking(report, ["not_checked"]) == [room.Blocker("not_checked", 1)]
 
 
 @pytest.mark.parametrize("fail_on", [[], ["unchecked"], list(room.FAIL_ON)])

@@ -43,6 +43,71 @@ def test_what_becomes_of_a_port_is_what_the_table_says(binds, asked, today, afte
     assert (found.impact is not None) == (found.outcome == "finding")
 
 
+MOVED = "127.0.0.1 port 9000"
+
+# Beside the table of verdicts: what is closed where connections go today, and open where they go after the upgrade.
+OPENS = [
+    ("10.0.0.5:8080", "IPv4", truth.LO, truth.IP, True),
+    ("10.0.0.5:8080", "IPv4", MOVED, truth.IP, True),
+    ("0.0.0.0:8080", "IPv4", MOVED, truth.IP, True),
+    ("10.0.0.5:8080 [fd00::5]:8080", "both", truth.LO, truth.IP, True),
+    ("10.0.0.5:8080 [::]:8080", "both", truth.LO, truth.IP, True),
+    ("[fd00::5]:8080", "IPv6", truth.LO6, truth.IP, True),
+    ("[fd00::5]:8080", "IPv6", truth.LO, truth.IP, True),
+    ("127.0.0.1:8080", "IPv4", truth.IP, truth.LO, True),
+    ("127.0.0.1:9000", "IPv4", truth.LO, MOVED, True),
+    ("0.0.0.0:8080", "IPv4", truth.LO, truth.IP, False),
+    ("*:8080", "both", truth.LO, truth.IP, False),
+    ("[::]:8080", "IPv6", truth.LO, truth.IP, True),
+    ("10.0.0.5:8080", "IPv4", truth.IP, truth.IP, False),
+    ("10.0.0.5:8080", "IPv4", truth.KERNEL, truth.IP, False),
+    ("10.0.0.5:8080", "IPv4", truth.UNIX, truth.IP, False),
+    ("10.0.0.5:8080", "IPv4", "unknown", truth.IP, False),
+    ("10.0.0.5:8080", "IPv4", truth.LO, "unknown", False),
+    ("0.0.0.0:8080", "IPv4", MOVED, "unknown", False),
+    ("10.0.0.9:8080", "IPv4", truth.LO, truth.IP, False),
+    ("nothing", "IPv4", truth.LO, truth.IP, False),
+]
+
+
+@pytest.mark.parametrize("binds, asked, today, after, wanted", OPENS)
+def test_a_port_opens_if_it_is_closed_where_connections_go_today_and_open_where_they_will(
+    binds, asked, today, after, wanted
+):
+    found = judged(binds, asked, today, after)
+    assert found.opens is wanted, found
+    assert not wanted or found.outcome in ("ok", "remediated")
+
+
+# Who accepts today and who will, where these are others.
+MOVES = [
+    ("10.0.0.5:8080 127.0.0.1:8080", "IPv4", truth.LO, truth.IP, ("127.0.0.1:8080", "10.0.0.5:8080")),
+    ("127.0.0.1:9000 0.0.0.0:8080", "IPv4", MOVED, truth.IP, ("127.0.0.1:9000", "0.0.0.0:8080")),
+    ("10.0.0.5:8080 127.0.0.1:8080", "IPv4", truth.IP, truth.IP, ("", "")),
+    ("10.0.0.5:8080 127.0.0.1:8080", "IPv4", "unknown", truth.IP, ("", "")),
+    ("10.0.0.5:8080 127.0.0.1:8080", "IPv4", truth.LO, "unknown", ("", "")),
+    ("0.0.0.0:8080 127.0.0.1:8080", "IPv4", truth.LO, truth.IP, ("", "")),
+    ("0.0.0.0:8080", "IPv4", truth.LO, truth.IP, ("", "")),
+    ("127.0.0.1:8080", "IPv4", truth.LO, truth.IP, ("", "")),
+]
+
+
+@pytest.mark.parametrize("binds, asked, today, after, wanted", MOVES)
+def test_it_is_known_where_another_listener_accepts_after_the_upgrade(binds, asked, today, after, wanted):
+    assert judged(binds, asked, today, after).moves == wanted
+
+
+@pytest.mark.parametrize(
+    "binds, wanted",
+    [
+        ("10.0.0.5:8080", "Today istiod delivers to 127.0.0.1, where nothing accepts, but after the upgrade the pod_ip gets it, where 10.0.0.5:8080 accepts."),
+        ("0.0.0.0:8080", "The pod_ip gets it, where 0.0.0.0:8080 accepts."),
+    ],
+)  # fmt: skip
+def test_the_sentence_says_that_a_port_opens(binds, wanted):
+    assert judged(binds).reason == wanted
+
+
 @pytest.mark.parametrize("binds, asked, today, after, wanted", truth.VERDICTS)
 def test_each_verdict_has_one_sentence(binds, asked, today, after, wanted):
     reason = judged(binds, asked, today, after).reason
@@ -102,9 +167,6 @@ def test_the_sentence_says_what_is_and_what_will_be(asked, today, after, wanted)
 )
 def test_the_sentence_says_why_a_port_is_not_judged(binds, after, wanted):
     assert judged(binds, after=after).reason == wanted
-
-
-MOVED = "127.0.0.1 port 9000"
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,34 @@ def test_a_probe_that_fails_is_in_the_report_though_its_port_is_remediated(name)
         ]
 
 
+CASES = {
+    "opens_on_upgrade": ("Deployment admin port 8080 stays closed", "failure"),
+    "not_checked": ("Deployment nightly can be checked (no_replicas)", "error"),
+}
+
+
+@pytest.mark.parametrize("part", CASES)
+@pytest.mark.parametrize("name", sorted(set(_formats.FORMATS) - {"istio-json"}))
+def test_what_opens_and_what_is_beyond_the_check_is_in_every_format_of_ours(name, part):
+    record = EVERYTHING[part][0]
+    only, word = {**FINE, part: [record]}, WORD[part]
+    said = record.get("detail") or record["reason"]
+    assert said in made(name, only) and said not in made(name, {**only, part: []})
+    case, element = CASES[part]
+    if name == "junit":
+        assert cases(made(name, only))[case][1] == "skipped"
+        assert cases(made(name, only, fail_on=[part]))[case][1] == element
+    if name == "sarif":
+        for fail_on, level in (([part], "error"), (sample.FAIL_ON, "note")):
+            log = json.loads(made(name, only, fail_on=fail_on))
+            SCHEMA.validate(log)
+            assert [(result["ruleId"], result["level"]) for result in log["runs"][0]["results"]] == [(part, level)]
+    if name in ("html", "markdown", "text"):
+        assert f"1 {word.one}" in made(name, only, passed=True)
+        stopped = {**only, "findings": EVERYTHING["findings"][:1]}
+        assert f"not failed on: 1 {word.one}" in made(name, stopped).replace("\\_", "_")
+
+
 @pytest.mark.parametrize("name", ["junit", "sarif"])
 def test_a_probe_that_is_settled_with_its_port_does_not_fail_beside_it(name):
     finding = EVERYTHING["findings"][0]
@@ -153,7 +181,8 @@ FIRST = (pathlib.Path(__file__).parent.parent / "fixtures/report-0.1.json").read
 @pytest.mark.parametrize("name", _formats.FORMATS)
 def test_a_saved_report_of_the_first_form_can_still_be_read(name):
     read = _document.parse(FIRST)
-    assert read["failing_probes"] == [] and "delivery" not in read["findings"][0]
+    assert read["failing_probes"] == read["opens_on_upgrade"] == read["not_checked"] == []
+    assert "delivery" not in read["findings"][0]
     shown = {"istio-json": "checkout-7d4b9-a", "text": "shop      Deployment/checkout "}.get(name, ID)
     assert shown in _formats.report_as(read, name, sample.about())
     if name in _formats.MERGED:
@@ -168,7 +197,7 @@ def test_csv_has_a_row_for_each_thing_and_no_cell_that_a_spreadsheet_calculates(
     report["findings"][0]["workload"]["name"] = "=1+1"
     rows = list(csv.DictReader(io.StringIO(made("csv", report))))
     blocking_parts = ("findings", "failing_probes", "unchecked")
-    parts = (*blocking_parts, "not_listening", "waived", "remediated")
+    parts = (*blocking_parts, "opens_on_upgrade", "not_listening", "not_checked", "waived", "remediated")
     assert len(rows) == sum(len(report[part]) for part in parts)
     assert [row["blocks"] for row in rows].count("yes") == sum(len(report[part]) for part in blocking_parts)
     assert [row["name"] for row in rows].count("'=1+1") == 1
@@ -429,6 +458,9 @@ def test_junit_has_one_case_for_each_port_and_each_pod_that_could_not_be_read():
         "Pod batch-7d4b9-a can be read (no_tool)": "error",
         "Pod batch-7d4b9-b can be read (timeout)": "error",
         "Deployment search port 8080 is listened on": "skipped",
+        "Deployment admin port 8080 stays closed": "skipped",
+        "Deployment nightly can be checked (no_replicas)": "skipped",
+        "WorkloadGroup mainframe can be checked (vm)": "skipped",
         "Deployment debug port 9999": "skipped",
         "Deployment ledger port 8443 answers the readiness probe of container app": "failure",
         "Deployment ledger port 8443, by way of a Sidecar or the mesh's configuration": "passed",
@@ -519,7 +551,13 @@ def test_sarif_says_what_the_gate_fails_on_what_was_accepted_and_what_was_not_se
     levels = [(result["ruleId"], result["level"], bool(result.get("suppressions"))) for result in run["results"]]
     assert levels == [("IST0143", "error", False)] * 5 + [("IST0143", "error", True)] + [
         ("unchecked", "error", False)
-    ] * 2 + [("not_listening", "note", False), ("probe", "error", False)]
+    ] * 2 + [
+        ("not_listening", "note", False),
+        ("opens_on_upgrade", "note", False),
+        ("not_checked", "note", False),
+        ("not_checked", "note", False),
+        ("probe", "error", False),
+    ]
     assert run["results"][5]["suppressions"] == [
         {"kind": "external", "status": "accepted", "justification": "A debug port, used by port-forward alone"}
     ]
@@ -570,8 +608,8 @@ def test_markdown_is_a_ticket():
     text = made("markdown")
     assert text.startswith("# Do not upgrade yet\n")
     assert (
-        "**Verdict:** 2 ports break on upgrade, 1 port of unknown impact, 2 ports unreachable already, 1 probe fails, 2 pods not checked."
-        in text
+        "**Verdict:** 2 ports break on upgrade, 1 port of unknown impact, 2 ports unreachable already, 1 probe fails, 2 pods not checked; "
+        "not failed on: 1 port opens on upgrade, 2 objects beyond the check." in text
     )
     assert (
         "- [ ] **Port 8080: breaks on upgrade**. Service `checkout:80`; listens on `127.0.0.1:8080`; pods `checkout-7d4b9-a`"
@@ -799,7 +837,7 @@ def test_one_page_of_many_shows_each_verdict_and_no_number_where_nothing_was_see
         ):
             assert said in text, (name, said)
     row = re.search(r"\| `east` .*", text)[0]
-    assert row.count("| ? ") == 8
+    assert row.count("| ? ") == 10
 
 
 def test_no_port_of_a_pod_that_was_not_read_is_in_the_green():

@@ -14,7 +14,12 @@ import pytest
 import yaml
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import attempts as _attempts
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import DEFAULT_FAIL_ON, REASONS, WORD
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
+    BEYOND,
+    DEFAULT_FAIL_ON,
+    REASONS,
+    WORD,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PROBERS_ENV
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import (
     WaiverError,
@@ -298,6 +303,43 @@ def test_what_nothing_listens_on_is_named_where_it_stops_the_play():
     assert verdict(report, ["not_listening"], screen=WIDE)[0].startswith(
         "Nothing listens: shop: Deployment web port 8080: "
     )
+
+
+OPENING = {"binds": ["10.0.0.5:8080"], "workloadEntries": [{"metadata": cluster.meta("vm"), "spec": {}}]}
+
+
+def test_what_opens_and_what_is_beyond_the_check_is_counted_whatever_the_gate_fails_on():
+    report = cluster.report(**OPENING)
+    both = "1 port opens on upgrade, 1 object beyond the check"
+    fine = f"Nothing stands in the way of the upgrade ({both}). {CHECKED}."
+    assert outcome(report, []) == outcome(report, list(DEFAULT_FAIL_ON)) == fine
+    assert outcome(report, ["opens_on_upgrade", "not_checked"]) == f"Do not upgrade yet: {both}. {CHECKED}."
+    found = {**cluster.report(), "opens_on_upgrade": report["opens_on_upgrade"], "not_checked": report["not_checked"]}
+    beside = f"; not failed on: {both}. {CHECKED}."
+    assert outcome(found, ["breaks_on_upgrade"]) == f"Do not upgrade yet: 1 port breaks on upgrade{beside}"
+    assert outcome(found, []).endswith(f"the gate is open{beside}")
+    assert outcome(found, ["breaks_on_upgrade", "not_checked"]).endswith(
+        f"1 object beyond the check; not failed on: 1 port opens on upgrade. {CHECKED}."
+    )
+
+
+def test_what_opens_and_what_is_beyond_the_check_is_named_with_what_to_do():
+    report = cluster.report(**OPENING)
+    (opens,), (machine,) = report["opens_on_upgrade"], report["not_checked"]
+    brief = [
+        "1 port opens on upgrade: shop: Deployment web port 8080",
+        "1 object beyond the check, vm: shop: WorkloadEntry vm",
+    ]
+    fix = f"    fix      {WORD['opens_on_upgrade'].advice}"
+    whole = [f"    why      {machine['detail']}", f"    fix      {BEYOND['vm']}"]
+    assert verdict(report, list(DEFAULT_FAIL_ON), screen=WIDE)[:-1] == brief
+    assert verdict(report, [], screen=WIDE, verbose=True)[:-1] == [brief[0], fix, brief[1], *whole]
+    assert verdict(report, ["opens_on_upgrade", "not_checked"], screen=WIDE)[:-1] == [
+        f"Opens on upgrade: shop: Deployment web port 8080: {opens['reason']}",
+        fix,
+        brief[1],
+        *whole,
+    ]
 
 
 def test_a_probe_that_fails_in_spite_of_the_sidecar_is_named_with_what_to_do():
