@@ -216,9 +216,9 @@ def record(
     """What to keep before `planned` is applied on `server`: each Sidecar as it is and as the server's dry run says that it will be.
 
     `tried` are the dry run's objects for what is not `none`, in the same order; the first `made` of them are what the server has made, and have the
-    uid by which an undo knows them again: several clusters may have one address. A dry run of a new one has a uid that nothing will have. A Sidecar that `earlier` has and that is still as an earlier
-    run left it keeps what was there before that run, so that one undo takes all runs back. Raises RecordError for another `earlier`, such
-    as that of another server.
+    uid by which an undo knows them again: several clusters may have one address. A dry run of a new one has a uid that nothing will have. A Sidecar that
+    `earlier` has and that is still as an earlier run left it keeps what was there before that run, so that one undo takes all runs back.
+    Raises RecordError for another `earlier`, such as that of another server.
     """
     kept = {_key(entry["after"]): entry for entry in (_checked(earlier, server)["changes"] if earlier else ())}
     pending = [change for change in planned if change["action"] != "none"]

@@ -86,7 +86,10 @@ class Unlisted(t.TypedDict, total=False):
 
 
 class Metadata(t.TypedDict, total=False):
-    """Of which cluster it was taken, when and how much; `context` is the kubeconfig's, if there was one; `namespaces` are those that were recorded where others were not."""
+    """Of which cluster it was taken, when and how much.
+
+    `context` is the kubeconfig's, if there was one; `namespaces` are those that were recorded where others were not.
+    """
 
     takenAt: str
     server: str

@@ -217,7 +217,7 @@ def test_of_what_is_beyond_the_check_no_more_is_kept_than_is_read():
     assert "secret" not in str(patches["odd"])
 
 
-def test_of_a_template_the_labels_are_kept_where_it_has_no_pods():
+def test_of_a_template_the_labels_are_kept():
     several = [
         {key: value for key, value in cluster.scaled(f"web-{n}", replicas=n).items() if key != "kind"} for n in (0, 1)
     ]
@@ -225,7 +225,7 @@ def test_of_a_template_the_labels_are_kept_where_it_has_no_pods():
         found = run(server)
     assert [each["spec"] for each in found["controllers"]] == [
         {"replicas": 0, "template": {"metadata": {"labels": {"app": "web"}}}},
-        {"replicas": 1},
+        {"replicas": 1, "template": {"metadata": {"labels": {"app": "web"}}}},
     ]
 
 
