@@ -91,7 +91,7 @@ SAID = {
     "agent": f"and fails already, {AGENT}",
     "next_agent": f"and will fail once the pod is injected again, {AGENT}",
     "both": f"and fails already, with the port; once the pod is injected again it will fail {AGENT}",
-    "proxy": "through the proxy: it fails with the port, and a Sidecar that cures the port cures it",
+    "proxy": "through the proxy: it fails with the port, and a Sidecar that fixes the port fixes it",
     "bind": "through the proxy: it fails with the port, and in its namespace a Sidecar has no effect, or may have none",
 }
 """Who has the probe fail: the agent that the pod has, the one that it gets, today the proxy and then that agent, or the proxy."""
@@ -99,7 +99,7 @@ SAID = {
 ENDS = {"postStart": " The kubelet kills a container whose postStart hook fails."}
 
 
-class _Seen(t.NamedTuple):
+class _Shown(t.NamedTuple):
     """What a pod with a sidecar shows of its probes. `asks_pod_ip` is whether its agent sends rewritten ones to the pod IP, None where nobody knows."""
 
     probes: tuple[Probe, ...]
@@ -116,7 +116,7 @@ class _Seen(t.NamedTuple):
 
 
 @once_per_template
-def _seen(pod: Template) -> _Seen | None:
+def _shown(pod: Template) -> _Shown | None:
     """None for a pod without a sidecar: nobody rewrites its probes, and no proxy takes them."""
     proxy = proxy_container(pod)
     if not proxy or not has_sidecar(pod):
@@ -126,7 +126,7 @@ def _seen(pod: Template) -> _Seen | None:
     local = go_true(env.get(LEGACY_ENV))
     refused = go_false((pod.annotations.get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip())
     probes = tuple(_probes(pod, as_object(env.get(PROBERS_ENV))))
-    return _Seen(probes, agent, None if agent is None else agent >= (1, 10) and not local, refused)
+    return _Shown(probes, agent, None if agent is None else agent >= (1, 10) and not local, refused)
 
 
 def failing_probes(
@@ -138,20 +138,20 @@ def failing_probes(
     `answered` is whether a listener accepts at the pod IP: then probes that are rewritten succeed. `reached` is whether the proxy reaches a
     listener today, None where that is not known: so do probes that are not rewritten.
     """
-    seen = _seen(pod)
-    if not seen:
+    shown = _shown(pod)
+    if not shown:
         return []
     next_agent = None if after.probes_localhost else after.version
     found = []
-    for probe in seen.probes:
+    for probe in shown.probes:
         if probe.port != port:
             continue
         said: tuple[str, str] | None = None
-        if probe.rewritten and seen.asks_pod_ip:
+        if probe.rewritten and shown.asks_pod_ip:
             said = None if answered else ("unreachable", "agent")
-        elif probe.rewritten or not (seen.left_alone(probe) or _too_old(after.version, probe.since)):
+        elif probe.rewritten or not (shown.left_alone(probe) or _too_old(after.version, probe.since)):
             if next_agent is not None and not answered:
-                said = _once_moved(probe, seen, impact, reached)
+                said = _once_moved(probe, shown, impact, reached)
         elif probe.kind != "tcpSocket" and impact:  # the proxy accepts every TCP connection, so that kind never fails
             said = impact, "proxy"
         if said:
@@ -163,10 +163,10 @@ def _too_old(version: Version | None, since: Version) -> bool:
     return version is not None and version < since
 
 
-def _once_moved(probe: Probe, seen: _Seen, impact: str | None, reached: bool | None) -> tuple[str, str] | None:
+def _once_moved(probe: Probe, shown: _Shown, impact: str | None, reached: bool | None) -> tuple[str, str] | None:
     """What to say of a probe that the next agent will send to the pod IP, where nothing accepts."""
     if probe.rewritten:
-        return ("unknown" if seen.agent is None else "breaks_on_upgrade"), "next_agent"
+        return ("unknown" if shown.agent is None else "breaks_on_upgrade"), "next_agent"
     if probe.kind == "tcpSocket" or reached:
         return "breaks_on_upgrade", "next_agent"
     if reached is None:
@@ -178,8 +178,8 @@ def _once_moved(probe: Probe, seen: _Seen, impact: str | None, reached: bool | N
 @once_per_template
 def probed_ports(pod: Template) -> set[int]:
     """The ports that the probes and hooks of a pod with a sidecar ask."""
-    seen = _seen(pod)
-    return {probe.port for probe in seen.probes if _is_port(probe.port)} if seen else set()
+    shown = _shown(pod)
+    return {probe.port for probe in shown.probes if _is_port(probe.port)} if shown else set()
 
 
 class AtRisk(t.NamedTuple):
@@ -196,11 +196,11 @@ def at_risk(pod: Template) -> AtRisk:
     The proxy passes a port that neither a Service nor a Sidecar names through to the pod IP, so there only a tcpSocket probe gets worse, which
     the proxy accepts by itself.
     """
-    seen = _seen(pod)
+    shown = _shown(pod)
     always: set[int] = set()
     listed: set[int] = set()
-    for probe in seen.probes if seen else ():
-        if not seen or not _is_port(probe.port) or seen.left_alone(probe) or (probe.rewritten and seen.asks_pod_ip):
+    for probe in shown.probes if shown else ():
+        if not shown or not _is_port(probe.port) or shown.left_alone(probe) or (probe.rewritten and shown.asks_pod_ip):
             continue
         (always if probe.rewritten or probe.kind == "tcpSocket" else listed).add(probe.port)
     return AtRisk(frozenset(always), frozenset(listed))

@@ -33,7 +33,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.vi
     Entry,
     Sidecar,
     WorkloadView,
-    looked,
+    checked,
     view,
 )
 
@@ -92,7 +92,7 @@ def _template() -> jinja2.Template:
         style_hash=_hash(style),
         script_hash=_hash(script),
         count=count,
-        looked=looked,
+        checked=checked,
         upgrade=upgrade,
         version=VERSION,
     )
@@ -166,8 +166,8 @@ def _parts(cluster: ClusterView) -> list[Part]:
         for kind in WORDS
         if kind.name not in ("unchecked", "failing_probes", "not_checked")
     ]
-    numbers.append(("unread", "Of pods not checked" if known else "Fine, or of pods not checked", cluster.unread_ports))
-    numbers.append(("fine", "Listens where connections arrive", cluster.fine))
+    numbers.append(("unread", "Of pods not checked" if known else "OK, or of pods not checked", cluster.unread_ports))
+    numbers.append(("fine", "OK", cluster.fine))
     total = sum(number for _name, _label, number in numbers)
     shares = {name: max(NARROWEST, 100 * number / total) for name, _label, number in numbers if number}
     parts, at = [], 0.0

@@ -20,7 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.vi
     Entry,
     Sidecar,
     WorkloadView,
-    looked,
+    checked,
     view,
 )
 
@@ -157,7 +157,7 @@ def _head(cluster: ClusterView, several: bool) -> str:
     server = meta.get("server") if meta.get("server") != cluster.name else ""
     known = (("Istio", upgrade(cluster.made)), ("server", server), ("recorded", cluster.when))
     facts += [f"{label} {code(text)}" for label, text in known if text]
-    facts += [looked(cluster.made)] if looked(cluster.made) else []
+    facts += [checked(cluster.made)] if checked(cluster.made) else []
     version = meta.get("collectionVersion")
     facts += [f"checked by {code('meshops.istio_precheck ' + version)}"] if version else []
     title = (

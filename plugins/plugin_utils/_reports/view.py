@@ -170,8 +170,8 @@ def view(made: Document) -> ClusterView:
     return ClusterView(made, tone, title, detail, counts, *others(made), _namespaces(made), _unread(made))
 
 
-def looked(made: Document) -> str:
-    """What was looked at, in one line."""
+def checked(made: Document) -> str:
+    """How much was checked, in one line."""
     summary = made["summary"]
     if not summary:
         return ""

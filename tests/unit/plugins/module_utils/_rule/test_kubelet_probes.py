@@ -161,7 +161,7 @@ def test_the_port_of_a_probe_may_be_a_number_in_text_or_a_name(port):
 
 def test_a_probe_that_goes_through_the_proxy_is_cured_with_the_port():
     assert notes({"proxy": "1.9.9", **plain(HTTP)}, NEXT) == [
-        "The livenessProbe of container app asks port 8080 through the proxy: it fails with the port, and a Sidecar that cures the port cures it."
+        "The livenessProbe of container app asks port 8080 through the proxy: it fails with the port, and a Sidecar that fixes the port fixes it."
     ]
     assert not notes({"proxy": "1.9.9", **plain(HTTP)}, NEXT, cured=True)
     assert notes({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, cured=True)

@@ -842,11 +842,11 @@ def test_one_page_of_many_shows_each_verdict_and_no_number_where_nothing_was_see
 
 def test_no_port_of_a_pod_that_was_not_read_is_in_the_green():
     (known,) = re.findall(r'<svg width="100%".*?aria-label="([^"]*)"', made("html"))
-    assert known.endswith("Remediated 1, Of pods not checked 1, Listens where connections arrive 3")
+    assert known.endswith("Remediated 1, Of pods not checked 1, OK 3")
     older = copy.deepcopy(EVERYTHING)
     del older["summary"]["ports_unread"]
     (vague,) = re.findall(r'<svg width="100%".*?aria-label="([^"]*)"', made("html", older))
-    assert vague.endswith("Remediated 1, Fine, or of pods not checked 4")
+    assert vague.endswith("Remediated 1, OK, or of pods not checked 4")
 
 
 def test_each_namespace_has_a_place_that_a_link_leads_to():
