@@ -461,7 +461,7 @@ not_checked:
       sample: shop
     workload:
       description: The workload, where it is one of this cluster's pods.
-      returned: for C(no_replicas) and C(envoy_filter)
+      returned: for C(no_replicas), C(no_pods) and C(envoy_filter)
       type: dict
       sample: {"kind": "Deployment", "name": "cart"}
     resource:
@@ -472,6 +472,7 @@ not_checked:
     reason:
       description:
         - V(no_replicas), a workload with 0 replicas that a Service selects.
+        - V(no_pods), one that wants pods and has none.
         - V(vm), a WorkloadEntry or a WorkloadGroup, which stand for machines.
         - V(no_pod), a Service without a selector whose EndpointSlices hold addresses that belong to no pod.
         - V(envoy_filter), a workload under an EnvoyFilter that may change where connections to it are delivered.

@@ -269,6 +269,7 @@ REASONS = {
 BEYOND = {
     "envoy_filter": "Check the EnvoyFilter; the proxy may deliver elsewhere than the check says, today or after the upgrade.",
     "no_pod": "If one of these belongs to the mesh, check there what listens on localhost only.",
+    "no_pods": "Find out why it has no pods, such as a quota or a webhook that does not answer, and run the check again.",
     "no_replicas": "Scale it up and run the check again before the upgrade.",
     "vm": "Check on the machine itself what listens on localhost only.",
 }

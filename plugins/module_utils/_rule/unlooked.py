@@ -52,7 +52,7 @@ def not_checked(
         return in_namespaces(namespace, selection) and wanted(labels)
 
     found = [
-        *_without_replicas(snapshot, {group.workload for group in groups}, chosen, selection.scope),
+        *_without_pods(snapshot, pods, chosen, selection.scope),
         *_machines(snapshot, chosen),
         *_addresses(snapshot, pods, chosen),
         *_under_filters(snapshot, groups, mesh),
@@ -83,14 +83,13 @@ def moves(groups: t.Iterable[Group]) -> list[str]:
 Chosen = t.Callable[[str, Labels], bool]
 
 
-def _without_replicas(
-    snapshot: Snapshot, checked: t.Container[Workload], chosen: Chosen, scope: str
-) -> t.Iterator[NotChecked]:
+def _without_pods(snapshot: Snapshot, pods: t.Iterable[Pod], chosen: Chosen, scope: str) -> t.Iterator[NotChecked]:
     """Workloads that a Service selects and that have no pods to look at, by the template of their latest rollout.
 
     The label that keeps the injector away does so here, too; all else that decides on it is not known of a pod that is not there.
     """
-    latest = _latest_of_none(snapshot)
+    owners = {(pod.namespace, *pod.owner) for pod in pods if pod.owner and (pod.can_be_asked or pod.is_ending)}
+    latest = _latest_of_none(snapshot, owners)
     services = _Selecting(snapshot) if latest else None
     told: set[Workload] = set()
     for controller in sorted(latest, key=lambda c: (*key(c), c["kind"])):
@@ -101,18 +100,23 @@ def _without_replicas(
         labels = (((controller["spec"].get("template") or {}).get("metadata") or {}).get("labels")) or {}
         injected = scope == "all" or labels.get("sidecar.istio.io/inject") != "false"
         names = services.of(namespace, labels) if services and injected and chosen(namespace, labels) else []
-        if names and workload not in checked and workload not in told:
+        if names and workload not in told:
             told.add(workload)
+            wanted = controller["spec"]["replicas"]
+            has = f"It has none of the {wanted} pods that it wants" if wanted else "It has 0 replicas"
             yield {
                 "namespace": namespace,
                 "workload": workload.as_dict(),
-                "reason": "no_replicas",
-                "detail": f"It has 0 replicas, and {_some(names)} will send to its pods: what they listen on is not known.",
+                "reason": "no_pods" if wanted else "no_replicas",
+                "detail": f"{has}, and {_some(names)} will send to its pods: what they listen on is not known.",
             }
 
 
-def _latest_of_none(snapshot: Snapshot) -> list[Thing]:
-    """The latest rollout of each workload of which none has replicas. A StatefulSet stands for itself, as an owner may have several."""
+def _latest_of_none(snapshot: Snapshot, owners: t.Container[tuple[str, str, str]]) -> list[Thing]:
+    """The latest rollout of each workload of which none has a pod, the one that wants some before those that want none.
+
+    `owners` are the controllers of pods. A StatefulSet stands for itself, as an owner may have several.
+    """
     latest: dict[t.Any, Thing] = {}
     alive: set[t.Any] = set()
     for controller in snapshot.get("controllers") or ():
@@ -120,15 +124,16 @@ def _latest_of_none(snapshot: Snapshot) -> list[Thing]:
         if kind not in SCALED:
             continue
         which = (namespace, (controller_of(controller) if kind in OF_ROLLOUTS else None) or (kind, name))
-        if (controller.get("spec") or {}).get("replicas") != 0:
+        if (controller.get("spec") or {}).get("replicas") is None or (namespace, kind, name) in owners:
             alive.add(which)
-        elif which not in latest or _age(controller) > _age(latest[which]):
+        elif which not in latest or _rank(controller) > _rank(latest[which]):
             latest[which] = controller
     return [controller for which, controller in latest.items() if which not in alive]
 
 
-def _age(controller: Thing) -> tuple[str, str]:
-    return controller["metadata"].get("creationTimestamp") or "", controller["metadata"]["name"]
+def _rank(controller: Thing) -> tuple[bool, str, str]:
+    metadata = controller["metadata"]
+    return bool(controller["spec"]["replicas"]), metadata.get("creationTimestamp") or "", metadata["name"]
 
 
 class _Selecting:

@@ -40,6 +40,7 @@ def controllers(*several, services=None, **spec):
 WEB, NIGHTLY = ("Deployment", "web"), ("Deployment", "nightly")
 NONE = scaled("nightly-1", owner=NIGHTLY, labels=OTHER)
 NONE_LEFT = ("Deployment", "nightly", "no_replicas")
+NONE_COMES = ("Deployment", "nightly", "no_pods")
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ NONE_LEFT = ("Deployment", "nightly", "no_replicas")
         (controllers(), []),
         (controllers(NONE), [NONE_LEFT]),
         (controllers({**NONE, "spec": {}}), []),  # a record of an earlier version
-        (controllers(scaled("nightly-1", owner=NIGHTLY, labels=OTHER, replicas=2)), []),
+        (controllers(scaled("nightly-1", owner=NIGHTLY, labels=OTHER, replicas=2)), [NONE_COMES]),
         (controllers(scaled("nightly-1", owner=NIGHTLY, labels={"app": "nobody"})), []),
         (controllers(NONE, services=[]), []),
         (controllers(NONE, services=[service("other", "elsewhere", OTHER)]), []),
@@ -56,7 +57,8 @@ NONE_LEFT = ("Deployment", "nightly", "no_replicas")
         (controllers(NONE, services=[service("other", selector={**OTHER, "tier": "db"})]), []),
         (controllers(NONE, services=[], serviceEntries=[service_entry(selector=OTHER)]), [NONE_LEFT]),
         # The rollouts of one Deployment: the one that runs counts, else the latest.
-        (controllers(NONE, scaled("nightly-2", owner=NIGHTLY, labels=OTHER, replicas=1)), []),
+        (controllers(NONE, scaled("nightly-2", owner=NIGHTLY, labels=OTHER, replicas=1)), [NONE_COMES]),
+        (controllers(scaled("web-7d4b9", owner=WEB, replicas=1), scaled("web-11111", owner=WEB)), []),
         (controllers(NONE, scaled("nightly-2", owner=NIGHTLY, labels={}, created="2026-02-01T00:00:00Z")), []),
         (
             controllers(scaled("nightly-0", owner=NIGHTLY, labels={}, created="2025-02-01T00:00:00Z"), NONE),
@@ -91,7 +93,7 @@ NONE_LEFT = ("Deployment", "nightly", "no_replicas")
         ({**controllers(NONE), "selection": Selection(label_selectors=("app=other",))}, [NONE_LEFT]),
     ],
 )  # fmt: skip
-def test_a_workload_without_replicas_that_a_service_selects_was_not_looked_at(spec, wanted):
+def test_a_workload_without_pods_that_a_service_selects_was_not_looked_at(spec, wanted):
     assert told(**spec) == wanted
 
 
