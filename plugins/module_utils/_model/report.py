@@ -275,6 +275,15 @@ BEYOND = {
 }
 """Every reason of `not_checked`, with what to do about it. One that is not known blocks, too."""
 
+HOOKS = ("postStart", "preStop")
+"""What is a lifecycle hook among the probes of `failing_probes`."""
+
+
+def probe_as_text(probe: str) -> str:
+    """`readiness probe`, `postStart hook`."""
+    return f"{probe} {'hook' if probe in HOOKS else 'probe'}"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The shape. What a Report of an earlier form lacks (`delivery` and the lists of LATER) is not required of one that is read back.
 

@@ -22,6 +22,7 @@ from xml.etree import ElementTree
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     BEYOND,
     REASONS,
+    probe_as_text,
     probes_of_their_own,
     subject,
     was_checked,
@@ -142,7 +143,7 @@ def _cases(made: Document) -> t.Iterator[tuple[str, str, Outcome]]:
         yield f"{_name(record)}, by way of a Sidecar or the mesh's configuration", record["namespace"], None
     counted = [probe["id"] for probe in probes_of_their_own(made, fail_on)]
     for probe in made.get("failing_probes") or ():
-        name = f"{_name(probe)} answers the {probe['probe']} probe of container {probe['container']}"
+        name = f"{_name(probe)} answers the {probe_as_text(probe['probe'])} of container {probe['container']}"
         own = probe["id"] in counted
         text = _text(probe, probe_fix(probe, own))
         if own:

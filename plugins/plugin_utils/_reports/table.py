@@ -20,6 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     WORD,
     WORDS,
     Report,
+    probe_as_text,
     subject,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, blocks, upgrade
@@ -124,7 +125,7 @@ def _row(record: t.Mapping[str, t.Any], part: str, ready: t.Collection[str]) -> 
     if part == "findings":
         fix = "Sidecar ready" if record["id"] in ready else "no Sidecar"
     elif part == "failing_probes":
-        said = f"{record['probe']} probe fails"
+        said = f"{probe_as_text(record['probe'])} fails"
     return Row(
         word=word,
         namespace=record["namespace"],

@@ -161,3 +161,10 @@ def test_what_blocks_is_in_the_order_of_the_table_and_counted_once():
 def test_no_report_is_no_open_gate():
     with pytest.raises(KeyError):
         room.blocking({}, [])
+
+
+@pytest.mark.parametrize(
+    "probe, wanted", [("readiness", "readiness probe"), ("startup", "startup probe"), ("preStop", "preStop hook")]
+)
+def test_a_lifecycle_hook_is_not_called_a_probe(probe, wanted):
+    assert room.probe_as_text(probe) == wanted
