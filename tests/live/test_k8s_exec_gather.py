@@ -14,9 +14,14 @@ import pytest
 from ansible_collections.meshops.istio_precheck.tests.helpers.playing import play
 
 NAMESPACE = "by-tasks"
+# To whoever may not list it, a server does not say that it lacks a kind; kubernetes.core asks it which kinds there are.
 LISTS = [
     {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["list"]},
-    {"apiGroups": ["networking.istio.io"], "resources": ["sidecars", "serviceentries"], "verbs": ["list"]},
+    {
+        "apiGroups": ["networking.istio.io"],
+        "resources": ["sidecars", "serviceentries", "workloadentries", "workloadgroups", "envoyfilters"],
+        "verbs": ["list"],
+    },
 ]
 
 # Its ss never ends: an exec into it gets no answer.
