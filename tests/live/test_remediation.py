@@ -102,6 +102,7 @@ def gate(cluster, playbook="meshops.istio_precheck.check_listeners", *arguments,
         check_listeners_kubeconfig=str(cluster.kubeconfig),
         check_listeners_namespaces=[HOME],
         check_listeners_istio_namespace=ISTIO,
+        check_listeners_remediate_unreachable=True,  # the other port of `two-ports`, which its own Sidecar does not list
         **variables,
     )
 
