@@ -259,7 +259,7 @@ def _look(entry: Target, readings: Readings, mesh: Mesh) -> ExposedPod:
         pod,
         seen(entry.exposures),
         seen(entry.istio_ports),
-        mesh.sidecars(pod),
+        (*mesh.sidecars(pod), *mesh.sidecars_elsewhere(pod)),
         mesh.hidden_root(pod),
         mesh.without_sidecars(pod),
     )

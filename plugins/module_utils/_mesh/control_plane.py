@@ -241,6 +241,14 @@ class ControlPlanes:
         least = self._least_local_in(pod.namespace)
         return min((self._successor(plane, target, least) for plane in serving), key=least)
 
+    def unvouched(self, pod: Pod | Template, target: Version | None) -> tuple[ControlPlane, ...]:
+        """Those that may serve the pod after the upgrade instead of after(), where nobody expects an istiod: each may see other Sidecars."""
+        found: list[ControlPlane] = []
+        for plane in self._serving(pod) or [self._unseen(pod)]:
+            _at_home, elsewhere = self._next(plane, target)
+            found += [other for other in elsewhere if other not in found]
+        return tuple(found)
+
     def moved_to_another(self, target: Version | None) -> list[tuple[str, str]]:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
         found = set()
@@ -274,13 +282,23 @@ class ControlPlanes:
     def _successor(
         self, plane: ControlPlane, target: Version | None, least: t.Callable[[ControlPlane], t.Any]
     ) -> ControlPlane:
-        """Its own revision, if that runs the target version, else others of its mesh that do, else it, upgraded. Of several, the one least for localhost.
-
-        What may be the next counts beside them, once upgraded itself, since it has settings of its own: one that does not run yet, one whose version
-        nobody knows, and, where none runs the target version, another revision that fits.
+        """The one of _next() that is least for localhost.
 
         Whoever may make a pod in some namespace can label it as an istiod's, and write any root namespace beside it. So one that is neither where this
         one is, nor where the user says that istiod is, makes no verdict better: where it hands less to localhost, what becomes of this one is not known.
+        """
+        at_home, elsewhere = (min(some, key=least, default=None) for some in self._next(plane, target))
+        assert at_home is not None
+        if at_home.default_delivery() == "localhost" and elsewhere and least(elsewhere) < least(at_home):
+            return at_home._replace(disputed=(str(elsewhere), elsewhere.name, elsewhere.namespace))
+        return at_home
+
+    def _next(self, plane: ControlPlane, target: Version | None) -> tuple[list[ControlPlane], list[ControlPlane]]:
+        """What may come after it where istiods are expected, and elsewhere: its own revision, if that runs the target version, else others of its mesh
+        that do, else it, upgraded.
+
+        What may be the next counts beside them, once upgraded itself, since it has settings of its own: one that does not run yet, one whose version
+        nobody knows, and, where none runs the target version, another revision that fits.
         """
         mesh = [p for p in self.all if self._one_mesh(p, plane)]
         there = [p for p in mesh if _is_of(p, target)]
@@ -299,11 +317,7 @@ class ControlPlanes:
             foreign = [p for p in self.all if p not in mesh and _is_of(p, target)] if not there else []
             found = [*coming, plane, *ready, *others]
         upgraded = [*(p if p in there else p.upgraded(target) for p in found), *foreign]
-        at_home = min((p for p in upgraded if p.namespace in known), key=least)
-        elsewhere = min((p for p in upgraded if p.namespace not in known), key=least, default=at_home)
-        if at_home.default_delivery() == "localhost" and least(elsewhere) < least(at_home):
-            return at_home._replace(disputed=(str(elsewhere), elsewhere.name, elsewhere.namespace))
-        return at_home
+        return [p for p in upgraded if p.namespace in known], [p for p in upgraded if p.namespace not in known]
 
     def _one_mesh(self, one: ControlPlane, other: ControlPlane) -> bool:
         """Whether two control planes are of one mesh: in one namespace, or with one root namespace. One that says neither is of the only mesh."""

@@ -64,7 +64,7 @@ CAUSES = {
     "no_version": "{} serves the pod",
     "env_hidden": "{} delivers as {} says, whose value was not seen",
     "config_hidden": "{} delivers as its mesh configuration says, and {}",
-    "disputed": "{} delivers to localhost, but the pod may be moved to {} of revision {} in {}, which delivers otherwise",
+    "disputed": "{}, but the pod may be moved to {} of revision {} in {}, which delivers otherwise",
     "no_plane": "no istiod was found that serves the pod",
     "no_plane_at": "its proxy is served by {}, where no istiod was found",
     "which_plane": "the pod does not say which istiod serves it, that of {}",
@@ -320,6 +320,15 @@ def of_cases(pod: Pod, plane: ControlPlane, found: t.Sequence[Delivery], unsure:
     return Delivery("unknown", local.address or localhost_of(pod.ips), local.port, cause, doors=doors)
 
 
+def disputed(pod: Pod, here: Delivery, other: ControlPlane, there: Delivery) -> Delivery:
+    """The delivery `here`, where `other`, which delivers `there` and for which nobody vouches, may serve the pod instead. That one makes nothing better."""
+    if here.kind not in ("localhost", "unix") or _end(here, pod.ips) == _end(there, pod.ips):
+        return here
+    cause = Cause("disputed", (here.why, str(other), other.name, other.namespace))
+    doors = here.doors if _ways(here.doors) == _ways(there.doors) else ()
+    return Delivery("unknown", here.address or localhost_of(pod.ips), here.port, cause, doors=doors)
+
+
 def _end(how: Delivery, ips: t.Sequence[str]) -> tuple[t.Any, ...]:
     return how.kind, how.port, _ways(how.doors), _ways(how.exits), [how.destination(ip) for ip in ips]
 
@@ -339,7 +348,7 @@ def _unknown_version(plane: ControlPlane) -> Cause:
 
 def _unknown_settings(plane: ControlPlane) -> Cause:
     if any(plane.disputed):
-        return Cause("disputed", (str(plane), *plane.disputed))
+        return Cause("disputed", (f"{plane} delivers to localhost", *plane.disputed))
     if plane.version and plane.version < (1, 21):
         return Cause("env_hidden", (str(plane), PASSTHROUGH_ENV))
     why, name = plane.config_unknown

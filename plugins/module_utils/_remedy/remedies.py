@@ -44,12 +44,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workl
 
 
 class ExposedPod(t.NamedTuple):
-    """A pod that Services expose: its ports, those of them that are Istio's own, and the Sidecars in effect before and after the upgrade."""
+    """A pod that Services expose: its ports, those of them that are Istio's own, and the Sidecars in effect before and after the upgrade, by whoever may serve it."""
 
     pod: Pod
     ports: t.Mapping[int, PodPort]
     istio_ports: t.Mapping[int, PodPort]
-    sidecars: tuple[Thing | None, Thing | None]
+    sidecars: tuple[Thing | None, ...]
     hidden_root: str = ""
     """The root namespace, where its Sidecars could not be listed and one of them may be in effect."""
     without_sidecars: str = ""

@@ -20,6 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import (
     Delivery,
     delivery,
+    disputed,
     of_cases,
     under_hidden_default,
 )
@@ -124,6 +125,9 @@ class Mesh:
         self._sidecars = Sidecars(snapshot, self._planes)
         self.planes: t.Callable[[Pod], tuple[ControlPlane, ControlPlane]] = PerTemplate(self._planes_of)
         self._cases: t.Callable[[Pod], tuple[tuple[Case, ...], tuple[Case, ...]]] = PerTemplate(self._cases_of)
+        self._unvouched: t.Callable[[Pod], tuple[tuple[ControlPlane, tuple[Case, ...]], ...]] = PerTemplate(
+            self._unvouched_of
+        )
         self.sidecars: t.Callable[[Pod], tuple[Thing | None, Thing | None]] = PerTemplate(self._sidecars_of)
         self._named = PerTemplate(self._named_by_a_sidecar)
         self._deliveries = PerTemplate(self._deliveries_of)
@@ -152,6 +156,14 @@ class Mesh:
     def _cases_of(self, pod: Pod) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
         today, after = self.planes(pod)
         return self._sidecars.cases(pod, today), self._sidecars.cases(pod, after, anew=True)
+
+    def _unvouched_of(self, pod: Pod) -> tuple[tuple[ControlPlane, tuple[Case, ...]], ...]:
+        others = self._planes.unvouched(pod, self._target)
+        return tuple((plane, self._sidecars.cases(pod, plane, anew=True)) for plane in others)
+
+    def sidecars_elsewhere(self, pod: Pod) -> list[Thing | None]:
+        """The Sidecars that are in effect by control planes for which nobody vouches."""
+        return [cases[0].sidecar for _plane, cases in self._unvouched(pod)]
 
     def _sidecars_of(self, pod: Pod) -> tuple[Thing | None, Thing | None]:
         _today, after = self.planes(pod)
@@ -189,7 +201,8 @@ class Mesh:
 
     def _named_by_a_sidecar(self, pod: Pod, port: int) -> bool:
         """Without, a delivery depends on the families alone."""
-        return any(ingress_entry(case.sidecar, port) for cases in self._cases(pod) for case in cases)
+        elsewhere = (cases for _plane, cases in self._unvouched(pod))
+        return any(ingress_entry(case.sidecar, port) for cases in (*self._cases(pod), *elsewhere) for case in cases)
 
     def _deliveries_of(
         self, pod: Pod, port: int, ways: frozenset[str], _ips: tuple[str, ...]
@@ -197,6 +210,8 @@ class Mesh:
         today, after = (
             self._delivery_of(pod, port, plane, cases, ways) for plane, cases in zip(self.planes(pod), self._cases(pod))
         )
+        for plane, cases in self._unvouched(pod):
+            after = disputed(pod, after, plane, self._delivery_of(pod, port, plane, cases, ways))
         return today, after
 
     def _delivery_of(
@@ -224,11 +239,14 @@ class Mesh:
 
     def without_sidecars(self, pod: Pod) -> str:
         """Why a Sidecar in the pod's namespace has no effect, today or after the upgrade, or may have none; else an empty text."""
-        for plane in reversed(self.planes(pod)):
+        named = [(plane, str(plane)) for plane in reversed(self.planes(pod))]
+        for plane, _cases in self._unvouched(pod):
+            named.append((plane, f"{plane} of revision {plane.name} in {plane.namespace}"))
+        for plane, said in named:
             selects = self._planes.discovered.selects(plane, pod.namespace)
             if not selects and not sees_sidecars(plane, True):
                 why = LEFT_OUT if selects is False else PERHAPS_LEFT_OUT
-                return why.format(plane=plane, namespace=pod.namespace)
+                return why.format(plane=said, namespace=pod.namespace)
         return ""
 
     def _probes_of(

@@ -32,6 +32,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     envoy_filter,
     istiod,
     meta,
+    namespace,
     pod,
     port,
     report,
@@ -290,6 +291,88 @@ def test_an_istiod_somewhere_else_makes_no_verdict_better_whatever_a_program_bin
     today = istiod("1.20.8", localhost=True)
     for planes in ([today], [today, made_up], [made_up, today]):
         assert verdict(report(istiods=planes, binds=["10.0.0.5:8080"], target="1.24")) == BREAKS
+
+
+MESH_ONLY = [{"matchLabels": {"mesh": "in"}}]
+SHOP_LEFT_OUT = [namespace("shop", mesh="out"), namespace("istio-system", mesh="in")]
+OF_ROOT = sidecar(namespace="istio-system", **CURED)
+OF_DEFAULT = sidecar(revision="default", **CURED)
+BLIND = {**istiod("1.24.0", "canary", discoverySelectors=MESH_ONLY), "namespace": "istio-canary"}
+SEEING = {**istiod("1.24.0", "canary"), "namespace": "istio-canary"}
+FOREIGN = {**istiod("1.24.0", "next", rootNamespace="istio-next"), "namespace": "istio-next"}
+
+# Today's istiod, one elsewhere, the Sidecar in effect today, target, verdict; `shop` is left out by selectors.
+SIDECARS_ELSEWHERE = {
+    "which leaves the namespace out": (istiod("1.23.0"), BLIND, sidecar(**CURED), "1.24", BREAKS),
+    "the same, from 1.9": (istiod("1.9.9"), BLIND, sidecar(**CURED), "1.24", BREAKS),
+    "the same, where the mesh says LOCALHOST": (
+        istiod("1.23.0", localhost=True),
+        BLIND,
+        sidecar(**CURED),
+        "1.24",
+        BREAKS,
+    ),
+    "the same, without a target": (istiod("1.23.0"), BLIND, sidecar(**CURED), None, BREAKS),
+    "the same, of unknown version": (istiod("1.23.0"), {**BLIND, "version": ""}, sidecar(**CURED), "1.24", BREAKS),
+    "the same, which does not run yet": (
+        istiod("1.23.0"),
+        {**BLIND, "running": False},
+        sidecar(**CURED),
+        "1.24",
+        BREAKS,
+    ),
+    "the same, beside a unix socket": (
+        istiod("1.23.0"),
+        BLIND,
+        sidecar(ingress={8080: "unix:///tmp/web"}),
+        "1.24",
+        BREAKS,
+    ),
+    "which is of another version": (istiod("1.23.0"), {**BLIND, "version": "1.22.1"}, sidecar(**CURED), "1.24", CURE),
+    "which sees a Sidecar for all revisions": (istiod("1.23.0"), SEEING, sidecar(**CURED), "1.24", CURE),
+    "which sees none of the other revision": (istiod("1.23.0"), SEEING, OF_DEFAULT, "1.24", BREAKS),
+    "of a mesh of its own": (istiod("1.23.0"), FOREIGN, OF_ROOT, "1.24", BREAKS),
+    "of a mesh of its own, without a target": (istiod("1.23.0"), FOREIGN, OF_ROOT, None, CURE),
+    "of a mesh of its own, which sees that beside the pod": (istiod("1.23.0"), FOREIGN, sidecar(**CURED), "1.24", CURE),
+}
+
+
+@pytest.mark.parametrize("case", SIDECARS_ELSEWHERE)
+def test_a_sidecar_that_an_istiod_somewhere_else_does_not_see_fixes_nothing_for_certain(case):
+    here, there, fix, target, wanted = SIDECARS_ELSEWHERE[case]
+    for planes in ([here, there], [there, here]):
+        found = report(istiods=planes, sidecars=[fix], target=target, namespaces=SHOP_LEFT_OUT)
+        assert verdict(found) == wanted
+        if wanted == BREAKS:
+            assert (
+                f"but the pod may be moved to {'a' if target is None else 'istiod 1.24'}"
+                in found["findings"][0]["reason"]
+            )
+
+
+# The istiod elsewhere, the Sidecar that is there, what stands in the way of a remedy.
+NO_REMEDY_ELSEWHERE = {
+    "which leaves the namespace out": (
+        BLIND,
+        None,
+        "The discoverySelectors of istiod 1.24 of revision canary in istio-canary leave",
+    ),
+    "which does not see the one to be edited": (
+        SEEING,
+        sidecar(revision="default", selector={"app": "web"}, ingress={8080: ":8080"}),
+        "Not the same Sidecar is in effect",
+    ),
+    "of which all is seen": (SEEING, None, ""),
+}
+
+
+@pytest.mark.parametrize("case", NO_REMEDY_ELSEWHERE)
+def test_no_remedy_is_planned_that_an_istiod_somewhere_else_would_not_see(case):
+    there, edited, wanted = NO_REMEDY_ELSEWHERE[case]
+    sidecars = [edited] if edited else []
+    found = report(istiods=[istiod("1.9.9"), there], sidecars=sidecars, target="1.24", namespaces=SHOP_LEFT_OUT)
+    assert bool(found["remediations"]) is not bool(wanted)
+    assert wanted in " ".join(found["findings"][0]["notes"])
 
 
 def test_a_sidecar_that_an_istiod_does_not_see_which_does_not_run_yet_cures_nothing_of_its_pods():
