@@ -159,6 +159,9 @@ class ControlPlane(t.NamedTuple):
 
 UNKNOWN_CONTROL_PLANE = ControlPlane("", None, {}, {})
 
+Least = t.Callable[[ControlPlane], tuple[t.Any, float]]
+"""What puts control planes in order: how much each hands to localhost, the least first; then what decides between equals."""
+
 
 class ControlPlanes:
     """The control planes of a snapshot, found by where a pod's proxy asks, and by the revision that the pod names.
@@ -253,7 +256,7 @@ class ControlPlanes:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
         found = set()
         for plane in self._running:
-            other = self._successor(plane, target, _least_local)
+            other = self._successor(plane, target, lambda each: (_least_local(each), 0))
             if plane.name == other.name or other.default_delivery() != "localhost":
                 continue
             if plane.upgraded(target).default_delivery() == "pod_ip":
@@ -268,20 +271,25 @@ class ControlPlanes:
     def home(self) -> str:
         return self._home or ""
 
-    def _least_local_in(self, namespace: str) -> t.Callable[[ControlPlane], t.Any]:
-        """_least_local() for pods of a namespace: one that may leave it out comes first, the more so where it sees no Sidecars there."""
+    def _least_local_in(self, namespace: str) -> Least:
+        """_least_local() for pods of a namespace: one that may leave it out comes first, the more so where it sees no Sidecars there.
 
-        def least(plane: ControlPlane) -> t.Any:
-            cases = [bool(left_out) for left_out in self.discovered.cases(plane, [namespace])]
-            seen = sum(sees_sidecars(plane, left_out) for left_out in cases) / len(cases)
-            known = all(knows_services(plane, left_out) for left_out in cases)
-            return seen, *(_least_local(plane) if known else (0, False))
+        Of two that hand as much to localhost, the one that may see no Sidecars of its root namespace.
+        """
+
+        def least(plane: ControlPlane) -> tuple[t.Any, float]:
+            root = self.root_namespace(plane)
+            cases = self.discovered.cases(plane, [namespace, root])
+            seen, of_root = (
+                sum(sees_sidecars(plane, name in left_out) for left_out in cases) / len(cases)
+                for name in (namespace, root)
+            )
+            known = all(knows_services(plane, namespace in left_out) for left_out in cases)
+            return (seen, *(_least_local(plane) if known else (0, False))), of_root
 
         return least
 
-    def _successor(
-        self, plane: ControlPlane, target: Version | None, least: t.Callable[[ControlPlane], t.Any]
-    ) -> ControlPlane:
+    def _successor(self, plane: ControlPlane, target: Version | None, least: Least) -> ControlPlane:
         """The one of _next() that is least for localhost.
 
         Whoever may make a pod in some namespace can label it as an istiod's, and write any root namespace beside it. So one that is neither where this
@@ -289,7 +297,7 @@ class ControlPlanes:
         """
         at_home, elsewhere = (min(some, key=least, default=None) for some in self._next(plane, target))
         assert at_home is not None
-        if at_home.default_delivery() == "localhost" and elsewhere and least(elsewhere) < least(at_home):
+        if at_home.default_delivery() == "localhost" and elsewhere and least(elsewhere)[0] < least(at_home)[0]:
             return at_home._replace(disputed=(str(elsewhere), elsewhere.name, elsewhere.namespace))
         return at_home
 

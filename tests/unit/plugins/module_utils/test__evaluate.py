@@ -350,6 +350,36 @@ def test_a_sidecar_that_an_istiod_somewhere_else_does_not_see_fixes_nothing_for_
             )
 
 
+ROOT_LEFT_OUT = [namespace("shop", mesh="in"), namespace("istio-system", mesh="out")]
+ROOTLESS = istiod("1.24.0", "canary", discoverySelectors=MESH_ONLY)
+
+# The canary beside istiod 1.21.6, the Sidecar, target, verdict; the root namespace is left out by selectors.
+ROOT_SIDECARS = {
+    "which leaves the root namespace out": (ROOTLESS, OF_ROOT, "1.24", BREAKS),
+    "the same, without a target": (ROOTLESS, OF_ROOT, None, BREAKS),
+    "of unknown version": ({**ROOTLESS, "version": ""}, OF_ROOT, "1.24", BREAKS),
+    "of unknown version, without a target": ({**ROOTLESS, "version": ""}, OF_ROOT, None, BREAKS),
+    "which does not run yet": ({**ROOTLESS, "running": False}, OF_ROOT, "1.24", BREAKS),
+    "which sees the root namespace": (istiod("1.24.0", "canary"), OF_ROOT, "1.24", CURE),
+    "which sees the Sidecar beside the pod": (ROOTLESS, sidecar(**CURED), "1.24", CURE),
+}
+
+
+@pytest.mark.parametrize("case", ROOT_SIDECARS)
+def test_a_sidecar_for_all_namespaces_fixes_nothing_where_the_next_istiod_may_not_see_it(case):
+    canary, fix, target, wanted = ROOT_SIDECARS[case]
+    today = istiod("1.21.6")
+    for planes in ([today, canary], [canary, today]):
+        assert verdict(report(istiods=planes, sidecars=[fix], target=target, namespaces=ROOT_LEFT_OUT)) == wanted
+
+
+def test_of_two_canaries_the_one_that_delivers_to_the_pod_ip_counts_before_the_one_that_leaves_the_root_out():
+    local = istiod("1.24.0", "local", localhost=True, discoverySelectors=MESH_ONLY)
+    planes = [istiod("1.9.9"), local, istiod("1.24.0", "plain")]
+    for order in (planes, planes[::-1]):
+        assert verdict(report(istiods=order, target="1.24", namespaces=ROOT_LEFT_OUT)) == BREAKS
+
+
 # The istiod elsewhere, the Sidecar that is there, what stands in the way of a remedy.
 NO_REMEDY_ELSEWHERE = {
     "which leaves the namespace out": (
