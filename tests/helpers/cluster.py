@@ -20,6 +20,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shap
     DUAL_STACK_ENV,
     ISTIOD_ENV,
     POD_ENV,
+    SCOPING_ENV,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, check
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
@@ -245,14 +246,25 @@ def sidecar(
     }
 
 
-def istiod(version="1.9.9", revision="default", opt_out=False, localhost=False, merge=False, dual=False, **mesh_config):
+def istiod(
+    version="1.9.9",
+    revision="default",
+    opt_out=False,
+    localhost=False,
+    merge=False,
+    dual=False,
+    scoping=None,
+    **mesh_config,
+):
     """A control plane. `opt_out`: PILOT_ENABLE_INBOUND_PASSTHROUGH=false; `localhost`: meshConfig.inboundTrafficPolicy.mode LOCALHOST;
-    `dual`: ISTIO_DUAL_STACK."""
+    `dual`: ISTIO_DUAL_STACK; `scoping`: what ENABLE_ENHANCED_RESOURCE_SCOPING is set to."""
     env = {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"} if opt_out else {}
     if merge:
         env["PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE"] = "true"
     if dual:
         env[DUAL_STACK_ENV] = "true"
+    if scoping is not None:
+        env[SCOPING_ENV] = scoping
     policy = {"inboundTrafficPolicy": {"mode": "LOCALHOST"}} if localhost else {}
     config = {"rootNamespace": "istio-system", **policy, **mesh_config}
     return {"namespace": "istio-system", "revision": revision, "version": version, "env": env, "meshConfig": config}

@@ -15,9 +15,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.discovered import (
+    SIDECARS_SINCE,
     Discovered,
     knows_services,
-    sees_sidecars,
+    unseen_sidecars,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import (
     SHORT,
@@ -44,6 +45,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shap
     ISTIOD_ENV,
     MERGE_ENV,
     PASSTHROUGH_ENV,
+    SCOPING_ENV,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
@@ -75,6 +77,8 @@ class ControlPlane(t.NamedTuple):
     """Of one that was not found, the namespaces of those that it may be."""
     families_recorded: bool = True
     """Whether the record would say so if it had ISTIO_DUAL_STACK, or a pod of it."""
+    scoping_recorded: bool = True
+    """The same of ENABLE_ENHANCED_RESOURCE_SCOPING."""
     running: bool = True
     """Whether it has a pod that runs; one that has none serves nobody today, and may be the next."""
     disputed: tuple[str, str, str] = ("", "", "")
@@ -107,6 +111,22 @@ class ControlPlane(t.NamedTuple):
         if self.version is None or not self.families_recorded or DUAL_STACK_ENV in self.env_unknown:
             return None
         return go_true(self.env.get(DUAL_STACK_ENV))
+
+    @property
+    def scoped(self) -> bool | None:
+        """Whether it sees Sidecars of those namespaces alone of which it knows. None if that is not known.
+
+        As the variable says, from 1.16, else from 1.22: change notes of 1.16.0 and pilot/pkg/features/pilot.go@1.22.0. One of unknown version may, and
+        so may one that is assumed, which may be of any newer version.
+        """
+        if self.version is not None and self.version < (1, 16):
+            return False
+        if SCOPING_ENV in self.env_unknown or not self.scoping_recorded:
+            return None
+        said = self.env.get(SCOPING_ENV)
+        if go_true(said) or go_false(said):
+            return go_true(said)
+        return self.version is None or self.assumed or self.version >= SIDECARS_SINCE
 
     def default_delivery(self) -> str:
         """`localhost`, `pod_ip` or `unknown`: where the proxy connects for a port that no Sidecar mentions.
@@ -176,6 +196,7 @@ class ControlPlanes:
         self._home: str | None = istio.get("istioNamespace")
         self._root_namespace: str = istio.get("rootNamespace") or "istio-system"
         self._families_recorded = DUAL_STACK_ENV in (istio.get("variables") or ())
+        self._scoping_recorded = SCOPING_ENV in (istio.get("variables") or ())
         self._services = {
             key(service): service["spec"].get("selector") or {}
             for service in snapshot["services"]
@@ -225,6 +246,7 @@ class ControlPlanes:
             env_unknown=frozenset(plane.get("envUnknown") or ()),
             config_unknown=(hidden["why"], hidden.get("name") or "") if hidden else ("", ""),
             families_recorded=self._families_recorded,
+            scoping_recorded=self._scoping_recorded,
             running=plane.get("running") is not False,
         )
 
@@ -280,10 +302,8 @@ class ControlPlanes:
         def least(plane: ControlPlane) -> tuple[t.Any, float]:
             root = self.root_namespace(plane)
             cases = self.discovered.cases(plane, [namespace, root])
-            seen, of_root = (
-                sum(sees_sidecars(plane, name in left_out) for left_out in cases) / len(cases)
-                for name in (namespace, root)
-            )
+            blind = [unseen for left_out in cases for unseen in unseen_sidecars(plane, left_out)]
+            seen, of_root = (sum(name not in unseen for unseen in blind) / len(blind) for name in (namespace, root))
             known = all(knows_services(plane, namespace in left_out) for left_out in cases)
             return (seen, *(_least_local(plane) if known else (0, False))), of_root
 

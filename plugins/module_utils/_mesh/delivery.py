@@ -71,6 +71,8 @@ CAUSES = {
     "undiscovered": "{} passes it through to the pod IP, because its discoverySelectors leave namespace {} out",
     "namespace_hidden": "the discoverySelectors of {} may leave namespace {} out, whose labels are not known",
     "selectors_invalid": "the discoverySelectors of {} are not all valid, so it is not known whether they leave namespace {} out",
+    "scoping_hidden": "{} sees Sidecars of namespace {}, which its discoverySelectors leave out, only as ENABLE_ENHANCED_RESOURCE_SCOPING says, "
+    "which was not seen",
     "no_root": "a Sidecar for all namespaces may say otherwise, and those of {} could not be listed",
     "sidecar": "Sidecar {} delivers it to {}",
     "either": "Sidecar {} delivers it to {}, which means localhost up to istiod 1.9 and the pod IP after, and {}",

@@ -23,7 +23,7 @@ SELECTORS_SINCE: Version = (1, 10)
 """The first istiod that reads discoverySelectors."""
 
 SIDECARS_SINCE: Version = (1, 22)
-"""The first one that does not see Sidecars of namespaces that they leave out."""
+"""The first one that does not see Sidecars of namespaces that they leave out, unless it is told otherwise."""
 
 Labels = t.Mapping[str, str]
 
@@ -35,7 +35,7 @@ class Selecting(t.Protocol):
     def version(self) -> Version | None: ...
 
     @property
-    def assumed(self) -> bool: ...
+    def scoped(self) -> bool | None: ...
 
     @property
     def mesh_config(self) -> t.Mapping[str, t.Any]: ...
@@ -106,12 +106,10 @@ def knows_services(plane: Selecting, left_out: bool) -> bool:
     return not left_out or plane.version is None or plane.version < SELECTORS_SINCE
 
 
-def sees_sidecars(plane: Selecting, left_out: bool) -> bool:
-    """Whether it sees the Sidecars of such a namespace: up to 1.21, as istiod's pkg/kube/kclient/client.go@1.22.0 filters every kind.
-
-    One that is assumed may be of any newer version.
-    """
-    return not left_out or (plane.version is not None and plane.version < SIDECARS_SINCE and not plane.assumed)
+def unseen_sidecars(plane: Selecting, left_out: frozenset[str]) -> tuple[frozenset[str], ...]:
+    """Of which of these namespaces it sees no Sidecars: two answers where that is not known, the first that it sees all."""
+    answers = {True: (left_out,), False: (frozenset[str](),), None: (frozenset[str](), left_out)}[plane.scoped]
+    return answers if left_out else answers[:1]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

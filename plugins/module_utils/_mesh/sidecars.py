@@ -22,7 +22,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.contr
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.discovered import (
     knows_services,
-    sees_sidecars,
+    unseen_sidecars,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
     has_sidecar,
@@ -67,40 +67,41 @@ class Sidecars:
         """One, where it is known which namespaces `plane` discovers. In the first, whatever is not known is discovered."""
         found = []
         for left_out in self._planes.discovered.cases(plane, self._namespaces(pod, plane)):
-            effective = self.effective(pod, plane, anew, left_out)
-            hidden = self._hidden_root(pod, plane, left_out) if not effective else ""
-            found.append(Case(effective, hidden, knows_services(plane, pod.namespace in left_out)))
+            for unseen in unseen_sidecars(plane, left_out):
+                effective = self.effective(pod, plane, anew, unseen)
+                hidden = self._hidden_root(pod, plane, unseen) if not effective else ""
+                found.append(Case(effective, hidden, knows_services(plane, pod.namespace in left_out)))
         return tuple(found)
 
     def unsure(self, pod: Pod, plane: ControlPlane) -> tuple[str, str]:
         """Why it is not known which case is so, of CAUSES in delivery.py, and of which namespace; empty if it is known, or the version is not."""
-        return self._planes.discovered.unsure(plane, self._namespaces(pod, plane))
+        discovered, namespaces = self._planes.discovered, self._namespaces(pod, plane)
+        why = discovered.unsure(plane, namespaces)
+        if any(why) or plane.version is None or plane.scoped is not None:
+            return why
+        return "scoping_hidden", next((name for name in namespaces if discovered.selects(plane, name) is False), "")
 
     def _namespaces(self, pod: Pod | Template, plane: ControlPlane) -> list[str]:
         return [pod.namespace, self._planes.root_namespace(plane)]
 
     def effective(
-        self, pod: Pod | Template, plane: ControlPlane, anew: bool = False, left_out: t.Container[str] | None = None
+        self, pod: Pod | Template, plane: ControlPlane, anew: bool = False, unseen: t.Container[str] | None = None
     ) -> Thing | None:
         """The one Sidecar that `plane` applies to the pod, None for a pod without sidecar; they are never merged.
 
         Oldest that selects the pod in its namespace, else the oldest without a selector there, else the oldest without one in the root
         namespace: getSidecarScope and sortConfigByCreationTime, pilot/pkg/model/push_context.go@1.20.8. One that is labelled with
         another revision is not seen: ObjectInRevision, pkg/config/model.go@1.20.8. `anew`: for the pod that comes in the place of this one.
-        `left_out` are namespaces that the plane is taken to leave out; without, those of which it is known.
+        `unseen` are namespaces whose Sidecars the plane is taken not to see; without, those of which it is known.
         """
         if not has_sidecar(pod):
             return None
         name = plane.name or revision(pod).name
         namespaces = self._namespaces(pod, plane)
-        if left_out is None:
-            left_out = self._planes.discovered.cases(plane, namespaces)[0]
+        if unseen is None:
+            unseen = unseen_sidecars(plane, self._planes.discovered.cases(plane, namespaces)[0])[0]
         local, root = (
-            [
-                s
-                for s in self._in.get(namespace) or ()
-                if revision_of(s) in (None, name) and sees_sidecars(plane, namespace in left_out)
-            ]
+            [s for s in self._in.get(namespace) or () if revision_of(s) in (None, name) and namespace not in unseen]
             for namespace in namespaces
         )
         labels = self._labels_anew(pod, plane, name) if anew else pod.labels
@@ -131,12 +132,12 @@ class Sidecars:
         by_user = "istio.io/rev" in made if made is not None else not _is_labelled_by_injector(pod)
         return {**kept, "istio.io/rev": name} if by_injector or by_user else kept
 
-    def _hidden_root(self, pod: Pod, plane: ControlPlane, left_out: t.Container[str]) -> str:
+    def _hidden_root(self, pod: Pod, plane: ControlPlane, unseen: t.Container[str]) -> str:
         """The root namespace, if its Sidecars could not be listed and one may be in effect for a pod for which none is known to be; else an empty text."""
         if not self._hidden or not has_sidecar(pod):
             return ""
         root = self._planes.root_namespace(plane)
-        return root if root in self._hidden and sees_sidecars(plane, root in left_out) else ""
+        return root if root in self._hidden and root not in unseen else ""
 
 
 def _labels_of_templates(snapshot: Snapshot) -> dict[tuple[str, str, str], Labels]:

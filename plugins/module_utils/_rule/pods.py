@@ -24,7 +24,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.deliv
     of_cases,
     under_hidden_default,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.discovered import sees_sidecars
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.hops import Stretch, stretches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import STATED
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_listener import Own
@@ -92,12 +91,16 @@ ORDINARY = re.compile(r"(?!127\.|0\.0\.0\.0\Z)[0-9.]+\Z|[1-9A-Fa-f][0-9A-Fa-f]{3
 
 
 LEFT_OUT = (
-    "The discoverySelectors of {plane} leave namespace {namespace} out, and from Istio 1.22 on a Sidecar there has no effect: "
+    "The discoverySelectors of {plane} leave namespace {namespace} out, so it sees no Sidecar there: "
     "label the namespace so that they select it, then check again, or change the bind."
 )
 PERHAPS_LEFT_OUT = (
     "It is not known whether the discoverySelectors of {plane} leave namespace {namespace} out: "
-    "if they do, a Sidecar there has no effect from Istio 1.22 on."
+    "if they do, it may see no Sidecar there."
+)
+PERHAPS_UNSEEN = (
+    "The discoverySelectors of {plane} leave namespace {namespace} out, and it is not known whether it sees Sidecars there: "
+    "the value of ENABLE_ENHANCED_RESOURCE_SCOPING was not seen."
 )
 UNSURE = (
     "It is not known whether discoverySelectors select namespaces as these: {}. "
@@ -225,7 +228,7 @@ class Mesh:
             return found[0]
         unsure = self._sidecars.unsure(pod, plane)
         decided = of_cases(pod, plane, found, unsure)
-        if unsure[1] and decided not in found:
+        if unsure[1] and unsure[0] != "scoping_hidden" and decided not in found:
             self._unsure.add(unsure[1])
         return decided
 
@@ -244,8 +247,8 @@ class Mesh:
             named.append((plane, f"{plane} of revision {plane.name} in {plane.namespace}"))
         for plane, said in named:
             selects = self._planes.discovered.selects(plane, pod.namespace)
-            if not selects and not sees_sidecars(plane, True):
-                why = LEFT_OUT if selects is False else PERHAPS_LEFT_OUT
+            if not selects and plane.scoped is not False:
+                why = PERHAPS_LEFT_OUT if selects is None else LEFT_OUT if plane.scoped else PERHAPS_UNSEEN
                 return why.format(plane=said, namespace=pod.namespace)
         return ""
 

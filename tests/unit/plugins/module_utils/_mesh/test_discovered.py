@@ -11,6 +11,7 @@ import time
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import SCOPING_ENV
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     istiod,
     namespace,
@@ -158,6 +159,55 @@ def test_where_selectors_leave_a_namespace_out_its_services_and_its_sidecars_do_
     assert verdict(report(None, None, sidecars, [istiod(version, **special)], target=target)) == selected
     everything = [istiod(version, **special, discoverySelectors=[{}])]
     assert verdict(report(None, None, sidecars, everything, target=target)) == selected
+
+
+# Of a port on 127.0.0.1 that a Sidecar of `shop`, which is left out, delivers to localhost: istiod, what the variable is set to, target, verdict.
+HIDDEN_ENV = object()
+SCOPING = [
+    # Before 1.16 it says nothing.
+    ("1.9.9", "true", "1.15", CURE),
+    ("1.9.9", "true", "1.16", BREAKS),
+    ("1.9.9", "1", "1.21", BREAKS),
+    ("1.20.8", "true", "1.21", NEVER),
+    ("1.9.9", "false", "1.21", CURE),
+    ("1.9.9", None, "1.21", CURE),
+    # From 1.22 on it takes the old way back.
+    ("1.21.6", "false", "1.22", CURE),
+    ("1.24.0", "False", "1.26", CURE),
+    ("1.24.0", "false", None, CURE),
+    ("1.21.6", "true", "1.22", NEVER),
+    ("1.21.6", None, "1.22", BREAKS),
+    # istiod takes its default for what is no truth value.
+    ("1.9.9", "yes", "1.21", CURE),
+    ("1.21.6", "no", "1.22", BREAKS),
+    # Of what is not seen the worse counts.
+    ("1.9.9", HIDDEN_ENV, "1.15", CURE),
+    ("1.9.9", HIDDEN_ENV, "1.21", BREAKS),
+    ("1.20.8", HIDDEN_ENV, "1.21", UNKNOWN),
+    ("1.24.0", HIDDEN_ENV, "1.26", UNKNOWN),
+]
+
+
+@pytest.mark.parametrize("version, said, target, wanted", SCOPING)
+def test_whether_sidecars_of_a_namespace_that_is_left_out_count_is_as_the_variable_says(version, said, target, wanted):
+    plane = istiod(version, scoping=None if said is HIDDEN_ENV else said, **SELECT)
+    if said is HIDDEN_ENV:
+        plane["envUnknown"] = [SCOPING_ENV]
+    found = report(None, None, LOCAL, [plane], target=target, **namespaces())
+    assert verdict(found) == wanted
+    assert verdict(report(None, None, LOCAL, [plane], target=target, **namespaces(IN))) == CURE, "it is selected"
+    if said is HIDDEN_ENV:
+        older = {"rootNamespace": "istio-system", "controlPlanes": [istiod(version, **SELECT)], "meshConfig": {}}
+        assert verdict(report(None, None, LOCAL, istio=older, target=target, **namespaces())) == wanted
+
+
+def test_a_finding_names_the_variable_that_was_not_seen_and_no_label():
+    plane = {**istiod("1.20.8", **SELECT), "envUnknown": [SCOPING_ENV]}
+    found = report(None, None, LOCAL, [plane], target="1.21", **namespaces())
+    (finding,) = found["findings"]
+    assert "which its discoverySelectors leave out, only as ENABLE_ENHANCED_RESOURCE_SCOPING says" in finding["reason"]
+    assert not [hint for hint in found["hints"] if "discoverySelectors" in hint]
+    assert found["remediations"] == []
 
 
 @pytest.mark.parametrize(
