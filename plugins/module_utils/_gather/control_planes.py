@@ -285,27 +285,31 @@ POLICIES = {
 """The modes of the policies that the rule reads, each in the place of its number: mesh/v1alpha1/config.proto in istio/api@1.22.0."""
 
 
-TEXT, TRUTH, COUNT, WORD = "text", "true or false", "a whole number", "a word or its number"
-PART, TEXTS, VARIABLES = "a mapping", "a list of texts", "a mapping of texts"
-"""What a field holds, as istiod reads it: a number may stand in quotes."""
+TEXT, TRUTH, COUNT, DURATION = "text", "true or false", "a whole number of 32 bits", "a duration such as 10s"
+PART, PARTS, TEXTS, VARIABLES = "a mapping", "a list of mappings", "a list of texts", "a mapping of texts"
+"""What a field holds, as istiod reads it: a number may stand in quotes. Of a tuple, one of these words, or any number, which need not be one of theirs."""
+
+TLS = {
+    "cipherSuites": TEXTS,
+    "ecdhCurves": TEXTS,
+    "minProtocolVersion": ("TLS_AUTO", "TLSV1_2", "TLSV1_3"),
+}
 
 OTHER_FIELDS: dict[str, t.Any] = {
     **dict.fromkeys(
         (
             "accessLogFile",
             "accessLogFormat",
-            "connectTimeout",
-            "dnsRefreshRate",
             "inboundClusterStatName",
             "ingressClass",
             "ingressSelector",
             "ingressService",
             "outboundClusterStatName",
-            "protocolDetectionTimeout",
             "trustDomain",
         ),
         TEXT,
     ),
+    **dict.fromkeys(("connectTimeout", "dnsRefreshRate", "protocolDetectionTimeout"), DURATION),
     **dict.fromkeys(
         (
             "disableEnvoyListenerLog",
@@ -318,8 +322,24 @@ OTHER_FIELDS: dict[str, t.Any] = {
         TRUTH,
     ),
     **dict.fromkeys(("proxyHttpPort", "proxyInboundListenPort", "proxyListenPort"), COUNT),
-    **dict.fromkeys(("accessLogEncoding", "h2UpgradePolicy", "ingressControllerMode"), WORD),
-    **dict.fromkeys(("defaultProviders", "localityLbSetting", "pathNormalization", "tcpKeepalive"), PART),
+    "accessLogEncoding": ("TEXT", "JSON"),
+    "h2UpgradePolicy": ("DO_NOT_UPGRADE", "UPGRADE"),
+    "ingressControllerMode": ("UNSPECIFIED", "OFF", "DEFAULT", "STRICT"),
+    **dict.fromkeys(
+        (
+            "ca",
+            "defaultHttpRetryPolicy",
+            "defaultProviders",
+            "localityLbSetting",
+            "pathNormalization",
+            "tcpKeepalive",
+        ),
+        PART,
+    ),
+    **dict.fromkeys(
+        ("caCertificates", "certificates", "configSources", "extensionProviders", "serviceSettings"), PARTS
+    ),
+    **dict.fromkeys(("meshMTLS", "tlsDefaults"), TLS),
     **dict.fromkeys(
         (
             "defaultDestinationRuleExportTo",
@@ -336,17 +356,17 @@ OTHER_FIELDS: dict[str, t.Any] = {
                 "configPath",
                 "customConfigFile",
                 "discoveryAddress",
-                "drainDuration",
                 "meshId",
                 "proxyBootstrapTemplatePath",
                 "serviceCluster",
-                "terminationDrainDuration",
             ),
             TEXT,
         ),
+        **dict.fromkeys(("drainDuration", "terminationDrainDuration"), DURATION),
         "holdApplicationUntilProxyStarts": TRUTH,
         **dict.fromkeys(("concurrency", "proxyAdminPort", "statNameLength", "statusPort"), COUNT),
-        **dict.fromkeys(("controlPlaneAuthPolicy", "interceptionMode"), WORD),
+        "controlPlaneAuthPolicy": ("NONE", "MUTUAL_TLS", "INHERIT"),
+        "interceptionMode": ("REDIRECT", "TPROXY", "NONE"),
         **dict.fromkeys(("image", "proxyStatsMatcher", "tracing"), PART),
         "extraStatTags": TEXTS,
         "proxyMetadata": VARIABLES,
@@ -356,6 +376,9 @@ OTHER_FIELDS: dict[str, t.Any] = {
 
 mesh/v1alpha1/config.proto and proxy.proto in istio/api@1.22.0. One that a release does not know is passed over.
 """
+
+OTHER_SPELLINGS = {"meshMTLS": "mesh_mTLS"}
+"""Names of fields in these files that do not follow from those in JSON."""
 
 
 NAMESPACE = re.compile(r"[^./]{0,63}")
@@ -447,7 +470,10 @@ def _list_of(given: t.Any, kind: type, where: str) -> list[t.Any]:
 
 def _spellings(fields: t.Iterable[str]) -> dict[str, str]:
     """Either spelling of each field, and the field."""
-    both = {re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", field): field for field in fields}
+    both = {
+        OTHER_SPELLINGS.get(field) or re.sub("[A-Z]", lambda found: f"_{found[0].lower()}", field): field
+        for field in fields
+    }
     return {**both, **dict(zip(fields, fields))}
 
 
@@ -464,6 +490,10 @@ def _check_fields(read: t.Mapping[str, t.Any], fields: t.Mapping[str, t.Any], pa
         kind = fields[field]
         if kind is None or value is None:
             continue
+        if isinstance(kind, tuple):
+            if value not in kind and not (_is_count(value) and not _is_text(value)):
+                raise OutsideError(f"{path}{field}: wanted one of {', '.join(kind)}")
+            continue
         wanted = PART if isinstance(kind, dict) else kind
         if not _FITS[wanted](value):
             raise OutsideError(f"{path}{field}: wanted {wanted}")  # what it holds may be a secret
@@ -477,16 +507,27 @@ def _is_text(value: t.Any) -> bool:
 
 def _is_count(value: t.Any) -> bool:
     if isinstance(value, str):
-        return bool(re.fullmatch(r"-?[0-9]+", value))
-    return value.is_integer() if isinstance(value, float) else isinstance(value, int) and not isinstance(value, bool)
+        return bool(re.fullmatch(r"-?[0-9]{1,10}", value, re.ASCII)) and _is_count(int(value))
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return value == int(value) and -(1 << 31) <= value < 1 << 31
+
+
+GO_DURATION = re.compile(r"[-+]?(?:0|(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+)", re.ASCII)
+"""time.ParseDuration, which some releases read them with: the others take seconds alone."""
+
+
+def _is_duration(value: t.Any) -> bool:
+    return _is_text(value) and bool(GO_DURATION.fullmatch(value))
 
 
 _FITS: dict[str, t.Callable[[t.Any], bool]] = {
     TEXT: _is_text,
     TRUTH: lambda value: isinstance(value, bool),
     COUNT: _is_count,
-    WORD: lambda value: _is_text(value) or _is_count(value),
+    DURATION: _is_duration,
     PART: lambda value: isinstance(value, dict),
+    PARTS: lambda value: isinstance(value, list) and all(isinstance(each, dict) for each in value),
     TEXTS: lambda value: isinstance(value, list) and all(map(_is_text, value)),
     VARIABLES: lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
 }

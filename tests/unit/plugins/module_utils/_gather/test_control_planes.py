@@ -330,6 +330,12 @@ proxyListenPort: "15001"
 proxyHttpPort: 15002.0
 trustDomainAliases: [a, b]
 extensionProviders: [{{name: x}}]
+connectTimeout: 1m30.5s
+dnsRefreshRate: 60s
+h2UpgradePolicy: UPGRADE
+mesh_mTLS: {{minProtocolVersion: TLSV1_3, ecdhCurves: [P-256]}}
+defaultHttpRetryPolicy: {{attempts: 3}}
+serviceSettings: [{{settings: {{clusterLocal: true}}, hosts: [a]}}]
 defaultProviders: {{metrics: [prometheus]}}
 defaultConfig:
   concurrency: 2
@@ -338,6 +344,8 @@ defaultConfig:
   proxyMetadata: {{X: "1"}}
   tracing: {{zipkin: {{address: 'a:1'}}}}
   drainDuration: 45s
+  interceptionMode: TPROXY
+  controlPlaneAuthPolicy: 1
 {OF_LOCALHOST}""",
         LOCALHOST,
     ),
@@ -429,11 +437,42 @@ UNREADABLE = {
     "a number for truth": ("enablePrometheusMerge: 1", "mesh: enablePrometheusMerge: wanted true or false$"),
     "text for a number": (
         f"defaultConfig: {{concurrency: two}}\n{OF_LOCALHOST}",
-        r"mesh: defaultConfig\.concurrency: wanted a whole number$",
+        r"mesh: defaultConfig\.concurrency: wanted a whole number of 32 bits$",
     ),
-    "half a number": ("proxyListenPort: 1.5", "mesh: proxyListenPort: wanted a whole number$"),
-    "truth for a number": ("proxyListenPort: true", "mesh: proxyListenPort: wanted a whole number$"),
-    "truth for a word": ("ingressControllerMode: off", "mesh: ingressControllerMode: wanted a word or its number$"),
+    "half a number": ("proxyListenPort: 1.5", "mesh: proxyListenPort: wanted a whole number of 32 bits$"),
+    "truth for a number": ("proxyListenPort: true", "mesh: proxyListenPort: wanted a whole number of 32 bits$"),
+    "truth for a word": ("ingressControllerMode: off", "mesh: ingressControllerMode: wanted one of UNSPECIFIED, OFF, "),
+    "a word in small letters": (
+        f"accessLogEncoding: json\n{OF_LOCALHOST}",
+        "mesh: accessLogEncoding: wanted one of TEXT, JSON$",
+    ),
+    "a word that is none": (
+        "h2UpgradePolicy: yes please",
+        "mesh: h2UpgradePolicy: wanted one of DO_NOT_UPGRADE, UPGRADE$",
+    ),
+    "the number of a word, in quotes": ("accessLogEncoding: '1'", "mesh: accessLogEncoding: wanted one of TEXT, JSON$"),
+    "half the number of a word": ("accessLogEncoding: 0.5", "mesh: accessLogEncoding: wanted one of TEXT, JSON$"),
+    "a list for a word": ("accessLogEncoding: [JSON]", "mesh: accessLogEncoding: wanted one of TEXT, JSON$"),
+    "a word of a part": (
+        "defaultConfig: {interceptionMode: redirect}",
+        r"mesh: defaultConfig\.interceptionMode: wanted one of REDIRECT, TPROXY, NONE$",
+    ),
+    "a version of TLS": (
+        "meshMTLS: {minProtocolVersion: '1.3'}",
+        r"mesh: meshMTLS\.minProtocolVersion: wanted one of TLS_AUTO, TLSV1_2, TLSV1_3$",
+    ),
+    "either spelling of what has its own": ("meshMTLS: {}\nmesh_mTLS: {}", "mesh: meshMTLS: it comes twice, in either"),
+    "words for a duration": ("connectTimeout: ten seconds", "mesh: connectTimeout: wanted a duration such as 10s$"),
+    "a duration without a unit": ("connectTimeout: '10'", "mesh: connectTimeout: wanted a duration such as 10s$"),
+    "a number for a duration": ("connectTimeout: 10", "mesh: connectTimeout: wanted a duration such as 10s$"),
+    "a number of more than 32 bits": (
+        f"proxyListenPort: 99999999999\n{OF_LOCALHOST}",
+        "mesh: proxyListenPort: wanted a whole number of 32 bits$",
+    ),
+    "the same, in quotes": ("proxyHttpPort: '2147483648'", "mesh: proxyHttpPort: wanted a whole number of 32 bits$"),
+    "text for mappings": ("extensionProviders: text", "mesh: extensionProviders: wanted a list of mappings$"),
+    "a number for a part": ("defaultHttpRetryPolicy: 3", "mesh: defaultHttpRetryPolicy: wanted a mapping$"),
+    "a text among mappings": ("serviceSettings: [{}, x]", "mesh: serviceSettings: wanted a list of mappings$"),
     "text for a mapping": ("defaultConfig: x", "mesh: defaultConfig: wanted a mapping$"),
     "text for texts": ("trustDomainAliases: x", "mesh: trustDomainAliases: wanted a list of texts$"),
     "a number among texts": ("trustDomainAliases: [x, 1]", "mesh: trustDomainAliases: wanted a list of texts$"),
