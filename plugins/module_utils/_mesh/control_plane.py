@@ -315,8 +315,8 @@ class ControlPlanes:
         Whoever may make a pod in some namespace can label it as an istiod's, and write any root namespace beside it. So one that is neither where this
         one is, nor where the user says that istiod is, makes no verdict better: where it hands less to localhost, what becomes of this one is not known.
         """
-        at_home, elsewhere = (min(some, key=least, default=None) for some in self._next(plane, target))
-        assert at_home is not None
+        here, there = self._next(plane, target)
+        at_home, elsewhere = min(here, key=least), min(there, key=least, default=None)
         if at_home.default_delivery() == "localhost" and elsewhere and least(elsewhere)[0] < least(at_home)[0]:
             return at_home._replace(disputed=(str(elsewhere), elsewhere.name, elsewhere.namespace))
         return at_home

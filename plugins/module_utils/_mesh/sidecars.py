@@ -110,6 +110,15 @@ class Sidecars:
                 return sidecar
         return next((s for s in local + root if not has_selector(s)), None)
 
+    def missing(self, pod: Pod, sidecar: Thing) -> list[str]:
+        """The labels by which the Sidecar selects the pod, and which the template of its controller lacks."""
+        made = self._made.get((pod.namespace, *pod.owner)) if pod.owner else None
+        if made is None or not has_selector(sidecar):
+            return []
+        wanted = sidecar["spec"]["workloadSelector"].get("labels") or {}
+        given = (*GIVEN_ANEW, *ROLLOUT_LABELS)
+        return sorted(label for label, value in wanted.items() if label not in given and made.get(label) != value)
+
     def _labels_anew(self, pod: Pod | Template, plane: ControlPlane, name: str) -> dict[str, str]:
         """The labels of the pod that comes in the place of this one, injected by `plane`, whose revision is `name`.
 

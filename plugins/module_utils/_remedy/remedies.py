@@ -44,12 +44,13 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workl
 
 
 class ExposedPod(t.NamedTuple):
-    """A pod that Services expose: its ports, those of them that are Istio's own, and the Sidecars in effect before and after the upgrade, by whoever may serve it."""
+    """A pod that Services expose: its ports, those of them that are Istio's own, and the Sidecars in effect before and after the upgrade."""
 
     pod: Pod
     ports: t.Mapping[int, PodPort]
     istio_ports: t.Mapping[int, PodPort]
     sidecars: tuple[Thing | None, ...]
+    """Today's, the next one, and those of others that may serve the pod then."""
     hidden_root: str = ""
     """The root namespace, where its Sidecars could not be listed and one of them may be in effect."""
     without_sidecars: str = ""

@@ -106,8 +106,12 @@ UNSURE = (
     "It is not known whether discoverySelectors select namespaces as these: {}. "
     "So it is not known either whether Sidecars, the policy LOCALHOST and the opt-out have an effect there."
 )
+MISSING = (
+    "Sidecar {sidecar} selects pods by {labels}, which the template of {templates} does not give them. "
+    "Whatever does may not do so again, so the Sidecar does not count for the pods after the upgrade: put {labels} into the template."
+)
 NAMED = 3
-"""Namespaces that a hint names."""
+"""Namespaces, or templates, that a hint names."""
 
 
 class Mesh:
@@ -143,6 +147,8 @@ class Mesh:
         self._verdicts: dict[t.Any, Verdict] = {}
         self._labelled: set[tuple[str, str]] = set()
         """Sidecars in effect after an upgrade in place, and the one revision that sees them."""
+        self._missing: dict[tuple[str, tuple[str, ...]], set[str]] = defaultdict(set)
+        """Sidecars in effect today and labels by which they select, with the templates that lack these."""
         self._unsure: set[str] = set()
         """Namespaces of which it is not known, and matters, whether a control plane discovers them."""
 
@@ -172,6 +178,11 @@ class Mesh:
         _today, after = self.planes(pod)
         today_cases, after_cases = self._cases(pod)
         effective = today_cases[0].sidecar, after_cases[0].sidecar
+        if effective[0] and effective[0] is not effective[1] and pod.owner:
+            labels = self._sidecars.missing(pod, effective[0])
+            if labels:
+                kind, name = pod.owner
+                self._missing["/".join(key(effective[0])), tuple(labels)].add(f"{kind} {pod.namespace}/{name}")
         bound_to = revision_of(effective[1])
         if effective[1] and bound_to and after not in self._planes.all:
             self._labelled.add(("/".join(key(effective[1])), bound_to))
@@ -342,9 +353,18 @@ class Mesh:
 
     def unsure(self) -> list[str]:
         """Why how some pods are reached is not known: nobody knows the labels of their namespaces, or what the selectors mean."""
-        names = sorted(self._unsure)
-        some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-        return [UNSURE.format(some)] if names else []
+        return [UNSURE.format(_some(self._unsure))] if self._unsure else []
+
+    def missing(self) -> list[str]:
+        """Why Sidecars that are in effect today do not count after the upgrade: by labels that pods have, and that their templates lack."""
+        return [
+            MISSING.format(
+                sidecar=name,
+                labels=f"the label{'s' if len(labels) > 1 else ''} {' and '.join(labels)}",
+                templates=_some(templates),
+            )
+            for (name, labels), templates in sorted(self._missing.items())
+        ]
 
     def labelled(self) -> list[str]:
         return [
@@ -359,6 +379,10 @@ class Mesh:
             f"Upgraded in place, revision {name} would deliver to the pod IP."
             for name, other in self._planes.moved_to_another(self._target)
         ]
+
+
+def _some(names: t.Collection[str]) -> str:
+    return ", ".join(sorted(names)[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 NOT_EXPOSED = Verdict("ok", None, "No Service exposes it.", ())
