@@ -72,7 +72,7 @@ class Port(t.NamedTuple):
     finding: str | None
     """The id of the finding to cure, if it has one."""
     closed: bool = False
-    """Whether other pods cannot reach it today either."""
+    """Whether other pods cannot reach it today either; of workloads together: of one of them."""
 
     @property
     def read(self) -> list[PodPort]:
@@ -85,6 +85,13 @@ class Port(t.NamedTuple):
     def on(self, seen: PodPort) -> list[Listener]:
         """What listens on the port, or on the one that a Sidecar has the proxy dial for it today."""
         return [listener for listener in seen.listeners or () if listener.port in (self.number, seen.today.port)]
+
+    def closed_in(self) -> list[str]:
+        """The pods in which others cannot reach it today either, as where one of two revisions has moved on."""
+        return sorted(seen.name for seen in self.listening() if self._impact(seen) == "unreachable")
+
+    def _impact(self, seen: PodPort) -> str | None:
+        return judge(seen.listeners or (), self.number, seen.asked, seen.today, seen.after).impact
 
     def texts(self, seen: PodPort) -> list[str]:
         return [listener.text for listener in self.on(seen)]

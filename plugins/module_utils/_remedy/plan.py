@@ -178,7 +178,7 @@ def plan(facts: WorkloadFacts) -> Plan:
             *_together(facts),
             *notes,
             *_listed(facts, effective, cures),
-            *_opened(sorted(closed.intersection(cures))),
+            *_opened([port for port in facts.ports if port.number in cures]),
             CUTS,
         ],
         _reference(effective) if effective else None,
@@ -494,9 +494,15 @@ def _together(facts: WorkloadFacts) -> list[str]:
     )
 
 
-def _opened(closed: t.Sequence[int]) -> list[str]:
-    ports = f"port{'s' if len(closed) > 1 else ''} {_and(list(map(str, closed)))}"
-    return [OPENS.format(ports)] if closed else []
+def _opened(cured: t.Sequence[Port]) -> list[str]:
+    """What it opens: whole ports first, then those that are closed in some of the pods alone."""
+    closed = [str(port.number) for port in cured if port.closed]
+    whole = [f"port{'s' if len(closed) > 1 else ''} {_and(closed)}"] if closed else []
+    in_some = [(port.number, port.closed_in()) for port in cured if not port.closed]
+    return [
+        OPENS.format(what)
+        for what in (*whole, *(f"port {number} of {_some(pods)}" for number, pods in in_some if pods))
+    ]
 
 
 def _rivals(facts: WorkloadFacts, chosen: Thing | None) -> list[str]:

@@ -140,7 +140,7 @@ class Remedies:
             group = (workload, *others)
             merged: dict[int, Finding] = {}
             for finding in (finding for each in group for finding in findings[each].values()):
-                if finding["port"] not in merged or opens(merged[finding["port"]]):
+                if finding["port"] not in merged or opens(finding):  # closed, as soon as it is closed in one of them
                     merged[finding["port"]] = finding
             looked = [pod for each in group for pod in look(each)]
             one = plan(self._facts(workload, looked, merged)._replace(with_others=others, selectors=[selector]))

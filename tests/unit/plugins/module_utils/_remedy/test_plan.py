@@ -1112,6 +1112,36 @@ def test_a_port_that_works_today_is_not_said_to_be_opened(plane):
     assert (finding["opens"], finding["remedy"]) == (False, "create_sidecar")
 
 
+TWO_REVISIONS = [istiod("1.9.9"), istiod("1.20.8", revision="canary")]
+
+
+# The pods' owner, whether closed ports are to be opened, the remedies by workload, and what each plan says that it opens.
+@pytest.mark.parametrize(
+    "owner, asked_for, remedies, opened",
+    [
+        (("ReplicaSet", "canary-1"), False, {"web": "change_bind", "canary": "change_bind"}, []),
+        (("ReplicaSet", "canary-1"), True, {"web": "create_sidecar", "canary": "create_sidecar"}, ["port 8080"]),
+        (("ReplicaSet", "web-7d4b9"), False, {"web": "create_sidecar"}, ["port 8080 of canary-1-a"]),
+    ],
+)
+def test_no_sidecar_opens_a_port_in_passing_for_pods_of_which_some_have_moved(owner, asked_for, remedies, opened):
+    """Under 1.9 the port works and breaks with the upgrade; the pods that are on 1.20 already have it closed."""
+    moved = pod("canary-1-a", ips=("10.0.0.6",), owner=owner, labels={"track": "canary"}, revision="canary")
+    found = plans(
+        [pod(), moved],
+        istiods=TWO_REVISIONS,
+        controllers=[controller(), CANARY],
+        tables=[table(), table("canary-1-a", ("127.0.0.1:8080",))],
+        target="1.20",
+        remediate_unreachable=asked_for,
+    )
+    assert {finding["workload"]["name"]: finding["remedy"] for finding in found["findings"]} == remedies
+    notes = [note for remediation in found["remediations"] for note in remediation["notes"]]
+    assert [note.split(", closed today")[0] for note in notes if ", closed today" in note] == [
+        f"It opens {what}" for what in opened
+    ]
+
+
 def test_beside_a_port_that_breaks_a_closed_one_stays_closed():
     """The Sidecar of today leaves 9090 out, and the one for 8080 has to list it, too."""
     mine = sidecar("mine", selector={"app": "web"}, ingress={8080: ":8080"})
