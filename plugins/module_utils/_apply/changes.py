@@ -258,12 +258,12 @@ def undo(recorded: Thing, current: t.Sequence[Thing], server: str = "") -> Thing
     for entry in _checked(recorded, server)["changes"]:
         key, before = _key(entry["after"]), entry["before"]
         now = there.get(key)
-        if now is not None and not _is_one(entry, now["metadata"].get("uid")):
+        if _same(before, now):  # whoever made it so
+            planned.append({"action": "none", "manifest": before or entry["after"]})
+        elif now is not None and not _is_one(entry, now["metadata"].get("uid")):
             refused.append(
                 f"Sidecar {'/'.join(key)} is another one than was applied: of another cluster, or made since."
             )
-        elif _same(before, now):
-            planned.append({"action": "none", "manifest": before or entry["after"]})
         elif now is None or not _same(entry["after"], now):
             refused.append(f"Sidecar {'/'.join(key)} {'is gone' if now is None else 'changed'} since it was applied.")
         elif before is None:

@@ -363,6 +363,25 @@ def test_what_someone_changed_since_is_left_alone(now, why):
     assert undo(record(None, plan, [result]), [now] if now else []) == {"changes": [], "refused": [why]}
 
 
+# What there is by now, under another uid than was recorded, and what becomes of it.
+@pytest.mark.parametrize(
+    "now, actions, refused",
+    [
+        (OLD, ["none"], []),  # somebody has made again what was there before
+        (NEW, [], ["Sidecar shop/web is another one than was applied: of another cluster, or made since."]),
+        ({"egress": []}, [], ["Sidecar shop/web is another one than was applied: of another cluster, or made since."]),
+    ],
+)
+def test_a_sidecar_that_is_as_it_was_before_needs_no_undo_and_stops_none(now, actions, refused):
+    plan, result = applied(thing(OLD, version="7"), NEW)
+    kept = record(None, plan, [result])
+    kept["changes"][0]["uid"] = "u-1"
+    current = thing(now, version="9")
+    current["metadata"]["uid"] = "u-2"
+    found = undo(kept, [current])
+    assert ([change["action"] for change in found["changes"]], found["refused"]) == (actions, refused)
+
+
 def test_a_new_version_of_the_same_content_is_no_change():
     plan, result = applied(thing(OLD, version="7"), NEW)
     now = {**copy.deepcopy(result), "apiVersion": "networking.istio.io/v1", "status": {"seen": True}}
