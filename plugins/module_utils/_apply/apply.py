@@ -145,7 +145,7 @@ def alone_with(path: str) -> t.Iterator[None]:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.exists(lock) and os.path.samestat(os.fstat(handle), os.stat(lock)):  # the other took it away
+            if _is_at(lock, handle):  # else the other took it away
                 break
         except BlockingIOError as error:
             if time.monotonic() >= until:
@@ -159,8 +159,18 @@ def alone_with(path: str) -> t.Iterator[None]:
     try:
         yield
     finally:
-        os.unlink(lock)
+        with contextlib.suppress(OSError):  # it is the handle that locks: a file that stays behind stops nobody
+            if _is_at(lock, handle):
+                os.unlink(lock)
         os.close(handle)
+
+
+def _is_at(path: str, handle: int) -> bool:
+    """Whether the open file is the one with this path by now."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _write(record: Thing, path: str) -> None:

@@ -201,6 +201,24 @@ def test_two_runs_with_one_record_write_it_one_after_the_other(use, monkeypatch)
         assert set(kept(use)) == {"web", "api"} and not list(use.path.parent.glob("*.lock"))
 
 
+def taken_away(lock):
+    lock.unlink()
+
+
+def made_again(lock):
+    lock.unlink()
+    lock.write_text("another run's", "utf-8")
+
+
+@pytest.mark.parametrize("then, stays", [(taken_away, False), (made_again, True)])
+def test_a_lock_that_somebody_takes_away_spoils_no_run(tmp_path, then, stays):
+    """What was applied is applied: the end of the lock is no reason for a traceback, and another's lock is left to it."""
+    lock = tmp_path / "undo.json.lock"
+    with _apply.alone_with(str(tmp_path / "undo.json")):
+        then(lock)
+    assert lock.exists() is stays
+
+
 def test_a_run_waits_for_another_and_keeps_its_entries(use):
     with Mesh() as server:
         together = [threading.Thread(target=use, args=(server, manifest(name))) for name in ("web", "api", "db")]
