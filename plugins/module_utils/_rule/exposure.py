@@ -291,7 +291,8 @@ class _Collector:
 def _standing(snapshot: Snapshot, pods: t.Sequence[Pod]) -> list[Pod]:
     """The pods that are or may become endpoints; of a workload that has none of these also those that are being deleted, since others come after them.
 
-    So a workload is not passed over while its only pod is on a node that is gone, or between two pods of a Recreate.
+    So a workload is not passed over while its only pod is on a node that is gone, or between two pods of a Recreate. A pod of a StatefulSet stands for
+    itself: the next one has its name, and may have a Service of its own.
     """
     standing = [pod for pod in pods if pod.can_be_asked]
     ending = [pod for pod in pods if pod.is_ending and pod.owner]
@@ -299,7 +300,11 @@ def _standing(snapshot: Snapshot, pods: t.Sequence[Pod]) -> list[Pod]:
         return standing
     controllers = Controllers(snapshot)
     there = {controllers.workload(pod) for pod in standing}
-    return standing + [pod for pod in ending if controllers.workload(pod) not in there]
+    return standing + [
+        pod
+        for pod, workload in ((pod, controllers.workload(pod)) for pod in ending)
+        if workload.kind == "StatefulSet" or workload not in there
+    ]
 
 
 def _selectors(snapshot: Snapshot) -> t.Iterator[t.Mapping[str, str]]:

@@ -183,6 +183,26 @@ def test_a_pod_is_asked_until_it_ends(spec, wanted):
     assert bool(exposed([pod(**spec)])) is wanted
 
 
+# The owner of a pod that is being deleted, beside another of the same owner; which pods count.
+@pytest.mark.parametrize(
+    "owner, wanted",
+    [
+        (("StatefulSet", "web"), ["web-0", "web-1"]),
+        (("ReplicaSet", "web"), ["web-1"]),
+        (("DaemonSet", "web"), ["web-1"]),
+        (None, ["web-1"]),
+    ],
+)
+def test_each_pod_of_a_statefulset_stands_for_itself_while_it_is_being_deleted(owner, wanted):
+    """On a node that is gone that lasts; the others may serve Services of their own."""
+    name = "statefulset.kubernetes.io/pod-name"
+    pods = [
+        pod("web-0", owner=owner, labels={name: "web-0"}, deleting=True),
+        pod("web-1", owner=owner, labels={name: "web-1"}, ips=("10.0.0.6",)),
+    ]
+    assert sorted(exposed(pods, [service(each, selector={name: each}) for each in ("web-0", "web-1")])) == wanted
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # EndpointSlices and ServiceEntries
 
