@@ -50,8 +50,7 @@ class ActionModule(ListenerInfo):
             verbose=self._display.verbosity > 0,
             local=self._is_local(),
         )
-        hints = [f"Unknown variable {name}." for name in variables.unknown]
-        made = _gate.outcome(returned, variables.values, place, problem, hints)
+        made = _gate.outcome(returned, variables.values, place, problem, variables.hints)
         line = _gate.in_brief(made.result, made.passed, made.line)
         stats = {"data": {ROLE: {place.host: line}}, "per_host": False, "aggregate": True}
         known: Values = {

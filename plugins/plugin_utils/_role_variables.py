@@ -32,6 +32,9 @@ NOT_OPTIONS = {
 }
 """What has a role's prefix beside its options: variables of the playbooks, and facts of the role."""
 
+ALSO_READ = {"remediate_listeners": ("check_listeners",)}
+"""Roles whose variables a role reads beside its own: of these, too, a slip may have it go to another cluster."""
+
 FACTS = ("result", "passed")
 """Of these what the role sets. A name that is like one is somebody's own: nobody gives it."""
 
@@ -49,11 +52,11 @@ LONGEST = 3600
 
 
 class Variables(t.NamedTuple):
-    """The options of a role by the names of their variables, what is wrong with them, and which variables are none of its options, nor like one."""
+    """The options of a role by the names of their variables, what is wrong with them, and what else a user should know of names that no role has."""
 
     values: dict[str, t.Any]
     problems: list[str]
-    unknown: list[str]
+    hints: list[str]
 
 
 def of(role: str, directory: pathlib.Path, templar: t.Any, task_vars: t.Mapping[str, t.Any]) -> Variables:
@@ -72,7 +75,7 @@ def read(
 ) -> Variables:
     """The variables of `role` among those with these `names`; `value_of` gives the value of one, and may raise anything.
 
-    `roles` are the options of every role: a name that is like one of any role is a mistake at every door.
+    `roles` are the options of every role. A name that is like one of a role that is not played may be a user's own: that is a hint.
     No value and an empty text count as not given, so the default holds. Every list is a list afterwards.
     """
     given: dict[str, t.Any] = {}
@@ -97,14 +100,16 @@ def read(
     checked = ArgumentSpecValidator(options).validate(given)
     values = {name: value for name, value in checked.validated_parameters.items() if value is not None}
     paths = {name: value for name, value in given.items() if options[name].get("type") == "path"}  # for another host
-    meant = _meant(there, roles)
     # Without it another cluster may be checked, or another namespace, or Sidecars applied that were to be taken back.
-    problems += [f"Unknown variable {name}. Did you mean {other}?" for name, other in meant.items() if other]
-    return Variables(
-        {**values, **paths},
-        problems or [str(message) for message in checked.error_messages],
-        [name for name, other in meant.items() if not other and name.startswith(f"{role}_")],
-    )
+    read_here = tuple(f"{each}_" for each in (role, *ALSO_READ.get(role, ())))
+    hints = []
+    for name, other in _meant(there, roles).items():
+        said = f"Unknown variable {name}." + (f" Did you mean {other}?" if other else "")
+        if other and (name.startswith(read_here) or other.startswith(read_here)):
+            problems.append(said)
+        elif other or name.startswith(f"{role}_"):
+            hints.append(said)
+    return Variables({**values, **paths}, problems or [str(message) for message in checked.error_messages], hints)
 
 
 def _meant(names: t.Iterable[str], roles: t.Mapping[str, Specification]) -> dict[str, str]:

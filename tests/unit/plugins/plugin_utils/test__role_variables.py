@@ -122,13 +122,13 @@ def test_a_variable_without_a_value_is_a_problem_and_one_that_the_role_lacks_is_
 )
 def test_a_variable_that_is_mistyped_is_refused_with_the_one_that_was_meant(name, meant):
     found = _role_variables.read("check_listeners", OPTIONS, [name], lambda _name: "x")
-    assert (found.problems, found.unknown) == ([f"Unknown variable {name}. Did you mean {meant}?"], [])
+    assert (found.problems, found.hints) == ([f"Unknown variable {name}. Did you mean {meant}?"], [])
 
 
 def test_a_variable_that_is_like_none_of_the_roles_is_somebodys_own():
     name = "check_listeners_colour"
     found = _role_variables.read("check_listeners", OPTIONS, [name], lambda _name: "x")
-    assert (found.problems, found.unknown) == ([], [name])
+    assert (found.problems, found.hints) == ([], [f"Unknown variable {name}."])
 
 
 MISSPELT = {
@@ -174,17 +174,39 @@ OWN = [
 
 @pytest.mark.parametrize("role", OPTIONS)
 @pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
-def test_a_name_that_is_misspelt_anywhere_is_refused_at_the_door_of_every_role(role, name, meant):
+def test_a_name_that_is_misspelt_is_refused_by_the_roles_that_would_read_it_and_told_by_the_others(role, name, meant):
     """Else another cluster may be checked, or Sidecars applied that were to be taken back."""
     found = _role_variables.read(role, OPTIONS, [name], lambda _name: "x")
-    assert f"Unknown variable {name}. Did you mean {meant}?" in found.problems
+    said = f"Unknown variable {name}. Did you mean {meant}?"
+    reads = (role, *{"remediate_listeners": ["check_listeners"]}.get(role, []))
+    refused = any(each.startswith(f"{one}_") for one in reads for each in (name, meant))
+    assert ((said in found.problems), (said in found.hints)) == (refused, not refused)
+
+
+@pytest.mark.parametrize(
+    ("name", "refusing"),
+    [
+        ("merged_reports_dest", {"merge_reports"}),
+        ("remediated_listeners_dir", {"remediate_listeners"}),
+        ("checked_listeners_namespaces", {"check_listeners", "remediate_listeners"}),  # which reads it, too
+        ("check_listener_context", {"check_listeners", "remediate_listeners"}),
+        ("check_listeners_undo", {"check_listeners", "remediate_listeners"}),
+        ("merge_reports_namespaces", {"check_listeners", "merge_reports", "remediate_listeners"}),
+    ],
+)
+def test_a_variable_that_may_be_ones_own_stops_no_role_that_would_not_read_it(name, refusing):
+    """Its name is two letters from one of a role, and it may be of the play's own, for another role."""
+    found = {role: _role_variables.read(role, OPTIONS, [name], lambda _name: "x") for role in OPTIONS}
+    unknown = f"Unknown variable {name}."
+    assert {role for role, each in found.items() if any(unknown in said for said in each.problems)} == refusing
+    assert {role for role, each in found.items() if any(unknown in said for said in each.hints)} == {*found} - refusing
 
 
 @pytest.mark.parametrize("role", OPTIONS)
 @pytest.mark.parametrize("name", OWN)
 def test_a_variable_of_ones_own_stops_no_role(role, name):
     found = _role_variables.read(role, OPTIONS, [name], lambda _name: "x")
-    assert not [problem for problem in found.problems if problem.startswith("Unknown")] and found.unknown == []
+    assert not [problem for problem in found.problems if problem.startswith("Unknown")] and found.hints == []
 
 
 def test_what_one_role_knows_stops_no_other():
