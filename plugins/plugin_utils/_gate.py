@@ -14,6 +14,7 @@ import datetime
 import ipaddress
 import os
 import typing as t
+import urllib.parse
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     DEFAULT_FAIL_ON,
@@ -65,7 +66,7 @@ class Outcome(t.NamedTuple):
     changed: bool
     diff: list[dict[str, str]]
     asked: dict[str, t.Any]
-    """Which cluster was asked, and for which namespaces; empty where none was."""
+    """Which cluster was asked, or which record, and for which pods."""
 
 
 def taken(variables: Values) -> str:
@@ -113,7 +114,7 @@ def outcome(returned: Values, values: Values, place: Place, problem: str = "", h
         _verdict.outcome(result, fail_on, problem or None, server, files.problems, record),
         files.changed,
         files.diff,
-        {} if recorded else _asked(server, values, place),
+        _asked(returned, server, values, place),
     )
 
 
@@ -122,18 +123,27 @@ def in_brief(result: Report, passed: bool, sentence: str) -> dict[str, t.Any]:
     return {"passed": passed, "checked": was_checked(result), "verdict": sentence, "summary": result["summary"]}
 
 
-def _asked(server: str, values: Values, place: Place) -> dict[str, t.Any]:
-    """What tells a cluster from others: one address may be another cluster's behind another proxy, or on another machine."""
-    lists = ("namespaces", "exclude_namespaces")
+def _asked(returned: Values, server: str, values: Values, place: Place) -> dict[str, t.Any]:
+    """What tells a cluster from others: one address may be another cluster's behind another proxy, or on another machine.
+
+    A record is told from others by its cluster and its time, or else by its path.
+    """
+    record = ""
+    if _role_variables.is_recorded(values):
+        cluster = returned.get("cluster") or {}
+        server = cluster.get("server") or (_text(values.get("check_listeners_snapshot_src")) if cluster else "")
+        record = _recorded(returned)
+    lists = ("namespaces", "exclude_namespaces", "label_selectors")
     return {
         "server": without_user(server).rstrip("/"),
+        "record": record,
         "by": [without_user(str(values.get("check_listeners_proxy") or "")), "" if place.local else place.host],
         **{name: list(values.get(f"check_listeners_{name}") or ()) for name in lists},
     }
 
 
 def same_cluster(hosts: t.Sequence[str], outcomes: t.Sequence[Values], host: str) -> str:
-    """Why the gate is shut for `host` although nothing may have been found: another host asked the same cluster for the same namespaces.
+    """Why the gate is shut for `host` although nothing may have been found: another host asked the same cluster, or record, for the same pods.
 
     Then one of them does not stand for the cluster that it is named after, which nobody has looked at. Empty if there is no such host.
     `outcomes` are those of `hosts`, each with what was `asked`.
@@ -145,19 +155,35 @@ def same_cluster(hosts: t.Sequence[str], outcomes: t.Sequence[Values], host: str
     same = [name for name in hosts if name == host or (asked[name] and _overlap(own, asked[name]))]
     if len(same) < 2:
         return ""
+    what, of = ("record", f" of {own['record']}") if own["record"] else ("cluster", "")
     return printable(
-        f"Do not upgrade yet: {', '.join(same[:-1])} and {same[-1]} are the same cluster ({own['server']}). "
-        "Give each host a cluster of its own, or namespaces of its own."
+        f"Do not upgrade yet: {', '.join(same[:-1])} and {same[-1]} are the same {what}{of} ({own['server']}). "
+        f"Give each host a {what} of its own, or namespaces or label_selectors of its own."
     )
 
 
 def _overlap(one: Values, other: Values) -> bool:
-    """Whether some namespace of a cluster was asked for twice. No namespaces are all of them."""
-    if (one["server"], one["by"]) != (other["server"], other["by"]):
+    """Whether some namespace of a cluster was asked for twice. No namespaces are all of them.
+
+    Whether two label selectors leave each other's pods out, nobody can tell: selectors that differ are taken to do so.
+    """
+    if (_address(one["server"]), one["record"], one["by"]) != (_address(other["server"]), other["record"], other["by"]):
+        return False
+    if one["label_selectors"] and other["label_selectors"] and {*one["label_selectors"]} != {*other["label_selectors"]}:
         return False
     named = [set(each["namespaces"]) for each in (one, other) if each["namespaces"]]
     left_out = {*one["exclude_namespaces"], *other["exclude_namespaces"]}
     return not named or bool(set.intersection(*named) - left_out)
+
+
+def _address(server: str) -> tuple[t.Any, ...]:
+    """The address of a server, however it is spelt; the path of a record as it is."""
+    try:
+        url = urllib.parse.urlsplit(server)
+        port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    except ValueError:
+        return (server,)
+    return (url.scheme, url.hostname, port, url.path.rstrip("/")) if url.hostname else (server,)
 
 
 def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, recorded: bool = False) -> dict[str, t.Any]:

@@ -97,7 +97,14 @@ def test_a_result_that_is_no_whole_report_opens_nothing(left_out):
     assert ("without a result" in made.line) is (left_out is not None)
 
 
-HERE = {"server": "https://api:6443", "by": ["", ""], "namespaces": [], "exclude_namespaces": []}
+HERE = {
+    "server": "https://api:6443",
+    "record": "",
+    "by": ["", ""],
+    "namespaces": [],
+    "exclude_namespaces": [],
+    "label_selectors": [],
+}
 
 
 @pytest.mark.parametrize(
@@ -114,6 +121,13 @@ HERE = {"server": "https://api:6443", "by": ["", ""], "namespaces": [], "exclude
         ({"server": ""}, {"server": ""}, False),
         ({"by": ["http://proxy-1", ""]}, {"by": ["http://proxy-2", ""]}, False),
         ({"by": ["", "bastion-1"]}, {"by": ["", "bastion-2"]}, False),
+        ({"label_selectors": ["team=a"]}, {"label_selectors": ["team=b"]}, False),
+        ({"label_selectors": ["team=a"]}, {"label_selectors": ["team=a"]}, True),
+        ({"label_selectors": ["team=a"]}, {}, True),
+        ({"label_selectors": ["team=a", "app"]}, {"label_selectors": ["app", "team=a"]}, True),
+        ({}, {"server": "http://api:6443"}, False),
+        ({}, {"server": "https://api:6443/clusters/west"}, False),  # behind one proxy, as of a fleet
+        ({}, {"record": "2026-11-23T06:30:00Z"}, False),
     ],
 )
 def test_hosts_that_asked_one_server_for_one_namespace_are_the_same_cluster(east, west, same):
@@ -126,14 +140,56 @@ def test_hosts_that_asked_one_server_for_one_namespace_are_the_same_cluster(east
     assert not any(_gate.same_cluster(hosts, outcomes, host) for host in ("recorded", "lost"))
 
 
-def test_an_outcome_says_which_cluster_was_asked_and_a_record_none():
+def test_an_outcome_says_which_cluster_was_asked():
     returned = {**nothing(), "cluster": {"server": "https://jane:pw@api/"}}
     values = {"check_listeners_fail_on": [], "check_listeners_namespaces": ["shop"]}
     made = _gate.outcome(returned, values, _gate.Place("east", local=False))
     wanted = {"server": "https://api", "by": ["", "east"], "namespaces": ["shop"], "exclude_namespaces": []}
-    assert made.asked == wanted
-    recorded = {**values, "check_listeners_snapshot_src": "record.json"}
-    assert _gate.outcome(returned, recorded, _gate.Place("east")).asked == {}
+    assert made.asked == {**wanted, "record": "", "label_selectors": []}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://api", "https://api:443", True),
+        ("https://API:6443", "https://api:6443/", True),
+        ("http://api", "http://api:80/", True),
+        ("https://api", "https://api:6443", False),
+        ("https://[fd00::1]:6443", "https://[FD00::1]:6443", True),
+        ("https://api:x", "https://api:x", True),
+        ("https://api:x", "https://api:y", False),
+    ],
+)
+def test_a_server_is_the_same_however_it_is_spelt(one, other, same):
+    outcomes = [{"asked": {**HERE, "server": server}} for server in (one, other)]
+    assert bool(_gate.same_cluster(["east", "west"], outcomes, "east")) is same
+
+
+EARLY, LATE = "2026-11-23T06:30:00Z", "2026-11-24T06:30:00Z"
+
+
+# What the records of two hosts say of their cluster, where they are; whether they are one.
+@pytest.mark.parametrize(
+    ("east", "west", "paths", "said"),
+    [
+        (("https://api", EARLY), ("https://api", EARLY), "aa", f"record of {EARLY} (https://api). "),
+        (("https://api", EARLY), ("https://api", EARLY), "ab", f"record of {EARLY} (https://api). "),
+        (("https://api", EARLY), ("https://api", LATE), "ab", ""),
+        (("https://api", EARLY), ("https://other", EARLY), "ab", ""),
+        (("", EARLY), ("", EARLY), "aa", f"record of {EARLY} (a.json). "),
+        (("", EARLY), ("", EARLY), "ab", ""),
+        (None, None, "aa", ""),  # it could not be read, which is said
+    ],
+)
+def test_one_record_passes_for_one_host_alone(east, west, paths, said):
+    """As where it is left among the variables of a group."""
+    outcomes = []
+    for about, path in zip((east, west), paths):
+        cluster = {"cluster": dict(zip(("server", "taken_at"), about))} if about else {}
+        values = {"check_listeners_fail_on": [], "check_listeners_snapshot_src": f"{path}.json"}
+        outcomes.append({"asked": _gate.outcome({**nothing(), **cluster}, values, _gate.Place("east")).asked})
+    found = _gate.same_cluster(["east", "west"], outcomes, "west")
+    assert found.startswith(f"Do not upgrade yet: east and west are the same {said}") if said else found == ""
 
 
 @pytest.mark.parametrize(
