@@ -13,7 +13,6 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _role_variables
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
 
-
 HAS_A_VERDICT = ("check_listeners",)
 """Roles that tell hints with it, and need no warning."""
 

@@ -63,6 +63,8 @@ class Exposure(t.NamedTuple):
 class Exposures(t.NamedTuple):
     by_pod: dict[PodKey, list[Exposure]]
     skipped: list[OutOfScope]
+    standing: t.Collection[PodKey]
+    """The pods that count, whether or not a Service exposes them."""
 
 
 def expose(snapshot: Snapshot, pods: t.Iterable[Pod] | None = None) -> Exposures:
@@ -118,9 +120,8 @@ class _Collector:
         by_pod: dict[PodKey, list[Exposure]] = defaultdict(list)
         for exposure in sorted(self._found, key=lambda e: (*e[:6], e.app_protocol or "", *e[7:])):
             by_pod[exposure.namespace, exposure.pod].append(exposure)
-        return Exposures(
-            dict(by_pod), sorted(self._skipped, key=lambda s: (s["namespace"], s["service"], s["port"], s["reason"]))
-        )
+        skipped = sorted(self._skipped, key=lambda s: (s["namespace"], s["service"], s["port"], s["reason"]))
+        return Exposures(dict(by_pod), skipped, self._pods.keys())
 
     def add_service(self, service: Thing) -> None:
         """Those with a selector come first: they decide what becomes of the others."""

@@ -64,7 +64,7 @@ def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | Non
     chosen: dict[PodKey, tuple[Pod, list[Exposure]]] = {}
     for pod in pods:
         ports = exposures.by_pod.get(pod.key) or []
-        if not (ports or _is_at_risk(pod, listed)):
+        if not ports and not (pod.key in exposures.standing and _is_at_risk(pod, listed)):
             continue
         if not in_namespaces(pod.namespace, selection) or not wanted(pod.labels):
             continue
@@ -109,7 +109,7 @@ def _listed_ports(snapshot: Snapshot) -> dict[str, frozenset[int]]:
 def _is_at_risk(pod: Pod, listed: t.Mapping[str, frozenset[int]]) -> bool:
     """Whether an upgrade may have a probe or hook of the pod fail, whatever Services expose."""
     always, if_listed = at_risk(pod)
-    if not pod.can_be_asked or not (always or if_listed):
+    if not (always or if_listed):
         return False
     here = listed.get(pod.namespace, frozenset()) | listed.get("", frozenset())
     return bool(always or if_listed & here)

@@ -57,6 +57,26 @@ def test_the_pods_of_a_run_are_those_exposed_and_selected(spec, selection, wante
     assert bool(chosen([pod(**spec)], **selection)) is wanted
 
 
+PROBED = {"probes": {"livenessProbe": {"tcpSocket": {"port": 8080}}}}
+GOING = {"deleting": True, **PROBED}
+
+
+# The pods of a workload, without a Service; those that are looked at for the sake of their probes.
+@pytest.mark.parametrize(
+    "pods, wanted",
+    [
+        ([pod("a", **PROBED)], {"a"}),
+        ([pod("a", **GOING)], {"a"}),  # the last one, and others come after it
+        ([pod("a", **GOING), pod("b", **PROBED)], {"b"}),
+        ([pod("a", owner=None, **GOING)], set()),
+        ([pod("a", phase="Failed", **GOING)], set()),
+        ([pod("a", deleting=True)], set()),
+    ],
+)
+def test_a_pod_whose_probe_is_at_risk_is_looked_at_as_long_as_it_stands_for_its_workload(pods, wanted):
+    assert set(chosen(pods, services=[])) == wanted
+
+
 def test_what_is_passed_over_is_said_of_the_selected_namespaces_only():
     services = [
         service(ports=[port(53, protocol="UDP")]),
