@@ -243,7 +243,7 @@ def _under_filters(snapshot: Snapshot, groups: t.Iterable[Group], mesh: Mesh) ->
             }
 
 
-WHOLE = ("CLUSTER", "FILTER_CHAIN", "LISTENER")
+WHOLE = ("CLUSTER", "FILTER_CHAIN", "HTTP_ROUTE", "LISTENER", "ROUTE_CONFIGURATION", "VIRTUAL_HOST")
 """What a patch of which may have the proxy deliver elsewhere, whatever it does; a network filter, where it changes one that is there. HTTP filters,
 and what is put before or after others, as Istio's own telemetry is, leave the delivery alone."""
 

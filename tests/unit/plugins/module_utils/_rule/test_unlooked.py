@@ -162,6 +162,11 @@ UNDER = [("Deployment", "web", "envoy_filter")]
         ({"applied": "FILTER_CHAIN", "context": None}, UNDER),
         ({"applied": "NETWORK_FILTER", "operation": "REPLACE"}, UNDER),
         ({"applied": "NETWORK_FILTER", "operation": "INSERT_BEFORE"}, []),  # as Istio's own telemetry
+        ({"applied": "HTTP_ROUTE", "operation": "INSERT_FIRST"}, UNDER),
+        ({"applied": "VIRTUAL_HOST", "operation": "ADD"}, UNDER),
+        ({"applied": "ROUTE_CONFIGURATION"}, UNDER),
+        ({"applied": "HTTP_ROUTE", "context": "SIDECAR_OUTBOUND"}, []),
+        ({"applied": "VIRTUAL_HOST", "context": "GATEWAY"}, []),
         ({"applied": "HTTP_FILTER"}, []),
         ({"context": "SIDECAR_OUTBOUND"}, []),
         ({"context": "GATEWAY"}, []),
