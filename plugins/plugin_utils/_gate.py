@@ -124,7 +124,7 @@ def in_brief(result: Report, passed: bool, sentence: str) -> dict[str, t.Any]:
 
 
 def _asked(returned: Values, server: str, values: Values, place: Place) -> dict[str, t.Any]:
-    """What tells a cluster from others: one address may be another cluster's behind another proxy, or on another machine.
+    """What tells a cluster from others: one address may be several clusters', by proxy and by machine.
 
     A record is told from others by its cluster and its time, or else by its path.
     """
@@ -143,7 +143,7 @@ def _asked(returned: Values, server: str, values: Values, place: Place) -> dict[
 
 
 def same_cluster(hosts: t.Sequence[str], outcomes: t.Sequence[Values], host: str) -> str:
-    """Why the gate is shut for `host` although nothing may have been found: another host asked the same cluster, or record, for the same pods.
+    """Why the gate is shut for `host` although nothing may have been found: another one asked the same cluster for the same pods.
 
     Then one of them does not stand for the cluster that it is named after, which nobody has looked at. Empty if there is no such host.
     `outcomes` are those of `hosts`, each with what was `asked`.

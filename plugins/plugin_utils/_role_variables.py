@@ -52,7 +52,7 @@ LONGEST = 3600
 
 
 class Variables(t.NamedTuple):
-    """The options of a role by the names of their variables, what is wrong with them, and what else a user should know of names that no role has."""
+    """The options of a role by the names of their variables, what is wrong with them, and what is odd."""
 
     values: dict[str, t.Any]
     problems: list[str]
@@ -75,7 +75,7 @@ def read(
 ) -> Variables:
     """The variables of `role` among those with these `names`; `value_of` gives the value of one, and may raise anything.
 
-    `roles` are the options of every role. A name that is like one of a role that is not played may be a user's own: that is a hint.
+    `roles` are the options of every role. A name that is like one of a role that is not played is a hint: it may be a user's own.
     No value and an empty text count as not given, so the default holds. Every list is a list afterwards.
     """
     given: dict[str, t.Any] = {}

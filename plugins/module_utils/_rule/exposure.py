@@ -292,8 +292,8 @@ class _Collector:
 def _standing(snapshot: Snapshot, pods: t.Sequence[Pod]) -> list[Pod]:
     """The pods that are or may become endpoints; of a workload that has none of these also those that are being deleted, since others come after them.
 
-    So a workload is not passed over while its only pod is on a node that is gone, or between two pods of a Recreate. A pod of a StatefulSet stands for
-    itself: the next one has its name, and may have a Service of its own.
+    So a workload is not passed over while its only pod is on a node that is gone, or between two pods of a Recreate.
+    A pod of a StatefulSet stands for itself: the next one has its name, and may have a Service of its own.
     """
     standing = [pod for pod in pods if pod.can_be_asked]
     ending = [pod for pod in pods if pod.is_ending and pod.owner]
