@@ -365,7 +365,14 @@ ALONE = [
     ("a hook, which the proxy passes on", {"proxy": "1.24.6", **hook(HTTP)}, istiod("1.24.6"), "1.25", 0, None),
     ("a command", {"proxy": "1.9.9", **plain({"exec": {}})}, istiod("1.9.9"), "1.24", 0, None),
     ("no sidecar", {"proxy": None, **plain(TCP)}, istiod("1.9.9"), "1.24", 0, None),
-    ("about to go", {"proxy": "1.9.9", "deleting": True, **rewritten(HTTP)}, istiod("1.9.9"), "1.24", 0, None),
+    (
+        "about to go",
+        {"proxy": "1.9.9", "deleting": True, "owner": None, **rewritten(HTTP)},
+        istiod("1.9.9"),
+        "1.24",
+        0,
+        None,
+    ),
 ]
 
 
