@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 import typing as t
+from unittest import mock
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import pods as _pods
 from ansible_collections.meshops.istio_precheck.tests.envoy.inbound import (
     Entry,
     Inbound,
@@ -119,15 +121,18 @@ class Case(t.NamedTuple):
         istiods = [istiod(self.today)] + ([istiod(self.after, "canary")] if self.canary else [])
         ours = {bind.rpartition(":")[2] for bind in self.binds if not bind.startswith("unix:")} | {"15006"}
         table = [line for line in sockets.splitlines() if line.split()[3].rpartition(":")[2] in ours]
-        return cluster.report(
-            pods=[pod],
-            services=services,
-            istiods=istiods,
-            sidecars=self.sidecars() if sidecars is None else sidecars,
-            tables=[cluster.table(text="".join(f"{line}\n" for line in table))],
-            target=".".join(map(str, self.after.version)),
-            scope="all",
-        )
+        # Envoy is fed today's configuration and that of after, so what lies between the two is left to the truth tables.
+        with mock.patch.object(_pods, "stretches", lambda *_planes: ()):
+            return cluster.report(
+                pods=[pod],
+                services=services,
+                istiods=istiods,
+                sidecars=self.sidecars() if sidecars is None else sidecars,
+                tables=[cluster.table(text="".join(f"{line}\n" for line in table))],
+                target=".".join(map(str, self.after.version)),
+                scope="all",
+                remediate_unreachable=True,
+            )
 
     def env(self) -> dict[str, str]:
         """Of the proxy."""

@@ -73,8 +73,8 @@ def _upgrade(rng: random.Random, kind: Kind) -> tuple[Version, Version, Settings
         after = rng.choice([v for v in versions if v >= ((1, 21) if opt_out else (1, 10))])
         return today, after, settings._replace(opt_out=opt_out, localhost=settings.localhost and rng.random() < 0.2)
     today = rng.choice(hinges if rng.random() < 0.5 else versions)
-    if rng.random() < 0.07:
-        return today, rng.choice(versions), settings
+    if rng.random() < 0.07:  # whatever comes, but for a downgrade, which is refused
+        return today, max(today, rng.choice(versions)), settings
     return (
         today,
         rng.choice([v for v in (hinges if rng.random() < 0.4 else versions) if v >= today] or [today]),

@@ -129,7 +129,8 @@ WRONG = {
 
 def only_the_cured(original):
     def ingress(facts, effective, cures):
-        return [entry for entry in original(facts, effective, cures) if entry["port"].get("number") in cures]
+        entries, filled = original(facts, effective, cures)
+        return [entry for entry in entries if entry["port"].get("number") in cures], filled
 
     return ingress
 

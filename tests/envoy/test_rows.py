@@ -10,8 +10,10 @@ import typing as t
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PASSTHROUGH_ENV
 from ansible_collections.meshops.istio_precheck.tests.envoy import kinds
 from ansible_collections.meshops.istio_precheck.tests.envoy.cases import WORST, Case, Plane, istiod, wanted
+from ansible_collections.meshops.istio_precheck.tests.envoy.draws import HINGES
 from ansible_collections.meshops.istio_precheck.tests.envoy.inbound import Entry, Settings, inbound, is_6, valid
 from ansible_collections.meshops.istio_precheck.tests.envoy.pods import (
     CLIENT_4,
@@ -270,8 +272,10 @@ def _of_row(case: Case, now: Side, then: Side, sockets: str, excluded: bool) -> 
     """The collection's verdict, where today's istiod and that to come both run and see the Sidecars of their revision."""
     istiods = [istiod(now.planes[-1]), istiod(then.planes[-1], "canary")]
     unlisted = [] if then.known else [{"resource": "configmaps", "detail": "forbidden"}]
-    if not now.known:
+    if not now.known and now.endpoint:  # what `:PORT` means is not known without the version
         istiods[0]["version"] = "?"
+    elif not now.known:  # a revision of unknown version would count beside the one to come
+        istiods[0]["envUnknown"] = [PASSTHROUGH_ENV]
     sidecars = []
     for revision, which in (("default", now), ("canary", then)):
         if which.endpoint:
@@ -312,10 +316,15 @@ def test_a_hop_breaks_where_the_page_says(row, envoy):
         case = _alone(kinds.PLAIN, today[0], after, ("IPv4",), ["127.0.0.1:8080"])
         direct = pod.ask(case.questions(), inside=True)
         seen = {}
-        for each in (*today, after):
+        # An upgrade in place goes through each version on the way.
+        way = [Plane(version, today[0].settings) for version in HINGES if today[0].version < version < after.version]
+        then = (*(way if target and now != "unreadable" else ()), after)
+        for each in (*today, *then):
             pod.push({"pod": case.inbound(each)})
             seen[each] = pod.ask(case.questions())
-    outcomes = {wanted(case, 8080, seen[each], seen[after], direct) for each in today}
+    outcomes = {
+        min((wanted(case, 8080, seen[each], seen[one], direct) for one in then), key=WORST.index) for each in today
+    }
     assert (outcomes.pop() if len(outcomes) == 1 else "unknown") == verdict
     seen_as = cluster.istiod("?" if now == "unreadable" else now, **chosen)
     assert cluster.verdict(cluster.report(istiods=[seen_as], target=target)) == verdict
