@@ -56,7 +56,7 @@ PROBES: dict[str, str] = {}
 def answer(pods: fleet.Fleet, pod: str, command: t.Sequence[str]) -> tuple[str, dict[str, t.Any]]:
     """(stdout, status) of a command: in a node probe its script, in any other pod ss and little else."""
     if pod in PROBES:
-        return fleet.seen_by_probe(command[-1], pods.on_node(PROBES[pod])), SUCCESS
+        return fleet.seen_by_probe(command[-2], pods.on_node(PROBES[pod])), SUCCESS
     if command[0] == "ss":
         return fleet.table(pod), SUCCESS
     return "", exited(127) if command[0] == "sh" else NO_BINARY
