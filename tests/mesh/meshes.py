@@ -23,18 +23,24 @@ ANSWERED, REFUSED, HELLO = "200", "503", "hello"
 """What a client says of a port over HTTP, or over TCP."""
 
 Object = dict[str, t.Any]
+Question = tuple[str, ...]
+"""The arguments of `reach`."""
+Asked = t.TypeVar("Asked")
 CLUSTER = testcluster.CLUSTER_DIR / "cluster.py"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that a change of configuration may take until it is in every proxy."""
-SETTLED = 6.0
-"""Seconds after which one that had no effect is taken to have none."""
+SETTLED = 3.0
+"""Seconds after which one that had no effect is taken to have none. istiod waits a tenth of a second for more changes, and up to ten while they go on."""
+OPT_OUT = {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"}
+"""istiod has it in the whole story: it ended with 1.20, and so changes nothing of it."""
 
 
 class Mesh:
     """A running mesh."""
 
-    def __init__(self, cluster: testcluster.Cluster) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: testcluster.Cluster, stays: bool) -> None:
+        self.cluster, self._stays = cluster, stays
+        self._addresses: dict[tuple[str, str], str] = {}
 
     # --- What there is ---
 
@@ -44,75 +50,88 @@ class Mesh:
         if ready:
             self.cluster.wait_ready(namespace)
 
+    def forget(self, *namespaces: str) -> None:
+        """Nobody needs these any more. Where the cluster is taken down, they go with it."""
+        if self._stays:
+            self.cluster.delete_namespace(*namespaces)
+
     def configure(self, **settings: t.Any) -> None:
         """The mesh's configuration, which istiod and the gate read."""
         self.cluster.apply([mesh.mesh_config(**settings)])
 
-    def restart_istiod(self, environment: dict[str, str] | None = None, tag: str = mesh.VERSION) -> None:
-        """Another istiod with these variables. What lists show of it has the same, and may have another image's tag."""
+    def restart_istiod(self) -> None:
         with locked("cluster"):
             mesh.stop()
-            mesh.start(environment)
-        self.show_istiod(environment, tag)
+            mesh.start(OPT_OUT)
 
-    def show_istiod(self, environment: dict[str, str] | None = None, tag: str = mesh.VERSION) -> None:
+    def show_istiod(self, tag: str = mesh.VERSION) -> None:
+        """What lists show of it has this tag of its image."""
         self.cluster.kubectl("delete", "pods", "--all", "--namespace", mesh.SYSTEM, "--grace-period=0", "--force")
-        mesh.apply([mesh.stand_in(tag, environment or {})])
+        mesh.apply([mesh.stand_in(tag, OPT_OUT)])
         self.cluster.wait_ready(mesh.SYSTEM)
 
     # --- What a client sees ---
 
     def http(self, namespace: str, service: str, port: int, client: str = "client") -> str:
         """The status that a pod of the mesh gets from a Service, or why it gets none."""
-        host = f"{service}.{namespace}.svc.cluster.local"
-        return self._reach(namespace, client, "http", f"{self._address(namespace, service)}:{port}", host)
+        return self.answers(namespace, {"": self.of_service(namespace, service, port)}, client)[""]
 
-    def tcp(self, namespace: str, service: str, port: int, client: str = "client") -> str:
-        """What it gets back for `hello` over TCP."""
-        return self._reach(namespace, client, "tcp", f"{self._address(namespace, service)}:{port}")
+    def answers(self, namespace: str, questions: t.Mapping[str, Question], client: str = "client") -> dict[str, str]:
+        """The same of several at once, by name: an HTTP status, what comes back for `hello` over TCP, or why nothing does."""
+        names = list(questions)
+        asked = [f"echo {number} $(/bin/reach {' '.join(questions[name])})" for number, name in enumerate(names)]
+        script = "\n".join([*(f"{line} &" for line in asked), "wait"])
+        command = (
+            "exec",
+            "--namespace",
+            namespace,
+            f"deployment/{client}",
+            "--container=app",
+            "--",
+            "sh",
+            "-c",
+            script,
+        )
+        found = (line.partition(" ") for line in self.cluster.kubectl(*command).stdout.splitlines())
+        said = {names[int(number)]: answer.strip() for number, _space, answer in found}
+        return {name: said[name] for name in names}
 
-    def undeclared(self, namespace: str, workload: str, port: int, client: str = "client") -> str:
-        """The same of a port that no Service has, at the pod's own address."""
-        pods = self.cluster.get("pods", "--namespace", namespace, f"--selector=app={workload}")["items"]
-        return self._reach(namespace, client, "tcp", f"{pods[0]['status']['podIP']}:{port}")
+    def of_service(self, namespace: str, service: str, port: int, protocol: str = "http") -> Question:
+        if (namespace, service) not in self._addresses:
+            spec = self.cluster.get("service", service, "--namespace", namespace)["spec"]
+            self._addresses[namespace, service] = spec["clusterIP"]
+        host = [f"{service}.{namespace}.svc.cluster.local"] if protocol == "http" else []
+        return (protocol, f"{self._addresses[namespace, service]}:{port}", *host)
 
-    def comes_to(self, expected: str, ask: t.Callable[[], str], seconds: float = PATIENCE) -> str:
+    def of_pod(self, namespace: str, workload: str, port: int, protocol: str = "http", v6: bool = False) -> Question:
+        """At the pod's own address, whatever Services say."""
+        (pod,) = self.cluster.get("pods", "--namespace", namespace, f"--selector=app={workload}")["items"]
+        ip = next(each["ip"] for each in pod["status"]["podIPs"] if (":" in each["ip"]) == v6)
+        return (protocol, f"[{ip}]:{port}" if v6 else f"{ip}:{port}", *(["pod"] if protocol == "http" else []))
+
+    def comes_to(self, expected: Asked, ask: t.Callable[[], Asked], seconds: float = PATIENCE) -> Asked:
         """The last answer: the expected one as soon as it comes, else whatever it is in the end."""
         end = time.monotonic() + seconds
         while (answer := ask()) != expected and time.monotonic() < end:
             time.sleep(0.3)
         return answer
 
-    def stays(self, ask: t.Callable[[], str], seconds: float = SETTLED) -> set[str]:
-        """All different answers within the time in which a change would have reached the proxies."""
+    def keeps_to(self, answer: Asked, ask: t.Callable[[], Asked], seconds: float = SETTLED) -> Asked:
+        """This answer if it is given all the time in which a change would have reached the proxies, else another one."""
         end = time.monotonic() + seconds
-        answers = {ask()}
-        while time.monotonic() < end:
-            time.sleep(0.5)
-            answers.add(ask())
-        return answers
-
-    def _address(self, namespace: str, service: str) -> str:
-        return self.cluster.get("service", service, "--namespace", namespace)["spec"]["clusterIP"]
-
-    def _reach(self, namespace: str, client: str, *arguments: str) -> str:
-        command = ("exec", "--namespace", namespace, f"deployment/{client}", "--container=app", "--", "/bin/reach")
-        return self.cluster.kubectl(*command, *arguments).stdout.strip()
+        while (given := ask()) == answer and time.monotonic() < end:
+            time.sleep(0.3)
+        return given
 
     # --- What the gate says ---
 
     def gate(
-        self,
-        namespace: str,
-        *arguments: str,
-        playbook: str = "meshops.istio_precheck.check_listeners",
-        **variables: t.Any,
+        self, *namespaces: str, playbook: str = "meshops.istio_precheck.check_listeners", **variables: t.Any
     ) -> Played:
         return play(
-            *arguments,
             playbook=playbook,
             check_listeners_kubeconfig=str(self.cluster.kubeconfig),
-            check_listeners_namespaces=[namespace],
+            check_listeners_namespaces=list(namespaces),
             **variables,
         )
 
@@ -124,10 +143,15 @@ def running() -> t.Iterator[Mesh]:
     ).returncode
     try:
         cluster = testcluster.running_cluster()
+        stays = was_up or bool(os.environ.get("PRECHECK_KEEP_MESH"))
+        made = Mesh(cluster, stays)
         with locked("cluster"):
-            mesh.up()
+            mesh.up(OPT_OUT)
+        if was_up:  # without the opt-out, perhaps
+            made.restart_istiod()
+            made.show_istiod()
         cluster.wait_ready(mesh.SYSTEM)
-        yield Mesh(cluster)
+        yield made
         cluster.clean_up()
     finally:
         if not was_up and not os.environ.get("PRECHECK_KEEP_MESH"):
