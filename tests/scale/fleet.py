@@ -15,6 +15,11 @@ Object = dict[str, t.Any]
 REPLICAS = 20
 PODS_ON_NODE = 50
 PODS_IN_NAMESPACE = 1000
+NODES_OF_NAMESPACE = PODS_IN_NAMESPACE // PODS_ON_NODE
+
+SMALL, SMALL_PODS, SMALL_NODES = "small", 100, 4
+SMALL_SERVICES = [f"svc-{9000 + number}" for number in range(SMALL_PODS // REPLICAS)]
+"""Its Services: one of them, as of the others every tenth, listens on localhost."""
 
 APP_PORT = 8080
 METRICS_PORT = 9404
@@ -36,7 +41,10 @@ class Pod(t.NamedTuple):
 
 
 class Fleet:
-    """`pods` pods in Deployments of 20 behind a Service each, 1,000 in a namespace, 50 on a node."""
+    """`pods` pods in Deployments of 20 behind a Service each, 1,000 in a namespace, 50 on a node; each namespace has nodes of its own.
+
+    Beside them `small`, a namespace as large as a small cluster, which only who asks for it makes.
+    """
 
     def __init__(self, pods: int) -> None:
         if pods % PODS_IN_NAMESPACE:
@@ -45,18 +53,30 @@ class Fleet:
         self.services = pods // REPLICAS
         self.nodes = [f"node-{number:03}" for number in range(pods // PODS_ON_NODE)]
         self.namespaces = [f"team-{number:02}" for number in range(pods // PODS_IN_NAMESPACE)]
+        self.small_nodes = [f"small-{number}" for number in range(SMALL_NODES)]
 
     def pod(self, number: int) -> Pod:
         service = number // REPLICAS
         name = f"{service_name(service)}-{template_hash(service)}-{digest('pod', number, 5)}"
         ip = f"10.{100 + number // 10000}.{100 + number // 100 % 100}.{100 + number % 100}"  # each as long as any other
-        return Pod(self.namespace_of(service), name, service_name(service), self.nodes[number % len(self.nodes)], ip)
+        node = number // PODS_IN_NAMESPACE * NODES_OF_NAMESPACE + number % NODES_OF_NAMESPACE
+        return Pod(self.namespace_of(service), name, service_name(service), self.nodes[node], ip)
+
+    def small(self) -> t.Iterator[Pod]:
+        for number in range(SMALL_PODS):
+            service = SMALL_SERVICES[number // REPLICAS]
+            name, node = f"{service}-{digest('small', number, 5)}", self.small_nodes[number % SMALL_NODES]
+            yield Pod(SMALL, name, service, node, f"10.96.0.{100 + number}")
 
     def pods(self) -> t.Iterator[Pod]:
         return (self.pod(number) for number in range(self.size))
 
     def on_node(self, node: str) -> t.Iterator[Pod]:
-        return (self.pod(number) for number in range(self.nodes.index(node), self.size, len(self.nodes)))
+        if node in self.small_nodes:
+            return (pod for pod in self.small() if pod.node == node)
+        block, number = divmod(self.nodes.index(node), NODES_OF_NAMESPACE)
+        first = block * PODS_IN_NAMESPACE
+        return (self.pod(each) for each in range(first + number, first + PODS_IN_NAMESPACE, NODES_OF_NAMESPACE))
 
     def namespace_of(self, service: int) -> str:
         return self.namespaces[service * REPLICAS // PODS_IN_NAMESPACE]
@@ -144,9 +164,10 @@ def seen_by_probe(word: str, pods: t.Iterable[Pod]) -> str:
                     held = f"0A 00000000:00000000 00:00000000 00000000  1337        0 {inode} 1 0000000000000000 100 0 0 10 0"
                     rows[family].append(f"{len(rows[family]):4}: {local}:{port:04X} {peer} {held}")
                     sockets.append(f"lrwx------ 1 1337 1337 64 Mar  1 08:00 {row + 3} -> socket:[{inode}]")
-        head = "  sl  local_address {}rem_address {}  st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
+        head = "  sl  local_address {}  st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode"
         wide = " " * 24
-        tables += [f"{word} table {network}", head.format("", ""), *rows["tcp"], head.format(wide, wide), *rows["tcp6"]]
+        heads = head.format("rem_address "), head.format(f"{wide}remote_address{wide}")
+        tables += [f"{word} table {network}", heads[0], *rows["tcp"], heads[1], *rows["tcp6"]]
         tables += [f"           |-- {pod.ip}", "              /32 host LOCAL"]
     parts = [
         [f"{word} pods"],

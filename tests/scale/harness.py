@@ -150,6 +150,17 @@ class LargeCluster:
         self.set_status(fleets.ISTIOD, fleets.running(fleets.ISTIOD, pod["spec"]["containers"]))
         testcluster.Cluster(self.kubeconfig, str(self.kubectl), ours=True).install_sidecar_crd()
 
+    def populate_small(self) -> None:
+        """The namespace of a small cluster, on nodes of its own; its pods belong to no controller."""
+        fleet = self.fleet
+        self.create(fleets.namespace(fleets.SMALL))
+        for node in fleet.small_nodes:
+            self.create(fleets.node(node, control_plane.ports()["kubelet"]))
+        for service in fleets.SMALL_SERVICES:
+            self.create(fleets.service(service, fleets.SMALL))
+        for pod in fleet.small():
+            self.run_pod(pod)
+
     def kubelets(self, delay: float = 0, start_delay: float = 0) -> None:
         """(Re)start the kubelets, which then take `delay` seconds for a command, and `start_delay` to start a pod."""
         ports = control_plane.ports()
@@ -219,7 +230,8 @@ def down() -> None:
 
 
 class Ran(t.NamedTuple):
-    """A run of the module. Times are in seconds; `exec_*` are from the first exec's start to the last one's end, `reading_*` of all to do with tables."""
+    """A run of the module. Times are in seconds; `exec_*` are from the first exec's start to the last one's end, `reading_*` of all to do with tables,
+    `asking_*` of the proxies, of which `asked` were asked. `requests` are all to the API server, execs among them."""
 
     code: int
     result: dict[str, t.Any]
@@ -231,6 +243,9 @@ class Ran(t.NamedTuple):
     exec_seconds: float
     exec_cpu: float
     reading_seconds: float
+    asking_seconds: float
+    asked: int
+    requests: int
 
 
 def run_module(cluster: LargeCluster, canned: bool = False, timeout: float = 600, **options: t.Any) -> Ran:

@@ -16,13 +16,17 @@ import typing as t
 
 import fleet
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import api as _api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import cluster as _cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import exec as _exec
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import proxies as _proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Outcome
 from ansible_collections.meshops.istio_precheck.tests.helpers.module_runner import patch_module_args
 
 STARTED = time.monotonic()
 _read_sockets = _cluster.read_sockets
+_ask_proxies = _proxies.ask_proxies
+_begin = _api.Api._begin
 
 
 class Meter:
@@ -32,7 +36,8 @@ class Meter:
         self._run = run
         self.begun: list[tuple[float, float]] = []
         self.ended: list[tuple[float, float]] = []
-        self.reading = 0.0
+        self.reading = self.asking = 0.0
+        self.asked = self.requests = 0
 
     def run(self, *arguments: t.Any) -> Outcome:
         self.begun.append((time.monotonic(), time.process_time()))
@@ -45,6 +50,12 @@ class Meter:
         began = time.monotonic()
         _read_sockets(*arguments)
         self.reading = time.monotonic() - began
+
+    def ask_proxies(self, *arguments: t.Any) -> t.Any:
+        began, before = time.monotonic(), len(self.ended)
+        found = _ask_proxies(*arguments)
+        self.asking, self.asked = time.monotonic() - began, len(self.ended) - before
+        return found
 
     def report(self) -> dict[str, t.Any]:
         seconds, cpu = (
@@ -61,6 +72,9 @@ class Meter:
             "exec_seconds": seconds,
             "exec_cpu": cpu,
             "reading_seconds": self.reading,
+            "asking_seconds": self.asking,
+            "asked": self.asked,
+            "requests": self.requests + len(self.ended),
         }
 
 
@@ -75,8 +89,14 @@ def main() -> None:
     def metered(*asked: t.Any) -> Outcome:  # a function, for it to be given the client
         return meter.run(*asked)
 
+    def begin(*asked: t.Any) -> t.Any:
+        meter.requests += 1
+        return _begin(*asked)
+
     _exec.ExecClient.run = metered  # type: ignore[method-assign]
+    _api.Api._begin = begin  # type: ignore[method-assign]
     _cluster.read_sockets = meter.read_sockets
+    _proxies.ask_proxies = meter.ask_proxies
     atexit.register(lambda: report.write_text(json.dumps(meter.report()), "utf-8"))
     from ansible_collections.meshops.istio_precheck.plugins.modules import localhost_listener_info
 

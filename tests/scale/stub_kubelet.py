@@ -2,14 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The kubelet of every node of the fleet: answers /exec, which is all that the API server asks of it here, and starts node probes.
+"""The kubelet of every node of the fleet: answers /exec, forwards to the port of Envoy, and starts node probes.
 
-Over a WebSocket, as the module and kubernetes.core ask, and over SPDY, as this version's kubectl does.
+That is all that the API server asks of it here, over a WebSocket, as the module and kubernetes.core ask, and over SPDY, as this version's kubectl does.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pathlib
 import signal
@@ -25,6 +26,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import fleet
 import urllib3
 
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import proxy_answer
 from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server import (
     CLOSED,
     ERROR,
@@ -34,7 +36,9 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.fault_server impor
     SUCCESS,
     Connection,
     FaultServer,
+    Request,
     exited,
+    frame,
     handshake,
     http,
     out,
@@ -45,6 +49,8 @@ SPDY_STREAMS = {ERROR: 1, STDOUT: 3, STDERR: 5}
 """kubectl opens them in this order, each with the next odd number: k8s.io/client-go/tools/remotecommand/v2.go."""
 SYN_STREAM, SYN_REPLY, SPDY_PING = 1, 2, 6
 FINAL = 1
+DATA, FORWARD_ERROR = 0, 1
+"""The channels of the first port that is forwarded."""
 
 
 RUN_LABEL = "precheck.meshops.io/node-probe"
@@ -53,12 +59,29 @@ PROBES: dict[str, str] = {}
 """Nodes by the name of the probe that was started there."""
 
 
+ANY_WORD = "@word@"
+
+DELIVERY = proxy_answer({port: f"127.0.0.1:{port}" for port in (fleet.APP_PORT, fleet.METRICS_PORT)})
+"""What a proxy answers that is asked how it delivers: to localhost, as before Istio 1.10."""
+
+CONFIG_DUMP = json.dumps({"configs": [{"name": f"outbound|80||svc-{n}", "more": "x" * 960} for n in range(100)]})
+"""The 100 kB that an Envoy of a small mesh has to dump at least."""
+
+
+@functools.cache
+def seen(pods: fleet.Fleet, node: str) -> str:
+    """What a probe sees there, made once: a real node has a core of its own for it."""
+    return fleet.seen_by_probe(ANY_WORD, pods.on_node(node))
+
+
 def answer(pods: fleet.Fleet, pod: str, command: t.Sequence[str]) -> tuple[str, dict[str, t.Any]]:
     """(stdout, status) of a command: in a node probe its script, in any other pod ss and little else."""
     if pod in PROBES:
-        return fleet.seen_by_probe(command[-2], pods.on_node(PROBES[pod])), SUCCESS
+        return seen(pods, PROBES[pod]).replace(ANY_WORD, command[-2]), SUCCESS
     if command[0] == "ss":
         return fleet.table(pod), SUCCESS
+    if command[0] == "pilot-agent":
+        return DELIVERY, SUCCESS
     return "", exited(127) if command[0] == "sh" else NO_BINARY
 
 
@@ -68,6 +91,9 @@ def kubelet(connection: Connection, pods: fleet.Fleet, delay: float) -> None:
     connection.server.requests.clear()
     url = urlsplit(asked.path)
     parts = url.path.split("/")
+    if parts[1] == "portForward":
+        forward(connection, asked)
+        return
     if len(parts) != 5 or parts[1] != "exec":
         connection.send(http(404, b"404 page not found\n", "Connection: close"))
         return
@@ -84,6 +110,14 @@ def kubelet(connection: Connection, pods: fleet.Fleet, delay: float) -> None:
         connection.hold()  # the client closes
     else:
         connection.send(out(stdout) + status(ended) + CLOSED)
+
+
+def forward(connection: Connection, asked: Request) -> None:
+    """One request to Envoy's admin interface over one WebSocket: each channel begins with the port, as the kubelet has it."""
+    port = struct.pack("<H", 15000)
+    connection.send(handshake(asked) + frame(bytes([DATA]) + port) + frame(bytes([FORWARD_ERROR]) + port))
+    connection.sock.recv(65536)
+    connection.send(frame(bytes([DATA]) + http(200, CONFIG_DUMP.encode())) + CLOSED)
 
 
 def open_spdy(connection: Connection) -> None:
@@ -140,6 +174,8 @@ def main() -> None:
     parser.add_argument("--start-delay", type=float, default=0, help="seconds from a probe's creation to its start")
     options = parser.parse_args()
     pods = fleet.Fleet(options.pods)
+    for node in [*pods.nodes, *pods.small_nodes] if options.start_delay else ():
+        seen(pods, node)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.pki / "server.crt", options.pki / "server.key")
     context.num_tickets = 0  # the API server resumes no session

@@ -26,6 +26,11 @@ def test_every_pod_is_read_with_one_command_and_the_proxy_of_a_finding_with_anot
     )
 
 
+def test_proxies_are_asked_of_the_pods_of_findings_alone(large, whole):
+    assert whole.asked == proxies(whole) and whole.execs == large.fleet.size + whole.asked
+    assert {finding["delivery"]["today"]["by"] for finding in whole.result["findings"]} == {"proxy"}
+
+
 def test_exactly_the_workloads_that_listen_on_localhost_are_found(large, whole):
     assert ids(whole) == large.fleet.findings() and ids(whole)
     assert {finding["impact"] for finding in whole.result["findings"]} == {"breaks_on_upgrade"}
@@ -55,7 +60,7 @@ def test_by_node_each_node_is_asked_once_and_the_same_is_found(large, run):
     namespace = large.fleet.namespaces[0]
     some = run(namespaces=[namespace], socket_source="node", node_probe_image="any", delivery_source="rule")
     assert (some.execs, ids(some), some.result["unchecked"]) == (
-        len(large.fleet.nodes),
+        fleet.NODES_OF_NAMESPACE,
         large.fleet.findings(namespace),
         [],
     )
