@@ -15,13 +15,16 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
+import re
 import sys
 import time
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import (
+    Cluster,
     evaluated,
     proxies_to_ask,
+    read_cluster,
     versions,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import locked_out
@@ -30,6 +33,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.sou
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import excerpt
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Report
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import (
@@ -99,6 +103,10 @@ LARGEST = {"concurrency": 1000, "concurrency_per_node": 1000, "exec_timeout": 36
 """Beyond these there is no use but to keep a machine busy: threads, and seconds."""
 
 
+NAMESPACE = re.compile(r"(?=.{1,63}\Z)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?", re.ASCII)
+"""A label of DNS, as Kubernetes wants it. It becomes a part of an address: with `..` all namespaces were listed, and none was looked at."""
+
+
 class CheckError(Exception):
     """The check cannot be made. The text says why, and names the option."""
 
@@ -126,6 +134,9 @@ def read_options(given: Values) -> Options:
         # An empty one selects nothing, and nothing is easily found to be in order.
         if not all(namespace.strip() for namespace in names):
             raise CheckError(f"{name}: a namespace has a name, found an empty one")
+        for namespace in names:
+            if not NAMESPACE.fullmatch(namespace):
+                raise CheckError(f"{name}: {excerpt(namespace)} is no name of a namespace")
     try:
         label_matcher(given["label_selectors"])
         options = Options(
@@ -168,10 +179,10 @@ def _check(given: Values, options: Options, check_mode: bool, ask: AskCluster) -
 
     wrong, evaluating = "", 0.0
 
-    def judge(snapshot: Snapshot) -> Report:
+    def judge(cluster: Cluster) -> Report:
         nonlocal wrong, evaluating
         began = time.monotonic()
-        report, wrong = evaluated(snapshot, options, tables)
+        report, wrong = evaluated(cluster, options, tables)
         evaluating += time.monotonic() - began
         return report
 
@@ -185,31 +196,34 @@ def _check(given: Values, options: Options, check_mode: bool, ask: AskCluster) -
             tables.drop((entry["namespace"], entry["pod"]))
             snapshot["unread"].append(entry)
         try:
-            report = judge(snapshot)
-            asked = proxies_to_ask(report, snapshot, options, tables.get) if ask_these else {}
+            began = time.monotonic()
+            cluster = read_cluster(snapshot)
+            evaluating += time.monotonic() - began
+            report = judge(cluster)
+            asked = proxies_to_ask(report, cluster, options, tables.get) if ask_these else {}
             if ask_these and asked:
                 snapshot["proxyConfigs"] = ask_these(snapshot, asked)
-                report = judge(snapshot)
+                report = judge(cluster._replace(proxy_configs=tuple(snapshot["proxyConfigs"])))
         except Exception:
             write_record(snapshot)  # of which whoever looks for the fault has most use
             raise
     gathered = time.monotonic() - started - evaluating
     unwritten = write_record(snapshot)
     not_covered = (None if tables else locked_out(snapshot)) or why_not_covered(
-        snapshot, options.selection, report["summary"]["pods"]
+        cluster, options.selection, report["summary"]["pods"]
     )
     failure = wrong or not_covered or unwritten
     report["summary"]["seconds"] = {"gather": round(gathered, 3), "evaluate": round(evaluating, 3)}
     metadata = snapshot.get("metadata") or {}
-    cluster = {
+    about = {
         "server": metadata.get("server") or "",
         "context": metadata.get("context") or "",
         "server_version": metadata.get("serverVersion") or "",
         "taken_at": metadata.get("takenAt") or "",
-        "istio_versions": versions(snapshot, options),
+        "istio_versions": versions(cluster, options),
         "target_version": options.target_version or "",
     }
-    return {**report, "cluster": cluster, **({"failed": True, "msg": failure} if failure else {})}
+    return {**report, "cluster": about, **({"failed": True, "msg": failure} if failure else {})}
 
 
 def _recorded(given: Values, keep: Keep) -> Snapshot | None:

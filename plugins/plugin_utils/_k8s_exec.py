@@ -46,8 +46,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.lis
     requests,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.proxies import CONTAINER, proxy_config
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import COMMAND
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_users
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
@@ -142,9 +143,11 @@ def list_requests(selection: Selection, istio_namespace: str, answers: t.Sequenc
     looked_for = [answer for answer in answers if _is_about_existence(answer["item"])]
     if any(answer.get("objects") == [] for answer in looked_for):
         return []
-    done = {_id(answer["item"]) for answer in answers}
-    more = [each for each in requests(selection.namespaces, istio_namespace, objects) if each.id not in done]
-    items = [item for request in more for item in _items(request)]
+    said: dict[tuple[str, str, str, str], list[Answer]] = defaultdict(list)
+    for answer in answers:
+        said[_id(answer["item"])].append(answer)
+    known = requests(selection.namespaces, istio_namespace, objects)
+    items = [_item(each, version) for each in known for version in _next_version(each.listing, said.get(each.id, ()))]
     if not answers:
         return items
     asked = {answer["item"]["name"] for answer in looked_for}
@@ -213,20 +216,26 @@ def base_snapshot(selection: Selection, istio_namespace: str, answers: t.Sequenc
     return assemble(objects, recorded_part(selection), istio_namespace)
 
 
-def _items(request: Request) -> list[dict[str, t.Any]]:
-    """One k8s_info task an API version: the first that the server has counts, as in the module's own lists."""
-    return [
-        {
-            "key": request.listing.key,
-            "kind": request.listing.kind,
-            "api_version": version,
-            "namespace": request.namespace,
-            "name": request.name,
-            "label_selectors": [request.label_selector] if request.label_selector else [],
-            "required": request.listing.required,
-        }
-        for version in request.listing.versions
-    ]
+def _next_version(listing: Listing, said: t.Sequence[Answer]) -> t.Sequence[str]:
+    """The API version to ask for next after these answers, if any: the first that the server has counts, as in the module's own lists."""
+    return listing.versions[len(said) :][:1] if all(_is_absent(answer, listing) for answer in said) else ()
+
+
+def _is_absent(answer: Answer, listing: Listing) -> bool:
+    return answer.get("status") == 404 and bool(listing.may_be_absent or answer["item"]["name"])
+
+
+def _item(request: Request, version: str) -> dict[str, t.Any]:
+    """What one k8s_info task is told."""
+    return {
+        "key": request.listing.key,
+        "kind": request.listing.kind,
+        "api_version": version,
+        "namespace": request.namespace,
+        "name": request.name,
+        "label_selectors": [request.label_selector] if request.label_selector else [],
+        "required": request.listing.required,
+    }
 
 
 def _objects(answers: t.Sequence[Answer]) -> dict[str, list[t.Any]]:
@@ -243,8 +252,7 @@ def _objects(answers: t.Sequence[Answer]) -> dict[str, list[t.Any]]:
             objects["unlisted"].append({"resource": "namespaces", "detail": answer["detail"]})
         if listing:
             objects.setdefault(listing.key, [])
-        absent = answer.get("status") == 404 and listing is not None and (listing.may_be_absent or item["name"])
-        if listing is None or which in done or absent:
+        if listing is None or which in done or _is_absent(answer, listing):
             continue
         done.add(which)
         if "objects" in answer:
@@ -328,7 +336,8 @@ def with_sockets(selection: Selection, snapshot: Snapshot, answers: t.Sequence[A
 def proxy_requests(snapshot: Snapshot, options: Options) -> list[dict[str, t.Any]]:
     """What to ask proxies with k8s_exec; `ports` says what is kept of the answer."""
     read = {(table["namespace"], table["pod"]) for table in snapshot["socketTables"]}
-    ports = proxies_to_ask(evaluated(snapshot, options)[0], snapshot, options, read.__contains__)
+    cluster = read_cluster(snapshot)
+    ports = proxies_to_ask(evaluated(cluster, options)[0], cluster, options, read.__contains__)
     return [
         {"namespace": namespace, "pod": pod, "container": CONTAINER, "command": " ".join(COMMAND), "ports": list(asked)}
         for (namespace, pod), asked in sorted(ports.items())
@@ -345,12 +354,13 @@ def proxy_answers(results: t.Sequence[Result]) -> list[dict[str, t.Any]]:
 
 
 def _steps(selection: Selection, snapshot: Snapshot, answers: t.Sequence[Answer]) -> list[tuple[PodKey, Step]]:
-    pods = {pod.key: pod for pod in read_pods(snapshot["pods"])}
+    cluster = read_cluster(snapshot)
+    pods = {pod.key: pod for pod in cluster.pods}
     outcomes: dict[PodKey, list[Outcome]] = defaultdict(list)
     for answer in answers:
         item = answer["item"]
         outcomes[item["namespace"], item["pod"]].append(Outcome(*(answer[field] for field in Outcome._fields)))
-    targets = select(snapshot, selection, list(pods.values())).targets
+    targets = select(cluster, selection).targets
     groups = {each.readers[0]: each.readers for each in targets if pods[each.readers[0]].is_running}.values()
     found: dict[PodKey, Step] = {}
 

@@ -65,8 +65,8 @@ class Capture(t.NamedTuple):
 
     include: str = "*"
     exclude: tuple[int, ...] = ()
-    old: bool = False
-    """Whether istio-init is up to 1.12, which leaves port 22 out."""
+    init: tuple[int, int] = (1, 20)
+    """The version of istio-init: up to 1.12 it leaves port 22 out, and up to 1.11 it redirects IPv6 in mode TPROXY, too (run.go@1.9.9)."""
 
 
 class Answer(t.NamedTuple):
@@ -143,8 +143,9 @@ class Pod:
         for v6 in self._redirected:
             if v6:
                 self.inside.run("ip", "addr", "add", "::6/128", "dev", "lo", "nodad")
-            self._restore(v6, _tproxy(capture, v6) if self.kind.mode == "TPROXY" else _nat(capture, v6))
-            if self.kind.mode == "TPROXY":
+            transparent = self.kind.mode == "TPROXY" and not (v6 and capture.init < (1, 12))
+            self._restore(v6, _tproxy(capture, v6) if transparent else _nat(capture, v6))
+            if transparent:
                 family = "-6" if v6 else "-4"
                 self.inside.run("ip", family, "rule", "add", "fwmark", "1337", "lookup", "133")
                 self.inside.run("ip", family, "route", "add", "local", "default", "dev", "lo", "table", "133")
@@ -243,6 +244,10 @@ class Pod:
     def sockets(self) -> str:
         return self.inside.run("ss", "-ltnH")
 
+    def kernel_table(self) -> str:
+        """The same with the sockets' numbers, as it stands in /proc."""
+        return self.inside.run("cat", "/proc/net/tcp", "/proc/net/tcp6")
+
 
 def _sweep() -> None:
     """Take away the files of runs that were killed."""
@@ -309,7 +314,7 @@ def _chosen(capture: Capture, to: str, before: str = "") -> list[str]:
     """Excludes count only where everything is included."""
     first = [before] if before else []
     if capture.include == "*":
-        left_out = [*([22] if capture.old else []), 15090, 15021, 15020, *capture.exclude]
+        left_out = [*([22] if capture.init < (1, 13) else []), 15090, 15021, 15020, *capture.exclude]
         excluded = [f"-A ISTIO_INBOUND -p tcp --dport {port} -j RETURN" for port in dict.fromkeys(left_out)]
         return [*excluded, *first, f"-A ISTIO_INBOUND -p tcp -j {to}"]
     ports = [part for part in capture.include.split(",") if part]
@@ -338,6 +343,10 @@ class Programs:
         self._open = True
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
+
+    def inode(self, text: str) -> int:
+        """The number of the socket that is bound so."""
+        return os.fstat(self._sockets[text].fileno()).st_ino
 
     def bind(self, texts: t.Iterable[str]) -> None:
         """`127.0.0.1:80`, `[::1]:80`, `*:80` (both families), `[::]:80` (IPv6 alone), `0.0.0.0%lo:80` (on an interface), `unix:PATH`."""

@@ -38,9 +38,15 @@ def entry(port: int, endpoint: str) -> Entry:
 # 1. Where a connection ends up
 
 NO_PROXY = "no proxy"
+TPROXY_V6_OLD = "interception mode TPROXY, pod with IPv6 alone, istio-init up to 1.11"
+"""What an injector of a later version makes anew is not so: what is said of after the upgrade, too, is in tests/unit."""
 WORLDS: dict[str, tuple[Kind, Capture | str]] = {
     "interception mode TPROXY": (kinds.TPROXY, Capture()),
-    "interception mode TPROXY, pod with IPv6 alone": (kinds.TPROXY_V6, Capture()),
+    TPROXY_V6_OLD: (
+        kinds.TPROXY_V6._replace(route_localnet=False),
+        Capture(init=(1, 11)),
+    ),  # so that Envoy does not wait long
+    "interception mode TPROXY, pod with IPv6 alone, istio-init from 1.12": (kinds.TPROXY_V6, Capture()),
     "port 15008, interception mode TPROXY": (kinds.TPROXY, Capture()),
     "pod with both families, asked over IPv4": (kinds.V4_FIRST, Capture()),
     "pod with both families, asked over IPv6": (kinds.V4_FIRST, Capture()),
@@ -76,8 +82,8 @@ WORLDS: dict[str, tuple[Kind, Capture | str]] = {
     "includes are a list without the port": (kinds.PLAIN, Capture(include="80,18080")),
     "includes are empty": (kinds.PLAIN, Capture(include="")),
     "includes are empty, by istio-init `-b`": (kinds.PLAIN, Capture(include="")),
-    "port 22, istio-init up to 1.12": (kinds.PLAIN, Capture(old=True)),
-    "port 22, istio-cni, proxy up to 1.12": (kinds.PLAIN, Capture(old=True)),
+    "port 22, istio-init up to 1.12": (kinds.PLAIN, Capture(init=(1, 12))),
+    "port 22, istio-cni, proxy up to 1.12": (kinds.PLAIN, Capture(init=(1, 12))),
     "Sidecar: `127.0.0.1:8080`, pod with IPv6 alone": (kinds.V6_ALONE, Capture()),
 }
 """The pods that are not ordinary: one IPv4 address, REDIRECT, everything captured."""
@@ -112,7 +118,7 @@ def test_a_connection_ends_up_where_the_page_says(special: str, envoy):
                 words = {truth.IP}  # TPROXY shows the client's address whoever delivers; and there is no ztunnel here
             # What nobody looks at is set in this pod, and in that of the next test it is not.
             assert (truth.LO if cell == truth.UNKNOWN else cell) in words, (settings, answer)
-            if cell == truth.UNKNOWN or port in ISTIOS_OWN:
+            if cell == truth.UNKNOWN or port in ISTIOS_OWN or (special == TPROXY_V6_OLD and version >= (1, 12)):
                 continue
             for bind in binds[: 2 + len(own)]:
                 said = _verdict(spec, settings, port, endpoint, bind, asked)
@@ -328,3 +334,51 @@ def test_a_hop_breaks_where_the_page_says(row, envoy):
     assert (outcomes.pop() if len(outcomes) == 1 else "unknown") == verdict
     seen_as = cluster.istiod("?" if now == "unreadable" else now, **chosen)
     assert cluster.verdict(cluster.report(istiods=[seen_as], target=target)) == verdict
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 4. Two programs on one port
+
+TWO = ("127.0.0.1:8080", "10.0.0.5:8080")
+
+
+@pytest.mark.parametrize(
+    "today, after, answering",
+    [
+        (plane("1.9.9"), plane("1.24.0"), TWO),
+        (plane("1.21.6", localhost=True), plane("1.24.0", localhost=True), TWO[::-1]),
+        (plane("1.20.8"), plane("1.24.0"), (TWO[1], TWO[1])),
+    ],
+    ids=str,
+)
+def test_it_is_a_finding_where_another_program_answers_after_the_upgrade_and_its_plan_keeps_the_one(
+    today, after, answering, envoy
+):
+    case = _alone(kinds.PLAIN, today, after, ("IPv4",), TWO)
+    question = (kinds.PLAIN.ips[0], 8080)
+
+    def answers(ingress: list[Entry] | None = None) -> tuple[str, ...]:
+        found = []
+        for each in (today, after):
+            pod.push({"pod": case.inbound(each, ingress)})
+            answer = pod.ask([question])[question]
+            found.append(answer.by if answer else "")
+        return tuple(found)
+
+    with Pod(kinds.PLAIN, envoy) as pod:
+        pod.programs.bind(TWO)
+        assert answers() == answering
+        table = cluster.table(text=pod.kernel_table())
+        told = {}
+        for programs in (("one", "one"), ("one", "other")):
+            holders = [{"inode": pod.programs.inode(bind), "process": name} for bind, name in zip(TWO, programs)]
+            told[programs] = cluster.report(
+                istiods=[istiod(today)],
+                tables=[{**table, "format": "procnet", "holders": holders}],
+                target=".".join(map(str, after.version)),
+            )
+        moved = answering[0] != answering[1]
+        assert [cluster.verdict(each) for each in told.values()] == ["ok", "breaks_on_upgrade" if moved else "ok"]
+        for remediation in told["one", "other"]["remediations"]:
+            assert answers(remediation["manifest"]["spec"]["ingress"]) == (answering[0], answering[0])
+        assert bool(told["one", "other"]["remediations"]) == moved

@@ -11,9 +11,11 @@ The ordinary case is a Deployment `web` in namespace `shop` with one pod `web-7d
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import json
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import inbound_clusters
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
@@ -23,9 +25,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shap
     SCOPING_ENV,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, KIND, check
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import expose
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import compile_waivers
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers
 
 TODAY = datetime.date(2026, 11, 23)
 
@@ -254,10 +258,11 @@ def istiod(
     merge=False,
     dual=False,
     scoping=None,
+    rewrites=None,
     **mesh_config,
 ):
     """A control plane. `opt_out`: PILOT_ENABLE_INBOUND_PASSTHROUGH=false; `localhost`: meshConfig.inboundTrafficPolicy.mode LOCALHOST;
-    `dual`: ISTIO_DUAL_STACK; `scoping`: what ENABLE_ENHANCED_RESOURCE_SCOPING is set to."""
+    `dual`: ISTIO_DUAL_STACK; `scoping`: what ENABLE_ENHANCED_RESOURCE_SCOPING is set to; `rewrites`: whether its injector rewrites probes."""
     env = {"PILOT_ENABLE_INBOUND_PASSTHROUGH": "false"} if opt_out else {}
     if merge:
         env["PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE"] = "true"
@@ -267,7 +272,8 @@ def istiod(
         env[SCOPING_ENV] = scoping
     policy = {"inboundTrafficPolicy": {"mode": "LOCALHOST"}} if localhost else {}
     config = {"rootNamespace": "istio-system", **policy, **mesh_config}
-    return {"namespace": "istio-system", "revision": revision, "version": version, "env": env, "meshConfig": config}
+    plane = {"namespace": "istio-system", "revision": revision, "version": version, "env": env, "meshConfig": config}
+    return plane if rewrites is None else {**plane, "rewritesProbes": rewrites}
 
 
 def namespace(name="shop", **labels):
@@ -285,6 +291,32 @@ def table(of="web-7d4b9-a", binds=("127.0.0.1:8080",), namespace="shop", text=No
         "container": "istio-proxy",
         "format": "ss",
         "stdout": "".join(lines) if text is None else text,
+    }
+
+
+def held_table(held, of="web-7d4b9-a", namespace="shop"):
+    """A table as a probe on the node reads it: `held` has for each IPv4 bind the processes that have it open, each with its container."""
+    heads = [
+        "  sl  local_address rem_address   st\n",
+        "  sl  local_address                         remote_address   st\n",
+    ]
+    lines, holders = [], []
+    for number, (bind, processes) in enumerate(held.items()):
+        host, _colon, port_number = bind.rpartition(":")
+        address = int.from_bytes(ipaddress.ip_address(host).packed, "little")
+        lines.append(
+            f"{number:4}: {address:08X}:{int(port_number):04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000"
+            f"     0        0 {500 + number} 1 0000000000000000 100 0 0 10 0\n"
+        )
+        for process, container in processes:
+            known = {"containerID": f"{container}-id"} if container else {}
+            holders.append({"inode": 500 + number, "process": process, **known})
+    return {
+        "namespace": namespace,
+        "pod": of,
+        "format": "procnet",
+        "stdout": "".join([heads[0], *lines, heads[1]]),
+        "holders": holders,
     }
 
 
@@ -373,6 +405,12 @@ def report(
         remediate_unreachable=remediate_unreachable,
     )
     return evaluate(snapshot(*args, **kwargs), options)
+
+
+def exposed_in(document):
+    """Which ports Services expose in a snapshot."""
+    seen = read_cluster(document)
+    return expose(seen.pods, seen.registry, Controllers(seen.controllers))
 
 
 def verdicts(found):

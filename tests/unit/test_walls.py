@@ -35,6 +35,9 @@ OUTSIDE = {"ansible", "kubernetes", "os", "requests", "ssl", "subprocess", "time
 
 PURE = ("_sockets", "_mesh", "_rule", "_remedy", "_evaluate", "_gather.node_output")
 
+OF_THE_DOCUMENT = {"_evaluate", "_mesh.cluster"}
+"""The door, and what reads a snapshot for it."""
+
 
 def imported(path: pathlib.Path) -> set[str]:
     """The modules that a file imports; those of the collection without HOME."""
@@ -73,6 +76,15 @@ def test_what_is_pure_imports_nothing_that_leads_outside():
     for room, names in ROOMS.items():
         if room.startswith(PURE):
             assert not OUTSIDE & {name.split(".")[0] for name in names}, room
+
+
+def test_the_rules_are_given_a_cluster_and_never_its_document():
+    """Which is read once: who digs in it again reads it otherwise than the others do."""
+    for path in sorted((PLUGINS / "module_utils").rglob("*.py")):
+        room = ".".join(path.relative_to(PLUGINS / "module_utils").with_suffix("").parts)
+        if room.startswith(PURE) and room not in OF_THE_DOCUMENT:
+            named = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
+            assert "Snapshot" not in named, room
 
 
 def test_no_module_presents():

@@ -30,19 +30,20 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outs
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
 
-PAGE = 500
+PAGE = 250
+"""Objects of one answer: what one takes while it is parsed is the most of what the module takes beyond its imports."""
 
 MAX_ANSWER = BYTES
-"""Bytes of one answer, unpacked; a page of 500 pods has some megabytes, and no object can have more than 1.5."""
+"""Bytes of one answer, unpacked; a page of pods has one or two megabytes, and no object can have more than 1.5."""
 
-MAX_PAGES = 4000
+MAX_PAGES = 8000
 """Pages of one list, and so two million objects; no cluster is tested with a tenth of that."""
 
 RETRIED = (429, 500, 502, 503, 504)
 """HTTP statuses that may be another the next time."""
 
 REQUEST_TIMEOUT = 60.0
-"""Seconds that one request may take, tries and waits included; a page has 500 objects."""
+"""Seconds that one request may take, tries and waits included."""
 
 QUESTION_TIMEOUT = 5.0
 """Seconds for a question that can go without an answer."""
@@ -51,6 +52,9 @@ IDLE_TIMEOUT = 30.0
 """Seconds without a byte after which a request is given up."""
 
 FIRST_WAIT = 0.5
+
+CONNECTIONS = 100
+"""Connections that are kept for the next request. The client keeps five for each processor, and makes and drops one for each request beyond."""
 
 
 class Api:
@@ -194,7 +198,8 @@ def _parsed(asked: str, data: bytes) -> dict[str, t.Any]:
 
 @contextlib.contextmanager
 def staying() -> t.Iterator[None]:
-    """Until it ends, urllib3 follows no redirection, which would take impersonation along, and leave TLS; and takes no answer beyond MAX_ANSWER.
+    """Until it ends, urllib3 follows no redirection, which would take impersonation along, and leave TLS; takes no answer beyond MAX_ANSWER; and
+    keeps its connections.
 
     Here, because the client under kubernetes.core asks on its own, too, and takes an error's text whole, whatever a caller limits.
     """
@@ -204,6 +209,7 @@ def staying() -> t.Iterator[None]:
     usual, request = Retry.DEFAULT, urllib3.PoolManager.request
 
     def limited(self: t.Any, method: str, url: str, *more: t.Any, **options: t.Any) -> t.Any:
+        self.connection_pool_kw["maxsize"] = CONNECTIONS
         return _whole(request(self, method, url, *more, **{**options, "preload_content": False}))
 
     Retry.DEFAULT = Retry(3, redirect=False)

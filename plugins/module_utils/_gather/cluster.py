@@ -27,7 +27,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.lis
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import Progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep, Source
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, Thing, read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import without_collecting
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import (
@@ -147,8 +148,9 @@ def read_sockets(
 
     Where one of several pods is enough, the next are asked once those before could not be read.
     """
-    pods = {pod.key: pod for pod in read_pods(snapshot["pods"])}
-    targets = select(snapshot, selection, list(pods.values())).targets
+    cluster = read_cluster(snapshot)
+    pods = {pod.key: pod for pod in cluster.pods}
+    targets = select(cluster, selection).targets
     groups = {each.readers[0]: each.readers for each in targets if pods[each.readers[0]].is_running}.values()
     known: dict[PodKey, bool] = {}
     unread: dict[PodKey, Unread] = {}

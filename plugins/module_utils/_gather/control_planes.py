@@ -15,7 +15,11 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import istio_version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import discovery, has_sidecar
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import dotted, image_tag
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import (
+    as_object,
+    dotted,
+    image_tag,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, key, matches, read_pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
     OutsideError,
@@ -27,6 +31,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shap
     MAISTRA_LABELS,
     MESH_CONFIG_FIELDS,
     POD_ENV,
+    REWRITING,
     SHARED_ENV,
     VERSION_LABELS,
 )
@@ -165,6 +170,7 @@ def _plane(pod: Thing, objects: Objects, configs: _Configs) -> Thing:
         "versions": versions,
         "env": {name: value for name, value in env.items() if name in ISTIOD_ENV},
         **configs.mounted(pod, env.get(SHARED_ENV), SHARED_ENV in unknown),
+        **configs.injector(pod),
     }
     if maistra:
         plane["maistra"] = True
@@ -253,13 +259,7 @@ class _Configs:
         not there counts as empty: AddUserMeshConfig, pkg/config/mesh/kubemesh/watcher.go@1.20.8.
         """
         namespace = pod["metadata"]["namespace"]
-        revision = (pod["metadata"].get("labels") or {}).get("istio.io/rev") or "default"
-        volumes = {v.get("name"): (v.get("configMap") or {}).get("name") for v in pod["spec"].get("volumes") or ()}
-        name = (
-            volumes.get("config-volume")
-            or volumes.get("config")
-            or ("istio" if revision == "default" else f"istio-{revision}")
-        )
+        name = _mounted(pod, ("config-volume", "config"), "istio")
         own = self.of(namespace, name)
         config = {**(self.of(namespace, shared) if shared else {}), **own}
         broken = [each for each in (name, shared) if (namespace, each) in self.unreadable]
@@ -272,6 +272,22 @@ class _Configs:
         if hidden and "inboundTrafficPolicy" not in own:
             return {**_unknown("unnamed"), "meshConfig": config}
         return {"meshConfig": config}
+
+    def injector(self, pod: Thing) -> Thing:
+        """The `rewritesProbes` of an istiod, from the values that it mounts or watches, if they are there and say it: templates/istiod-injector-configmap.yaml
+        of the chart istiod, and pkg/kube/inject/watcher.go@1.20.8."""
+        there = self._maps.get((pod["metadata"]["namespace"], _mounted(pod, ("inject",), "istio-sidecar-injector")))
+        webhook, name = REWRITING
+        values = as_object(((there or {}).get("data") or {}).get("values"))
+        return {"rewritesProbes": values[webhook][name]} if values else {}
+
+
+def _mounted(pod: Thing, volumes: t.Sequence[str], default: str) -> str:
+    """The name of the ConfigMap that an istiod mounts as one of these volumes, else that of its revision."""
+    revision = (pod["metadata"].get("labels") or {}).get("istio.io/rev") or "default"
+    mounted = {v.get("name"): (v.get("configMap") or {}).get("name") for v in pod["spec"].get("volumes") or ()}
+    found = next(filter(None, map(mounted.get, volumes)), None)
+    return found or (default if revision == "default" else f"{default}-{revision}")
 
 
 def _unknown(why: str, name: str = "") -> Thing:

@@ -19,12 +19,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.api
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.by_exec import by_exec
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.cluster import gather
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.connect import connect, context_name
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.node_probe import (
-    by_node,
-    exec_then_node,
-    probe_settings,
-    without_probes,
-)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.proxies import Ports, ask_proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.rights import ExecRights
@@ -78,6 +72,14 @@ def _source(module: AnsibleK8SModule, api: Api, run: Run, rights: ExecRights) ->
     exec_source = by_exec(run, params["concurrency"], params["concurrency_per_node"], rights, params["exec_timeout"])
     if params["socket_source"] == "exec":
         return exec_source
+    # Nothing that a run does not use is imported: it would take a part of the seconds that a small cluster takes.
+    from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.node_probe import (
+        by_node,
+        exec_then_node,
+        probe_settings,
+        without_probes,
+    )
+
     probe = probe_settings(
         params["node_probe_image"], params["node_probe_namespace"], params["node_probe_timeout"], params["exec_timeout"]
     )

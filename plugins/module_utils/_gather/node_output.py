@@ -218,8 +218,11 @@ _CONTAINER = re.compile(r"(?:^|[-:])([0-9a-f]{64})(?=$|\.scope)")
 _CGROUP = re.compile(r"^/proc/(\d+)/cgroup:(.*)$", re.MULTILINE)
 _NAME = re.compile(r"^/proc/(\d+)/comm:(.*)$", re.MULTILINE)
 _NETWORK = re.compile(r" /proc/(\d+)/ns/net -> net:\[(\d+)\]$", re.MULTILINE)
-_SOCKET = re.compile(r"^/proc/(\d+)/fd:$| -> socket:\[(\d{1,19})\]$", re.MULTILINE)
+_HEADER = re.compile(r"/proc/([0-9]+)/fd:\Z")
 _IPV6 = re.compile(r"([0-9a-f]{32}) ")
+_IPV6_LINE = re.compile(r"^[0-9a-f]{32} ", re.MULTILINE)
+_LISTENING = re.compile(r" 0A [0-9A-F:]+ [0-9A-F:]+ [0-9A-F]+ +[0-9]+ +[0-9]+ +([0-9]{1,20})(?![0-9])")
+"""The inode of a line of /proc/net/tcp."""
 
 
 def containers_of(path: str) -> list[tuple[str, str]]:
@@ -230,6 +233,8 @@ def containers_of(path: str) -> list[tuple[str, str]]:
     found = []
     uid = ""
     for part in path.split("/"):
+        if len(part) < 32:
+            continue
         pod, container = _POD.search(part), _CONTAINER.search(part)
         if pod:
             uid = pod[1].replace("_", "-")
@@ -250,8 +255,8 @@ class Node:
     """What a probe saw. Raises ProbeError if that is not whole."""
 
     def __init__(self, text: str, word: str) -> None:
-        before, *rest = re.split(rf"^{re.escape(word)} (.*)\n", text, flags=re.MULTILINE)
-        parts = list(zip(rest[::2], rest[1::2]))
+        before, *rest = f"\n{text}".split(f"\n{word} ")
+        parts = [(name, body) for name, _line_feed, body in (part.partition("\n") for part in rest if text[-1] == "\n")]
         missing = next((name.partition(" ")[2] for name, _body in parts if name.startswith("missing ")), None)
         if missing is not None:
             raise ProbeError(f"The image of the probe has no {missing}.")
@@ -259,8 +264,11 @@ class Node:
         if before or tuple(name for name, _body in parts if not name.startswith("table ")) != PARTS or named["end"]:
             raise ProbeError("What the probe printed is cut off.")
         self._containers: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        known: dict[str, list[tuple[str, str]]] = {}
         for pid, path in _CGROUP.findall(named["pods"]):
-            self._containers[pid] += containers_of(path)
+            if path not in known:
+                known[path] = containers_of(path)
+            self._containers[pid] += known[path]
         self._names: dict[str, str] = {}
         for pid, name in _NAME.findall(named["names"]):
             self._names.setdefault(pid, printable(name))
@@ -353,14 +361,11 @@ class Node:
     def _held(self, network: str, table: str, own: t.Mapping[str, str]) -> list[HolderRecord]:
         """Which processes hold the listening sockets of a table. `own` has the containers of the pod's processes."""
         held = set()
-        for row in table.splitlines():
-            fields = row.split()
-            if len(fields) < 10 or fields[3] != "0A":
-                continue
-            for pid in self._holders.get(fields[9], ()):
+        for inode in _LISTENING.findall(table):
+            for pid in self._holders.get(inode, ()):
                 if self._network_of.get(pid) == network and pid in self._names:
                     container = own.get(pid) or next((identity for _uid, identity in self._containers.get(pid, ())), "")
-                    held.add((int(fields[9]), self._names[pid], container))
+                    held.add((int(inode), self._names[pid], container))
         return [
             {"inode": inode, "process": process, **({"containerID": container} if container else {})}
             for inode, process, container in sorted(held)
@@ -369,8 +374,12 @@ class Node:
 
 def _network(body: str) -> _Network:
     """The lines of /proc/net/tcp, tcp6, fib_trie and if_inet6 that the script printed, in this order and told apart by their form."""
-    table, addresses, leaf = [], set(), ""
-    for line in body.splitlines():
+    found = _IPV6_LINE.search(body)
+    ends = {body.find("|-- "), body.find("LOCAL"), found.start() if found else -1} - {-1}
+    start = body.rfind("\n", 0, min(ends)) + 1 if ends else len(body)
+    rows, addresses, leaf = body[:start].rstrip("\n"), set(), ""
+    table = [rows] if rows else []
+    for line in body[start:].splitlines():
         if "|-- " in line:
             leaf = line.split()[-1]
         elif line.endswith("/32 host LOCAL"):
@@ -379,9 +388,13 @@ def _network(body: str) -> _Network:
             addresses.add(str(ipaddress.IPv6Address(int(line[:32], 16))))
         elif "LOCAL" not in line:
             table.append(line)
+    text = "\n".join([*table, ""])
+    return _Network(text, frozenset(addresses), text.count("\n") < ROWS or _is_whole(text.splitlines()))
+
+
+def _is_whole(table: t.Sequence[str]) -> bool:
     heads = [number for number, line in enumerate(table) if "local_address" in line] + [len(table)]
-    whole = all(after - before < ROWS for before, after in zip(heads, heads[1:]))
-    return _Network("\n".join([*table, ""]), frozenset(addresses), whole)
+    return all(after - before < ROWS for before, after in zip(heads, heads[1:]))
 
 
 def _holders(listing: str) -> dict[str, list[str]]:
@@ -393,14 +406,18 @@ def _holders(listing: str) -> dict[str, list[str]]:
     listed: set[str] = set()
     twice: set[str] = set()
     pid = ""
-    for header, inode in _SOCKET.findall(listing):
+    for line in listing.split("\n"):
+        _name, arrow, inode = line.rpartition(" -> socket:[")
+        if arrow:
+            if inode[:-1].isdecimal() and inode[-1] == "]":
+                holders[inode[:-1]].append(pid)
+            continue
+        header = _HEADER.match(line)
         if header:
-            if header in listed:
-                twice.add(header)
-            listed.add(header)
-            pid = header
-        else:
-            holders[inode].append(pid)
+            pid = header[1]
+            if pid in listed:
+                twice.add(pid)
+            listed.add(pid)
     return (
         {inode: [pid for pid in dict.fromkeys(pids) if pid not in twice] for inode, pids in holders.items()}
         if twice

@@ -19,34 +19,13 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.progress import VARIABLE, Record
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
 
-VARIABLE = "ISTIO_PRECHECK_PROGRESS"
-"""The environment variable that holds the file's path."""
-
 INTERVAL = 0.2
 """Seconds between two records."""
-
-
-class Record(t.NamedTuple):
-    """Pods read, pods that could not be read so far, pods to read in all, and exposed ports that listen on localhost only so far."""
-
-    read: int
-    unread: int
-    total: int
-    found: int
-
-    def text(self) -> bytes:
-        return b"%9d %9d %9d %9d\n" % self
-
-    @classmethod
-    def of(cls, text: bytes) -> Record | None:
-        """None for what is no whole record."""
-        with contextlib.suppress(TypeError, ValueError):
-            return cls(*map(int, text.split())) if text.endswith(b"\n") else None
-        return None
 
 
 class Progress:

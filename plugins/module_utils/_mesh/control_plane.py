@@ -15,8 +15,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.discovered import (
+    EVERYTHING,
     SIDECARS_SINCE,
     Discovered,
+    DiscoverySelectors,
     knows_services,
     unseen_sidecars,
 )
@@ -39,7 +41,15 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
     go_false,
     go_true,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Template, Thing, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    Labels,
+    Pod,
+    PodKey,
+    Template,
+    Thing,
+    content_of,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.objects import Service
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import (
     DUAL_STACK_ENV,
     ISTIOD_ENV,
@@ -47,7 +57,16 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shap
     PASSTHROUGH_ENV,
     SCOPING_ENV,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Unlisted
+
+
+class MeshConfig(t.NamedTuple):
+    """What is read of a mesh configuration."""
+
+    root_namespace: str = ""
+    localhost_policy: bool = False
+    """inboundTrafficPolicy.mode LOCALHOST, from 1.22: pilot/pkg/networking/core/cluster.go@1.22.0."""
+    discovery: DiscoverySelectors = EVERYTHING
 
 
 class ControlPlane(t.NamedTuple):
@@ -55,8 +74,9 @@ class ControlPlane(t.NamedTuple):
 
     name: str
     version: Version | None
-    env: t.Mapping[str, str]
-    mesh_config: t.Mapping[str, t.Any]
+    env: tuple[tuple[str, str], ...] = ()
+    """Variables and their values, in order."""
+    mesh_config: MeshConfig = MeshConfig()
     assumed: bool = False
     """Whether no one said which version it is."""
     config_known: bool = True
@@ -81,23 +101,30 @@ class ControlPlane(t.NamedTuple):
     """The same of ENABLE_ENHANCED_RESOURCE_SCOPING."""
     running: bool = True
     """Whether it has a pod that runs; one that has none serves nobody today, and may be the next."""
+    rewrites_probes: bool | None = None
+    """Whether its injector's own values have probes rewritten. None if that is not known."""
     disputed: tuple[str, str, str] = ("", "", "")
     """The name, revision and namespace of one that may serve its pods instead, as far as nobody vouches for that, and hands less to localhost."""
 
     @property
     def localhost_policy(self) -> bool:
-        """meshConfig.inboundTrafficPolicy.mode LOCALHOST, from 1.22: pilot/pkg/networking/core/cluster.go@1.22.0."""
-        policy = self.mesh_config.get("inboundTrafficPolicy")
-        return isinstance(policy, dict) and policy.get("mode") == "LOCALHOST"
+        return self.mesh_config.localhost_policy
+
+    @property
+    def discovery(self) -> DiscoverySelectors:
+        return self.mesh_config.discovery
+
+    def variable(self, name: str) -> str | None:
+        return next((value for known, value in self.env if known == name), None)
 
     @property
     def passthrough_off(self) -> bool:
-        return go_false(self.env.get(PASSTHROUGH_ENV))
+        return go_false(self.variable(PASSTHROUGH_ENV))
 
     @property
     def merges_ingress(self) -> bool:
         """Unlisted ports keep their chains from 1.16 if asked for: pilot/pkg/features/experimental.go@1.16.0."""
-        return go_true(self.env.get(MERGE_ENV)) and self.version is not None and self.version >= (1, 16)
+        return go_true(self.variable(MERGE_ENV)) and self.version is not None and self.version >= (1, 16)
 
     @property
     def may_merge_ingress(self) -> bool:
@@ -110,7 +137,7 @@ class ControlPlane(t.NamedTuple):
             return False
         if self.version is None or not self.families_recorded or DUAL_STACK_ENV in self.env_unknown:
             return None
-        return go_true(self.env.get(DUAL_STACK_ENV))
+        return go_true(self.variable(DUAL_STACK_ENV))
 
     @property
     def scoped(self) -> bool | None:
@@ -123,7 +150,7 @@ class ControlPlane(t.NamedTuple):
             return False
         if SCOPING_ENV in self.env_unknown or not self.scoping_recorded:
             return None
-        said = self.env.get(SCOPING_ENV)
+        said = self.variable(SCOPING_ENV)
         if go_true(said) or go_false(said):
             return go_true(said)
         return self.version is None or self.assumed or self.version >= SIDECARS_SINCE
@@ -177,78 +204,134 @@ class ControlPlane(t.NamedTuple):
         return f"an istiod of unknown version{said}"
 
 
-UNKNOWN_CONTROL_PLANE = ControlPlane("", None, {}, {})
+UNKNOWN_CONTROL_PLANE = ControlPlane("", None)
 
 Least = t.Callable[[ControlPlane], tuple[t.Any, float]]
 """What puts control planes in order: how much each hands to localhost, the least first; then what decides between equals."""
 
 
+class Istio(t.NamedTuple):
+    """What is known of the control planes of a cluster, as its record says it."""
+
+    planes: tuple[ControlPlane, ...] = ()
+    """In order: see in_order()."""
+    home: str | None = None
+    """The namespace where the user says that istiod is; None where that is not recorded."""
+    root: str = "istio-system"
+    namespaces: t.Mapping[str, Labels] = {}
+    """Labels of namespaces by name, as far as they are known."""
+    selectors: t.Mapping[PodKey, Labels] = {}
+    """Those of the Services at which proxies may ask an istiod."""
+    families_recorded: bool = False
+    scoping_recorded: bool = False
+    maistra: bool = False
+    """Whether one of the control planes is of OpenShift Service Mesh 2."""
+
+    def root_namespace(self, plane: ControlPlane) -> str:
+        """What the mesh configuration says, else its own namespace: values of the chart istiod, and forced by the operator of Service Mesh 2."""
+        if plane.mesh_config.root_namespace:
+            return plane.mesh_config.root_namespace
+        return self.root if self.home is None or plane.namespace in ("", self.home) else plane.namespace
+
+    def in_order(self, planes: t.Iterable[ControlPlane]) -> tuple[ControlPlane, ...]:
+        """By revision, version and settings, so that the order of the record decides nothing."""
+
+        def rank(plane: ControlPlane) -> tuple[t.Any, ...]:
+            settings = (plane.env, plane.localhost_policy, self.root_namespace(plane))
+            return (plane.name, plane.version or (), *settings, plane.namespace, not plane.running)
+
+        return tuple(sorted(planes, key=rank))
+
+
+def istio_of(
+    istio: Thing, namespaces: t.Iterable[Thing], services: t.Iterable[Service], unlisted: t.Iterable[Unlisted]
+) -> Istio:
+    """The control planes of a snapshot, read once."""
+    configs: dict[bytes, MeshConfig] = {}
+
+    def config_of(said: Thing) -> MeshConfig:
+        content = content_of(said)
+        if content not in configs:
+            configs[content] = _mesh_config(said)
+        return configs[content]
+
+    variables = istio.get("variables") or ()
+    found = Istio(
+        home=istio.get("istioNamespace"),
+        root=istio.get("rootNamespace") or "istio-system",
+        namespaces={each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in namespaces},
+        selectors={service.key: service.selector for service in services if service.name.startswith("istiod")},
+        families_recorded=DUAL_STACK_ENV in variables,
+        scoping_recorded=SCOPING_ENV in variables,
+        maistra=any(plane.get("maistra") for plane in istio.get("controlPlanes") or ()),
+    )
+    # Records from before it was kept by control plane.
+    configs_known = not any(u["resource"] == "configmaps" and not u.get("namespace") for u in unlisted)
+    default = istio.get("meshConfig") or {}
+    planes = (
+        _plane(
+            plane,
+            config_of(
+                default if plane.get("meshConfig") is None else plane["meshConfig"]
+            ),  # an empty one says something
+            configs_known,
+            found,
+        )
+        for plane in istio.get("controlPlanes") or ()
+    )
+    return found._replace(planes=found.in_order(planes))
+
+
+def _mesh_config(said: Thing) -> MeshConfig:
+    policy, root = said.get("inboundTrafficPolicy"), said.get("rootNamespace")
+    return MeshConfig(
+        root if isinstance(root, str) else "",
+        isinstance(policy, dict) and policy.get("mode") == "LOCALHOST",
+        DiscoverySelectors(said["discoverySelectors"]) if said.get("discoverySelectors") else EVERYTHING,
+    )
+
+
+def _plane(plane: Thing, mesh_config: MeshConfig, configs_known: bool, istio: Istio) -> ControlPlane:
+    versions, hidden = plane.get("versions"), plane.get("meshConfigUnknown")
+    if versions is None:  # a record from before it was kept where a version stands
+        read = Known(as_version(plane.get("version")))
+    else:
+        read = known(versions, bool(plane.get("maistra")))
+    version, by, mesh, said = read
+    return ControlPlane(
+        plane.get("revision") or "default",
+        version,
+        tuple(sorted((plane.get("env") or {}).items())),
+        mesh_config,
+        config_known=configs_known and not hidden,
+        namespace=plane.get("namespace") or "",
+        by=by,
+        service_mesh=mesh,
+        said=said,
+        env_unknown=frozenset(plane.get("envUnknown") or ()),
+        config_unknown=(hidden["why"], hidden.get("name") or "") if hidden else ("", ""),
+        families_recorded=istio.families_recorded,
+        scoping_recorded=istio.scoping_recorded,
+        running=plane.get("running") is not False,
+        rewrites_probes=plane.get("rewritesProbes"),
+    )
+
+
 class ControlPlanes:
-    """The control planes of a snapshot, found by where a pod's proxy asks, and by the revision that the pod names.
+    """The control planes of a cluster, found by where a pod's proxy asks, and by the revision that the pod names.
 
     `current` is the version that the user states for those that nobody can see, or whose version nobody can read.
     """
 
-    def __init__(self, snapshot: Snapshot, current: Version | None = None) -> None:
-        istio = snapshot.get("istio") or {}
-        self._current = current
-        self.discovered = Discovered(snapshot)
-        self._home: str | None = istio.get("istioNamespace")
-        self._root_namespace: str = istio.get("rootNamespace") or "istio-system"
-        self._families_recorded = DUAL_STACK_ENV in (istio.get("variables") or ())
-        self._scoping_recorded = SCOPING_ENV in (istio.get("variables") or ())
-        self._services = {
-            key(service): service["spec"].get("selector") or {}
-            for service in snapshot["services"]
-            if service["metadata"]["name"].startswith("istiod")
-        }
-        unlisted = snapshot.get("unlisted") or ()
-        # Records from before it was kept by control plane.
-        configs_known = not any(u["resource"] == "configmaps" and not u.get("namespace") for u in unlisted)
-        self.all = [
-            self._plane(plane, istio.get("meshConfig") or {}, configs_known)
-            for plane in istio.get("controlPlanes") or ()
-        ]
-        self.all.sort(
-            key=lambda p: (
-                p.name,
-                p.version or (),
-                sorted(p.env.items()),
-                p.localhost_policy,
-                self.root_namespace(p),
-                p.namespace,
-                not p.running,
-            )
-        )
+    def __init__(self, istio: Istio, current: Version | None = None) -> None:
+        self._istio, self._current = istio, current
+        self.discovered = Discovered(istio.namespaces)
+        self.root_namespace = istio.root_namespace
+        self.all = istio.in_order(map(self._as_stated, istio.planes)) if current else istio.planes
         self._running = [p for p in self.all if p.running]
 
-    def _plane(self, plane: Thing, default: Thing, configs_known: bool) -> ControlPlane:
-        own = plane.get("meshConfig")
-        versions = plane.get("versions")
-        hidden = plane.get("meshConfigUnknown")
-        if versions is None:  # a record from before it was kept where a version stands
-            read = Known(as_version(plane.get("version")))
-        else:
-            read = known(versions, bool(plane.get("maistra")))
-        version, by, mesh, said = read
-        if version is None and self._current:
-            version, by, said = self._current, STATED, ()
-        return ControlPlane(
-            plane.get("revision") or "default",
-            version,
-            plane.get("env") or {},
-            default if own is None else own,  # an empty one says something: all defaults
-            config_known=configs_known and not hidden,
-            namespace=plane.get("namespace") or "",
-            by=by,
-            service_mesh=mesh,
-            said=said,
-            env_unknown=frozenset(plane.get("envUnknown") or ()),
-            config_unknown=(hidden["why"], hidden.get("name") or "") if hidden else ("", ""),
-            families_recorded=self._families_recorded,
-            scoping_recorded=self._scoping_recorded,
-            running=plane.get("running") is not False,
-        )
+    def _as_stated(self, plane: ControlPlane) -> ControlPlane:
+        return plane if plane.version else plane._replace(version=self._current, by=STATED, said=())
 
     def today(self, pod: Pod | Template) -> ControlPlane:
         """The control plane that serves the pod, an unknown one if none is found.
@@ -274,6 +357,12 @@ class ControlPlanes:
             found += [other for other in elsewhere if other not in found]
         return tuple(found)
 
+    def rewrite_probes(self, pod: Pod | Template, target: Version | None) -> bool | None:
+        """Whether those that may inject the pod next have probes rewritten. None if that is not known, or if they do not agree."""
+        next_ones = (self._next(plane, target) for plane in self._serving(pod) or [self._unseen(pod)])
+        said = {plane.rewrites_probes for here, there in next_ones for plane in (*here, *there)}
+        return said.pop() if len(said) == 1 else None
+
     def moved_to_another(self, target: Version | None) -> list[tuple[str, str]]:
         """The revisions for which `after` takes one that hands to localhost what they would not once upgraded in place; with that one."""
         found = set()
@@ -287,11 +376,11 @@ class ControlPlanes:
 
     def elsewhere(self) -> list[str]:
         """The namespaces of control planes that are not where the user said, as far as that is recorded."""
-        return sorted({p.namespace for p in self.all} - {self._home}) if self._home else []
+        return sorted({p.namespace for p in self.all} - {self.home}) if self.home else []
 
     @property
     def home(self) -> str:
-        return self._home or ""
+        return self._istio.home or ""
 
     def _least_local_in(self, namespace: str) -> Least:
         """_least_local() for pods of a namespace: one that may leave it out comes first, the more so where it sees no Sidecars there.
@@ -333,7 +422,7 @@ class ControlPlanes:
         ready = [p for p in there if p.running]
         coming = [p for p in mesh if not p.running and (p in there or _is_one_revision(p, plane))]
         nameless = [p for p in mesh if _is_nameless(p)]
-        known = {"", plane.namespace, self._home or self._root_namespace}  # records from before it was kept name none
+        known = {"", plane.namespace, self._istio.home or self._istio.root}  # records from before it was kept name none
         own = [p for p in ready if _is_one_revision(p, plane)]
         foreign: list[ControlPlane] = []
         if own:
@@ -353,13 +442,6 @@ class ControlPlanes:
             return not (one.at or other.at) and len({self.root_namespace(p) for p in self.all}) == 1
         return one.namespace == other.namespace or self.root_namespace(one) == self.root_namespace(other)
 
-    def root_namespace(self, plane: ControlPlane) -> str:
-        """What the mesh configuration says, else its own namespace: values of the chart istiod, and forced by the operator of Service Mesh 2."""
-        named = plane.mesh_config.get("rootNamespace")
-        if isinstance(named, str) and named:
-            return named
-        return self._root_namespace if self._home is None or plane.namespace in ("", self._home) else plane.namespace
-
     def _serving(self, pod: Pod | Template) -> list[ControlPlane]:
         """Those that serve the pod: where its proxy asks, of the Service that it asks or of the revision that the pod names.
 
@@ -375,7 +457,7 @@ class ControlPlanes:
 
     def _of_service(self, planes: t.Sequence[ControlPlane], asked: Discovery) -> list[ControlPlane]:
         """By the Service's own selector, where it is known, else by its name: `istiod`, or `istiod-REVISION`."""
-        selector = self._services.get((asked.namespace, asked.service)) or {}
+        selector = self._istio.selectors.get((asked.namespace, asked.service)) or {}
         name = selector.get("istio.io/rev") or asked.service.removeprefix("istiod").removeprefix("-") or "default"
         return [p for p in planes if p.name == name]
 
@@ -389,7 +471,7 @@ class ControlPlanes:
             at=asked.text if asked else "",
             namespace=asked.namespace if asked else "",
             rivals=rivals,
-            families_recorded=self._families_recorded,
+            families_recorded=self._istio.families_recorded,
         )
         if not self._current:
             return plane

@@ -27,6 +27,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_l
     own_listener,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
+    ROUTES_IPV6_SINCE,
     has_sidecar,
     interception,
     is_ambient,
@@ -81,6 +82,7 @@ CAUSES = {
     "no_source": "{}, to which the proxy cannot connect over IPv6: istiod has it do so from 127.0.0.6",
     "source_unknown": "{}, to which the proxy connects over IPv6 only if ISTIO_DUAL_STACK is set for {}, which was not seen",
     "no_route_localnet": "{}, which in TPROXY mode is reached only if net.ipv4.conf.*.route_localnet is set in the pod, and nobody looked",
+    "tproxy_ipv6": "in TPROXY mode connections over IPv6 arrive nowhere in a pod of an istio-init up to 1.11",
     "tproxy_family": "{}, which in TPROXY mode no connection over the other family reaches",
     "ipv6_kernel": "connections over IPv6 go past the proxy to the pod IP, because the pod's first address is of IPv4",
     "ipv6_closed": "connections over IPv6 are refused, because {} has the proxy of a pod with both families listen over IPv4 alone",
@@ -211,10 +213,12 @@ def delivery(
     plane: ControlPlane,
     ways: t.Iterable[str] = (ALWAYS,),
     discovered: bool = True,
+    anew: bool = False,
 ) -> Delivery:
     """Where `plane` has a connection to `port` of `pod` delivered, given the pod's effective Sidecar.
 
-    `ways` are those of targets in which Services expose the port; `discovered` is whether `plane` knows the Services of its namespace.
+    `ways` are those of targets in which Services expose the port; `discovered` is whether `plane` knows the Services of its namespace; `anew` is whether
+    the pod is one that comes in its place, which `plane` injects.
     """
     ips = pod.ips
     if pod.host_network:
@@ -239,6 +243,8 @@ def delivery(
     else:
         found = _unlisted(port, ips, sidecar, plane, ways)
     found = within_reach(found, pod, plane)
+    if intercepted and capture.loses_ipv6 and not (anew and plane.version and plane.version >= ROUTES_IPV6_SINCE):
+        found = found._replace(doors=(Doorway(Family(False), "closed", Cause("tproxy_ipv6")), *found.doors))
     redirected = redirects_both(pod) or (False if plane.families_recorded else None)
     past = past_the_proxy(ips, redirected, plane.dual_stack) if intercepted else None
     if past is None or (bound and past.kind == "kernel"):  # the kernel delivers to the proxy's own listener as well

@@ -17,7 +17,6 @@ import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 SELECTORS_SINCE: Version = (1, 10)
 """The first istiod that reads discoverySelectors."""
@@ -26,6 +25,26 @@ SIDECARS_SINCE: Version = (1, 22)
 """The first one that does not see Sidecars of namespaces that they leave out, unless it is told otherwise."""
 
 Labels = t.Mapping[str, str]
+
+
+class DiscoverySelectors:
+    """meshConfig.discoverySelectors, checked once. There may be very many, so nobody compares two of them: control planes that say the same have the same."""
+
+    def __init__(self, said: t.Any) -> None:
+        self.valid = are_selectors(said)
+        """Whether istiod takes all of them."""
+        self._selectors: list[list[Requirement]] = list(map(requirements, said)) if self.valid else []
+
+    def select(self, labels: Labels | None) -> bool | None:
+        """Whether they select a namespace of these labels, None if that is not known. Any one is enough, and without any they select all.
+
+        isSelectedLocked, pkg/kube/namespace/filter.go@1.22.0. Of selectors one of which is none, istiod goes on with those that it had.
+        """
+        if not self.valid:
+            return None
+        if not self._selectors or not all(self._selectors):
+            return True
+        return None if labels is None else any(selected(each, labels) for each in self._selectors)
 
 
 class Selecting(t.Protocol):
@@ -38,45 +57,24 @@ class Selecting(t.Protocol):
     def scoped(self) -> bool | None: ...
 
     @property
-    def mesh_config(self) -> t.Mapping[str, t.Any]: ...
+    def discovery(self) -> DiscoverySelectors: ...
 
 
 class Discovered:
-    """The namespaces of a snapshot, asked whether a control plane knows of them."""
+    """The namespaces of a cluster, asked whether a control plane knows of them. `labels` are those that are known, by name."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._labels: dict[str, Labels] = {
-            each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in snapshot.get("namespaces") or ()
-        }
-        self._valid: dict[int, bool] = {}
-        self._selected: dict[tuple[int, str], bool | None] = {}
-        """By the selectors' id, since there may be many of them: the snapshot holds them as long as this is asked."""
+    def __init__(self, labels: t.Mapping[str, Labels]) -> None:
+        self._labels = labels
+        self._selected: dict[tuple[DiscoverySelectors, str], bool | None] = {}
 
     def selects(self, plane: Selecting, namespace: str) -> bool | None:
-        """Whether its selectors select the namespace, None if that is not known. Any one is enough, and the root namespace is no exception.
-
-        isSelectedLocked, pkg/kube/namespace/filter.go@1.22.0. Of selectors one of which is none, istiod goes on with those that it had.
-        """
-        selectors = plane.mesh_config.get("discoverySelectors")
-        if not selectors or (plane.version is not None and plane.version < SELECTORS_SINCE):
+        """Whether its selectors select the namespace, None if that is not known; the root namespace is no exception."""
+        if plane.version is not None and plane.version < SELECTORS_SINCE:
             return True
-        which = (id(selectors), namespace)
+        which = (plane.discovery, namespace)
         if which not in self._selected:
-            self._selected[which] = self._select(selectors, namespace)
+            self._selected[which] = plane.discovery.select(self._labels.get(namespace))
         return self._selected[which]
-
-    def _select(self, selectors: t.Any, namespace: str) -> bool | None:
-        if not self._are_valid(selectors):
-            return None
-        if any(not requirements(selector) for selector in selectors):
-            return True
-        labels = self._labels.get(namespace)
-        return None if labels is None else any(selected(selector, labels) for selector in selectors)
-
-    def _are_valid(self, selectors: t.Any) -> bool:
-        if id(selectors) not in self._valid:
-            self._valid[id(selectors)] = are_selectors(selectors)
-        return self._valid[id(selectors)]
 
     def cases(self, plane: Selecting, namespaces: t.Sequence[str]) -> tuple[frozenset[str], ...]:
         """Which of `namespaces` it leaves out: several answers where that, or what it means to its version, is not known.
@@ -97,8 +95,7 @@ class Discovered:
         hidden = next((name for name in namespaces if self.selects(plane, name) is None), "")
         if not hidden:
             return "", ""
-        valid = self._are_valid(plane.mesh_config.get("discoverySelectors"))
-        return "namespace_hidden" if valid else "selectors_invalid", hidden
+        return "namespace_hidden" if plane.discovery.valid else "selectors_invalid", hidden
 
 
 def knows_services(plane: Selecting, left_out: bool) -> bool:
@@ -158,11 +155,15 @@ def _is_requirement(requirement: tuple[t.Any, t.Any, t.Any]) -> bool:
     return fitting and bool(values) == OPERATORS[operator]
 
 
-def selected(selector: t.Mapping[str, t.Any], labels: Labels) -> bool:
+def selected(selector: t.Iterable[Requirement], labels: Labels) -> bool:
     """Whether all requirements of a selector hold. A label that is not there is in no list."""
-    return all(_holds(key, operator, values, labels) for key, operator, values in requirements(selector))
+    return all(_holds(key, operator, values, labels) for key, operator, values in selector)
 
 
 def _holds(key: str, operator: str, values: t.Sequence[str], labels: Labels) -> bool:
     found = labels.get(key) in values if OPERATORS[operator] else key in labels
     return found == (operator in ("In", "Exists"))
+
+
+EVERYTHING = DiscoverySelectors([])
+"""Where none is given."""

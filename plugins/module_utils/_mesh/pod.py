@@ -62,11 +62,13 @@ def has_sidecar(pod: Template) -> bool:
     """Whether istiod sends the pod's proxy inbound listeners of a sidecar: not to a gateway, a waypoint or an agent of proxyless gRPC.
 
     The proxy's own arguments say so; the label tlsMode and the status annotation do not tell a gateway from a sidecar. The agent's
-    say `sidecar` too (files/grpc-agent.yaml@1.20.8). A pod in its node's network is never injected (inject.go@1.20.8).
+    say `sidecar` too, but nothing is set up for it to intercept (files/grpc-agent.yaml@1.20.8). A pod in its node's network is never
+    injected (inject.go@1.20.8).
     """
     proxy = proxy_container(pod)
     templates = {name.strip() for name in (pod.annotations.get("inject.istio.io/templates") or "").split(",")}
-    if not proxy or pod.host_network or "grpc-agent" in templates:
+    intercepting = any(c["name"] in ("istio-init", "istio-validation") for c in pod.init_containers)
+    if not proxy or pod.host_network or ("grpc-agent" in templates and not intercepting):
         return False
     args = (proxy.get("args") or ())[:2]
     if "sidecar" in args:
@@ -151,6 +153,9 @@ class Interception(t.NamedTuple):
     mode: str
     include: str
     exclude: frozenset[int]
+    loses_ipv6: bool = False
+    """Whether what it takes over IPv6 arrives nowhere: up to 1.11 istio-init redirects that in mode TPROXY, too, and so the proxy connects from the
+    client's address, to which the answer leaves the pod: handleInboundIpv6Rules, run.go@1.9.9 to 1.11; ROUTES_IPV6_SINCE."""
 
     def takes(self, port: int) -> bool:
         """tools/istio-iptables/pkg/capture/run.go@1.20.8: excludes count only where everything is included."""
@@ -159,6 +164,10 @@ class Interception(t.NamedTuple):
         if self.include == "*":
             return port not in self.exclude
         return port in _ports(self.include)
+
+
+ROUTES_IPV6_SINCE: Version = (1, 12)
+"""The istio-init that first lets connections over IPv6 arrive in mode TPROXY; tests/envoy shows both."""
 
 
 @once_per_template
@@ -197,7 +206,8 @@ def interception(pod: Template) -> Interception:
     version = proxy_version(pod, init or proxy)
     if version and version < (1, 13):
         ports.add(22)  # always left out up to 1.12: run.go@1.12.0; no more from commit f1f7487b9cb
-    return Interception(mode.upper(), include.strip(), frozenset(ports))
+    loses_ipv6 = mode.upper() == "TPROXY" and version is not None and version < ROUTES_IPV6_SINCE
+    return Interception(mode.upper(), include.strip(), frozenset(ports), loses_ipv6)
 
 
 def _config_mode(config: str | None) -> str | None:

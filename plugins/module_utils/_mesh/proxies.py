@@ -24,7 +24,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import ingress_entry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, Thing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import is_address
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
 
 
@@ -37,19 +36,23 @@ class Silent(t.NamedTuple):
 
 
 class Proxies:
-    """The word of each proxy that was asked. `source` is what the option delivery_source says."""
+    """The word of each proxy that was asked: its entry in `proxyConfigs`. `source` is what the option delivery_source says."""
 
-    def __init__(self, snapshot: Snapshot, source: str) -> None:
+    def __init__(self, entries: t.Iterable[Thing], source: str) -> None:
         self._must_say = source == "proxy"
         self._said: dict[PodKey, dict[int, Cluster]] = {}
         self.silent: list[Silent] = []
-        for entry in (snapshot.get("proxyConfigs") or ()) if source != "rule" else ():
+        for entry in entries if source != "rule" else ():
             pod_key = entry["namespace"], entry["pod"]
             if entry.get("inbound") is not None:
                 self._said[pod_key] = {cluster["port"]: cluster for cluster in entry["inbound"]}
             else:
                 self.silent.append(Silent(pod_key, entry.get("reason") or "no_answer", entry.get("detail") or ""))
         self._reasons = {each.pod: each.reason for each in self.silent}
+
+    def matter_to(self, pod_keys: t.Iterable[PodKey]) -> bool:
+        """Whether what one of their proxies said, or kept to itself, counts."""
+        return self._must_say or not self._said.keys().isdisjoint(pod_keys)
 
     def today(
         self,

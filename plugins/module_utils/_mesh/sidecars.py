@@ -16,6 +16,7 @@ import re
 import typing as t
 from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import Cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import (
     ControlPlane,
     ControlPlanes,
@@ -32,14 +33,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod i
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     ROLLOUT_LABELS,
-    Labels,
     Pod,
     Template,
     Thing,
-    key,
     matches,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 
 class Case(t.NamedTuple):
@@ -51,17 +49,20 @@ class Case(t.NamedTuple):
 
 
 class Sidecars:
-    """The Sidecars of a snapshot, in the order in which istiod looks at them."""
+    """The Sidecars of a cluster, in the order in which istiod looks at them."""
 
-    def __init__(self, snapshot: Snapshot, planes: ControlPlanes) -> None:
+    def __init__(self, cluster: Cluster, planes: ControlPlanes) -> None:
         self._planes = planes
         self._in: dict[str, list[Thing]] = defaultdict(list)
-        for sidecar in sorted(snapshot["sidecars"], key=age):
+        for sidecar in sorted(cluster.sidecars, key=age):
             self._in[sidecar["metadata"]["namespace"]].append(sidecar)
-        self._made = _labels_of_templates(snapshot)
-        self._hidden = {
-            u["namespace"] for u in snapshot.get("unlisted") or () if u["resource"] == "sidecars" and u.get("namespace")
+        self._made = {
+            (each.namespace, each.kind, each.name): each.template_labels
+            for each in cluster.controllers
+            if each.template_labels is not None
         }
+        """The labels that a controller gives to its pods, by its namespace, kind and name, as far as that is recorded."""
+        self._hidden = {u["namespace"] for u in cluster.unlisted if u["resource"] == "sidecars" and u.get("namespace")}
 
     def cases(self, pod: Pod, plane: ControlPlane, anew: bool = False) -> tuple[Case, ...]:
         """One, where it is known which namespaces `plane` discovers. In the first, whatever is not known is discovered."""
@@ -147,17 +148,6 @@ class Sidecars:
             return ""
         root = self._planes.root_namespace(plane)
         return root if root in self._hidden and root not in unseen else ""
-
-
-def _labels_of_templates(snapshot: Snapshot) -> dict[tuple[str, str, str], Labels]:
-    """The labels that a controller gives to its pods, by its namespace, kind and name, as far as that is recorded."""
-    found = {}
-    for each in snapshot.get("controllers") or ():
-        template = (each.get("spec") or {}).get("template")
-        if template:
-            namespace, name = key(each)
-            found[namespace, each["kind"], name] = (template.get("metadata") or {}).get("labels") or {}
-    return found
 
 
 RUN_LABELS = ("batch.kubernetes.io/controller-uid", "controller-uid")

@@ -29,6 +29,9 @@ PORT_NAME = "port_name"
 PORT_NUMBER = "port_number"
 """By that port's number, which an istiod before these takes."""
 
+ALWAYS_ASKED = (ALWAYS, BESIDE, OTHER_ADDRESS, NATIVE_PORT)
+"""In which ways exposed clients of every istiod ask for a port."""
+
 
 def counts(how: str, version: Version | None) -> bool:
     """Whether an istiod of this version counts a port that is exposed like this. One of unknown version may count any."""
@@ -46,7 +49,7 @@ def counts(how: str, version: Version | None) -> bool:
 
 def asked(how: str, version: Version | None) -> bool:
     """Whether clients of such an istiod ask for a port that is exposed like this: which of its two ports a ServiceEntry means, it tells them, too."""
-    return how not in (PORT_NAME, PORT_NUMBER) or counts(how, version)
+    return how in ALWAYS_ASKED or counts(how, version)
 
 
 def uncounted(ways: t.Iterable[str], version: Version | None) -> str:

@@ -117,9 +117,13 @@ def from_json(text: bytes | str, shaped: bool = False) -> t.Any:
         raise OutsideError(f"it holds more than {DEPTH} levels") from error
     except ValueError as error:
         raise OutsideError(f"it is not JSON: {error}") from error
-    if suspect or b"\\ud" in data or b"\\uD" in data:
+    if suspect or _HALF.search(data):
         check_plain(value)
     return value
+
+
+_HALF = re.compile(rb"\\u[dD]")
+"""What half of a surrogate pair begins with."""
 
 
 def _decoder(suspect: list[str]) -> json.JSONDecoder:

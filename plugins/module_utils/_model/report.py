@@ -337,6 +337,13 @@ class Deliveries(_Between):
     after: DeliveryRecord
 
 
+class AnsweredBy(t.TypedDict):
+    """The listeners that answer today, and those of another program that do after the upgrade, or on the way to it."""
+
+    today: list[str]
+    later: list[str]
+
+
 class WaivedBy(t.TypedDict, total=False):
     reason: str
     match: str
@@ -356,6 +363,7 @@ class Record(t.TypedDict, total=False):
     listeners: list[str]
     processes: list[Process]
     delivery: Deliveries
+    answered_by: AnsweredBy
     reason: str
     notes: list[str]
     impact: str | None
@@ -493,6 +501,7 @@ RECORD = {
         "after": Required(DELIVERY),
         "between": [{**DELIVERY, "from_version": Required(str), "to_version": Required(str)}],
     },
+    "answered_by": {"today": Required([str]), "later": Required([str])},
     "reason": Required(str),
     "notes": [str],
     "impact": str,

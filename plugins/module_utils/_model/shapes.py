@@ -24,6 +24,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.sche
     Number,
     Reduced,
     Required,
+    is_address,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
 
@@ -297,9 +298,26 @@ CONTROLLER = {"kind": Required(str), **LISTED_CONTROLLER}
 
 OPTIONAL_META = Required({"name": Required(str), "namespace": Required(str), "ownerReferences": OWNERS})
 
+
+def _of_workload_entry(spec: t.Any) -> dict[str, t.Any]:
+    """Its labels, its ports, and its address, if it is one that a pod may have."""
+    if not isinstance(spec, dict):
+        return {}
+    ports, address = _part(spec, "ports"), spec.get("address")
+    return {
+        "labels": _labels(spec),
+        "ports": {
+            str(name): port
+            for name, port in ports.items()
+            if isinstance(port, int) and port is not True and 0 < port < 65536
+        },
+        **({"address": address} if isinstance(address, str) and is_address(address) else {}),
+    }
+
+
 WORKLOAD_ENTRY = {
     "metadata": OPTIONAL_META,
-    "spec": Alike({"labels": Mapping(str)}, lambda spec: {"labels": _labels(spec)} if isinstance(spec, dict) else {}),
+    "spec": Alike({"labels": Mapping(str), "ports": Mapping(PORT), "address": str}, _of_workload_entry),
 }
 WORKLOAD_GROUP = {
     "metadata": OPTIONAL_META,
@@ -348,6 +366,7 @@ CONTROL_PLANE = {
     "versions": [{"by": Required(str), "label": str, "text": Required(str)}],
     "maistra": bool,
     "running": bool,
+    "rewritesProbes": bool,
     "env": Mapping(str),
     "envUnknown": [str],
     "meshConfig": dict,
@@ -355,7 +374,8 @@ CONTROL_PLANE = {
 }
 """`versions` is what was read of its version, and where; `version` is the Istio in it, as far as that agrees. `maistra` is whether its pods and
 Deployment are those of OpenShift Service Mesh 2. `envUnknown` are variables that are set, or may be, to what was not seen; `meshConfigUnknown` says
-why its mesh configuration is not known: `unlisted`, `absent`, `unreadable` or `unnamed`. `running` is false for one that has no pod that runs yet."""
+why its mesh configuration is not known: `unlisted`, `absent`, `unreadable` or `unnamed`. `running` is false for one that has no pod that runs yet.
+`rewritesProbes` is what the values of its injector say, left out where that was not seen."""
 
 SOCKET_TABLE = {
     "namespace": Required(str),
@@ -461,6 +481,19 @@ SERVICE_MESH_CONTROL_PLANE = {
     "metadata": Required({"name": Required(str), "namespace": Required(str)}),
     "status": {"chartVersion": str},
 }
-MESH_CONFIG = {"metadata": Required({"name": Required(str), "namespace": Required(str)}), "data": {"mesh": str}}
+REWRITING = ("sidecarInjectorWebhook", "rewriteAppHTTPProbe")
+
+
+def _injector_values(text: str) -> str | None:
+    """Of the values of an injector the one that the rule reads, in its place."""
+    webhook, name = REWRITING
+    found = _part(as_object(text), webhook).get(name) if name in text else None
+    return json.dumps({webhook: {name: found}}) if isinstance(found, bool) else None
+
+
+MESH_CONFIG = {
+    "metadata": Required({"name": Required(str), "namespace": Required(str)}),
+    "data": {"mesh": str, "values": Reduced(str, _injector_values)},
+}
 
 MESH_CONFIG_FIELDS = ("rootNamespace", "inboundTrafficPolicy", "outboundTrafficPolicy", "discoverySelectors")

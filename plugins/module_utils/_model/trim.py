@@ -69,6 +69,8 @@ class Trimmer:
             return self._mapping(shape)
         if isinstance(shape, list):
             return self._list(self._function(shape[0]))
+        if isinstance(shape, Mapping):
+            return _texts if shape.value is str else _values(self._function(shape.value))
         if isinstance(shape, Number):
             return _number(shape)
         if isinstance(shape, tuple):
@@ -184,6 +186,15 @@ def _texts(value: t.Any) -> t.Any:
     return value
 
 
+def _values(item: t.Callable[[t.Any], t.Any] | None) -> t.Callable[[t.Any], t.Any]:
+    def values(value: t.Any) -> t.Any:
+        if value.__class__ is not dict:
+            raise Misshapen("a mapping", value)
+        return {name: item(each) for name, each in value.items()} if item else value
+
+    return values
+
+
 def _address(value: t.Any) -> t.Any:
     if not is_address(value):
         raise Misshapen("an IP address", value)
@@ -195,8 +206,7 @@ _LEAVES: dict[t.Any, t.Callable[[t.Any], t.Any]] = {
     bool: _word(bool),
     dict: check_free,
     Address: _address,
-    Mapping: _texts,
 }
-"""What checks a leaf: the table of shapes has text for the values of every Mapping."""
+"""What checks a leaf."""
 
 _PLAIN = Trimmer(share=False)

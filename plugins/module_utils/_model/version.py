@@ -9,5 +9,5 @@
 
 from __future__ import annotations
 
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 """That of galaxy.yml, which is in no tarball; a test compares the two."""

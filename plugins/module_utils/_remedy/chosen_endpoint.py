@@ -14,6 +14,7 @@ the pods; so a plan cannot promise what the next check denies. Citations are `pa
 from __future__ import annotations
 
 import typing as t
+from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery, delivery
@@ -27,8 +28,10 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import judge
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import deciding, is_bound
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Holder
 
 LOCALHOST, LOCALHOST_6, ASKED, POD_IP, POD_IP_6 = "127.0.0.1", "[::1]", "", "0.0.0.0", "[::]"
 
@@ -58,6 +61,8 @@ class PodPort(t.NamedTuple):
     """That of today, that of after the upgrade, and those on the way that are like neither."""
     today: Delivery
     after: Delivery
+    holders: tuple[Holder, ...] = ()
+    """Who has the listeners, as far as that is known."""
 
     @property
     def name(self) -> str:
@@ -81,6 +86,17 @@ class Port(t.NamedTuple):
     def listening(self) -> list[PodPort]:
         """Where something has the port: a pod in which nothing has it, as in its first seconds, says nothing about an endpoint."""
         return [seen for seen in self.read if self.on(seen)]
+
+    def kinds(self) -> list[PodPort]:
+        """listening(), but one alone of the pods that differ in nothing that decides where connections end."""
+        found: dict[t.Any, list[PodPort]] = defaultdict(list)
+        for seen in self.listening():
+            bound = is_bound(seen.listeners or ())
+            addresses = deciding(seen.pod.ips, bound), deciding(seen.asked, bound)
+            alike = found[seen.pod.template, addresses, seen.today, seen.after]
+            if not any(other.listeners == seen.listeners for other in alike):
+                alike.append(seen)
+        return [seen for alike in found.values() for seen in alike]
 
     def on(self, seen: PodPort) -> list[Listener]:
         """What listens on the port, or on the one that a Sidecar has the proxy dial for it today."""
@@ -108,7 +124,7 @@ def cure(port: Port, versions: t.Sequence[Version | None]) -> str | None:
 
     The port that is dialled today comes first: who listens there serves the port's clients, whatever else the program has.
     """
-    listening = port.listening()
+    listening = port.kinds()
     if not listening or any(interception(seen.pod).mode == "NONE" for seen in port.seen):
         return None
     numbers = dict.fromkeys((*(seen.today.port for seen in listening), port.number))
@@ -122,7 +138,7 @@ def cure(port: Port, versions: t.Sequence[Version | None]) -> str | None:
             )
             if accepted(form, versions)
             and all(
-                _reached(port, seen, ip, d)
+                _reached(port, seen, ip, d) and not _another(port, seen, ip, d)
                 for seen in listening
                 for d in _under(port, endpoint, seen)
                 for ip in seen.asked
@@ -145,7 +161,7 @@ def keep(port: Port, versions: t.Sequence[Version | None]) -> str | None:
             _reached(port, seen, ip, then) == _reached(port, seen, ip, now)
             if port.closed
             else _reached(port, seen, ip, then) or not _reached(port, seen, ip, now)
-            for seen in port.listening()
+            for seen in port.kinds()
             for now, then in zip((seen.today, seen.after), _under(port, endpoint, seen))
             for ip in seen.asked
         ):
@@ -157,11 +173,21 @@ def _under(port: Port, endpoint: str, seen: PodPort) -> list[Delivery]:
     """The port's delivery, before and after the upgrade, under a Sidecar that gives it this endpoint."""
     entry = {"port": {"number": port.number}, **as_field(endpoint)}
     sidecar = {"metadata": {"namespace": "", "name": ""}, "spec": {"ingress": [entry]}}
-    return [delivery(seen.pod, port.number, sidecar, plane) for plane in seen.planes]
+    return [
+        delivery(seen.pod, port.number, sidecar, plane, anew=number > 0) for number, plane in enumerate(seen.planes)
+    ]
 
 
 def _reached(port: Port, seen: PodPort, ip: str, how: Delivery) -> bool:
     return judge(_programs(port, seen), port.number, [ip], how, how).outcome in ("ok", "remediated")
+
+
+def _another(port: Port, seen: PodPort, ip: str, how: Delivery) -> bool:
+    """Whether the one that answers then is another program than the one that does today."""
+    if not seen.holders:
+        return False
+    there = judge(_programs(port, seen), port.number, [ip], seen.today, how, holders=seen.holders)
+    return bool(there.moves[0]) and there.outcome == "finding"
 
 
 def _programs(port: Port, seen: PodPort) -> list[Listener]:
@@ -256,6 +282,12 @@ def _out_of_reach(port: Port, seen: PodPort) -> str | None:
         if not all(way.door.takes(ip, ()) for ip in seen.asked):
             return f"In pod {seen.name} {way.cause}."
     return None
+
+
+ANOTHER_PORT = (
+    "Give one of the two programs another port, and the Service the port of the one that its clients are to reach."
+)
+"""What to do where two programs listen on one port."""
 
 
 def advice(port: int, listeners: t.Sequence[str]) -> str:

@@ -77,10 +77,10 @@ CARRIES_OVER = "precheck.meshops.io/carries-over"
 
 
 class Neighbour(t.NamedTuple):
-    """A pod of the namespace that a Sidecar may select, the workload's own included."""
+    """Pods of the namespace that a Sidecar may select, all of one template; those of the workload itself are among them."""
 
     workload: Workload
-    name: str
+    pods: t.Sequence[str]
     labels: t.Mapping[str, str]
 
 
@@ -336,7 +336,8 @@ def _misfit(facts: WorkloadFacts, selector: Labels, what: str) -> str | None:
     others = sorted(f"{w.kind} {w.name}" for w in caught(facts, selector))
     if others:
         return f"{what} also selects pods of other workloads: {_some(others)}."
-    missed = sorted(n.name for n in facts.neighbours if n.name in own and not matches(selector, n.labels))
+    left_out = (n.pods for n in facts.neighbours if not matches(selector, n.labels))
+    missed = sorted(name for pods in left_out for name in pods if name in own)
     if missed:
         return f"{what} does not select all of the workload's pods: not {_some(missed)}."
     return None

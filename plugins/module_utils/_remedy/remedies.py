@@ -9,20 +9,23 @@
 
 from __future__ import annotations
 
+import functools
 import typing as t
 from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import Cluster, Registry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlane
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import has_selector
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Thing, key, pod_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, Template, Thing, pod_of
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.objects import Controller
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     FailingProbe,
     Finding,
     Remediation,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._remedy.chosen_endpoint import (
+    ANOTHER_PORT,
     PodPort,
     Port,
     advice,
@@ -58,12 +61,11 @@ class ExposedPod(t.NamedTuple):
 
 
 class Remedies:
-    """The remedies of a snapshot's findings. `planes` are all control planes that it knows, `probes` those that fail."""
+    """The remedies of a cluster's findings. `planes` are all control planes that it has, `probes` those that fail."""
 
     def __init__(
         self,
-        snapshot: Snapshot,
-        pods: t.Sequence[Pod],
+        cluster: Cluster,
         controllers: Controllers,
         planes: t.Sequence[ControlPlane],
         asked_for: str | None,
@@ -77,23 +79,43 @@ class Remedies:
                 self._probes[Workload(probe["namespace"], **probe["workload"]), probe["port"]].append(probe["reason"])
         self._controllers = controllers
         self._versions = [plane.version for plane in planes]
-        self._services = {key(service): service for service in snapshot["services"]}
-        self._api_version = api_version(snapshot.get("sidecarVersions") or [], asked_for)
+        self._services = {service.key: service for service in cluster.registry.services}
+        self._api_version = api_version(cluster.sidecar_versions, asked_for)
         self._sidecars: dict[str, list[Thing]] = defaultdict(list)
-        for sidecar in snapshot["sidecars"]:
+        for sidecar in cluster.sidecars:
             self._sidecars[sidecar["metadata"]["namespace"]].append(sidecar)
-        self._neighbours: dict[str, list[Neighbour]] = defaultdict(list)
-        for pod in pods:
+        self._pods: dict[str, list[Pod]] = defaultdict(list)
+        for pod in cluster.pods:
+            self._pods[pod.namespace].append(pod)
+        self._neighbours: dict[str, list[Neighbour]] = {}
+        self._dormant: dict[str, list[tuple[Workload, Labels]]] = {}
+        self._makers: dict[str, list[Controller]] = defaultdict(list)
+        for each in cluster.controllers:
+            self._makers[each.namespace].append(each)
+        self._registry = cluster.registry
+
+    @functools.cached_property
+    def _split_hosts(self) -> list[str]:
+        return split_hosts(self._registry)
+
+    def _look_around(self, namespace: str) -> None:
+        """Who else is in the namespace, for a Sidecar to select: pods of the mesh, and workloads without any. Found out where there is a finding."""
+        if namespace in self._neighbours:
+            return
+        workload = self._controllers.workload
+        replicas: dict[tuple[Workload, Template], list[str]] = defaultdict(list)
+        for pod in self._pods[namespace]:
             if has_sidecar(pod) and pod.can_be_asked:
-                self._neighbours[pod.namespace].append(Neighbour(controllers.workload(pod), pod.name, pod.labels))
-        self._split_hosts = split_hosts(snapshot)
-        self._dormant: dict[str, list[tuple[Workload, Labels]]] = defaultdict(list)
-        for controller in snapshot.get("controllers") or ():
-            namespace, name = key(controller)
-            owned = pod_of(namespace, (controller["kind"], name))
-            labels = controllers.match_labels(owned)
-            if labels and controllers.workload(owned) not in {n.workload for n in self._neighbours[namespace]}:
-                self._dormant[namespace].append((controllers.workload(owned), labels))
+                replicas[workload(pod), pod.template].append(pod.name)
+        there = [Neighbour(which, names, template.labels) for (which, template), names in replicas.items()]
+        awake = {neighbour.workload for neighbour in there}
+        dormant: list[tuple[Workload, Labels]] = []
+        for controller in self._makers[namespace]:
+            owned = pod_of(namespace, (controller.kind, controller.name))
+            labels = self._controllers.match_labels(owned)
+            if labels and workload(owned) not in awake:
+                dormant.append((workload(owned), labels))
+        self._neighbours[namespace], self._dormant[namespace] = there, dormant
 
     def of(
         self, findings: list[Finding], look: t.Callable[[Workload], t.Sequence[ExposedPod]]
@@ -156,6 +178,7 @@ class Remedies:
         for each in looked:
             for number, seen in each.ports.items():
                 ports[number].append(seen)
+        self._look_around(workload.namespace)
         serving = [plane for seens in ports.values() for seen in seens for plane in seen.planes]
         return WorkloadFacts(
             workload=workload,
@@ -194,9 +217,7 @@ class Remedies:
             if e.kind == "Service"
         }
         for _rank, name in sorted(exposures):
-            candidates.append(
-                lasting(self._services[workload.namespace, name]["spec"].get("selector") or {}, workload.kind)
-            )
+            candidates.append(lasting(self._services[workload.namespace, name].selector, workload.kind))
         together = {k: v for candidate in candidates[1:] for k, v in candidate.items()}
         unique: list[Labels] = []
         for candidate in [*candidates, together]:
@@ -218,12 +239,13 @@ class Remedies:
         return record
 
     def _with_remedy(self, finding: Finding, workload_plan: Plan) -> Finding:
-        bind = advice(finding["port"], finding["listeners"])
+        two = "answered_by" in finding
+        bind = ANOTHER_PORT if two else advice(finding["port"], finding["listeners"])
         finding = {**finding, "opens": opens(finding)}
         if finding["opens"]:
             finding["notes"] = [*finding["notes"], _take_out(finding)]
         if finding["port"] in workload_plan.cures:
-            notes = [*finding["notes"], *([bind] if self._beyond_help(finding) else [])]
+            notes = [*finding["notes"], *([bind] if two or self._beyond_help(finding) else [])]
             return {**finding, "remedy": f"{workload_plan.action}_sidecar", "notes": notes}
         return {
             **finding,
@@ -246,17 +268,16 @@ def _take_out(finding: Finding) -> str:
     return f"It is closed today: take port {finding['port']} out of {services} first, unless others are meant to reach it from now on."
 
 
-def split_hosts(snapshot: Snapshot) -> list[str]:
+def split_hosts(registry: Registry) -> list[str]:
     """The hosts to which several namespaces give different ports, each with these. A ServiceEntry may name a host that another one or a Service has."""
     found: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
-    for entry in snapshot.get("serviceEntries") or ():
-        for host in entry["spec"].get("hosts") or ():
-            found[host][key(entry)[0]].update(port["number"] for port in entry["spec"].get("ports") or ())
-    for service in snapshot["services"] if found else ():
-        namespace, name = key(service)
-        host = f"{name}.{namespace}.svc.cluster.local"
+    for entry in registry.entries:
+        for host in entry.hosts:
+            found[host][entry.namespace].update(port.number for port in entry.ports)
+    for service in registry.services if found else ():
+        host = f"{service.name}.{service.namespace}.svc.cluster.local"
         if host in found:
-            found[host][namespace].update(port["port"] for port in service["spec"].get("ports") or ())
+            found[host][service.namespace].update(port.number for port in service.ports)
     return [
         f"{host} has "
         + " and ".join(f"{', '.join(map(str, sorted(ports)))} of {place}" for place, ports in sorted(places.items()))

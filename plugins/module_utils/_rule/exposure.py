@@ -16,6 +16,7 @@ from __future__ import annotations
 import typing as t
 from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import Registry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targets import (
     ALWAYS,
     BESIDE,
@@ -25,23 +26,27 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targe
     PORT_NUMBER,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
+    PerTemplate,
     Pod,
     PodKey,
     Thing,
     family_of,
     key,
-    read_pods,
+    matches,
+)
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.objects import (
+    EndpointSlice,
+    Port,
+    Service,
+    ServiceEntry,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import OutOfScope, ServicePort
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers
 
 
 class Exposure(t.NamedTuple):
-    """One port of one pod that one Service exposes."""
+    """One port of a pod that one Service exposes: the same of all pods that are exposed alike."""
 
-    namespace: str
-    pod: str
     port: int
     service: str
     service_port: int
@@ -61,21 +66,21 @@ class Exposure(t.NamedTuple):
 
 
 class Exposures(t.NamedTuple):
-    by_pod: dict[PodKey, list[Exposure]]
+    by_pod: dict[PodKey, tuple[Exposure, ...]]
     skipped: list[OutOfScope]
     standing: t.Collection[PodKey]
     """The pods that count, whether or not a Service exposes them."""
 
 
-def expose(snapshot: Snapshot, pods: t.Iterable[Pod] | None = None) -> Exposures:
+def expose(pods: t.Sequence[Pod], registry: Registry, controllers: Controllers) -> Exposures:
     """Every TCP target port that a Service exposes, by pod; and what was passed over, each with a reason.
 
-    Takes a checked snapshot, and its pods if they were read already. `skipped` holds `{namespace, service, port, reason}`, `port` being the Service's.
+    `skipped` holds `{namespace, service, port, reason}`, `port` being the Service's.
     """
-    collector = _Collector(snapshot, read_pods(snapshot["pods"]) if pods is None else pods)
-    for service in sorted(snapshot["services"], key=lambda service: not service["spec"].get("selector")):
+    collector = _Collector(_standing(pods, controllers), registry)
+    for service in sorted(registry.services, key=lambda service: not service.selector):
         collector.add_service(service)
-    for entry in snapshot.get("serviceEntries") or ():
+    for entry in registry.entries:
         collector.add_service_entry(entry)
     return collector.exposures()
 
@@ -94,73 +99,90 @@ class _Offer(t.NamedTuple):
 
 
 class _Collector:
-    def __init__(self, snapshot: Snapshot, pods: t.Iterable[Pod]) -> None:
-        self._pods: dict[PodKey, Pod] = {pod.key: pod for pod in _standing(snapshot, list(pods))}
-        self._found: set[Exposure] = set()
+    def __init__(self, pods: t.Iterable[Pod], registry: Registry) -> None:
+        self._pods: dict[PodKey, Pod] = {pod.key: pod for pod in pods}
+        self._found: dict[PodKey, set[Exposure]] = defaultdict(set)
         self._skipped: list[OutOfScope] = []
         self._selected: set[PodKey] = set()
-        self._named: dict[PodKey, dict[str, tuple[int, bool]]] = {}
+        self._named: t.Callable[[Pod], dict[str, tuple[int, bool]]] = PerTemplate(_named_ports)
         self._labelled: dict[tuple[str, str, str], set[PodKey]] = defaultdict(set)
         self._addressed: dict[tuple[str, str], set[PodKey]] = defaultdict(set)
-        asked_for = {pair for selector in _selectors(snapshot) for pair in selector.items()}
+        self._slices: dict[tuple[str, str], list[EndpointSlice]] = defaultdict(list)
+        for part in registry.slices:
+            self._slices[part.namespace, part.service].append(part)
+        self._slices_hidden = registry.slices_hidden
+        selecting: list[Service | ServiceEntry] = [*registry.services, *registry.entries]
+        asked_for = {(each.namespace, *pair) for each in selecting for pair in each.selector.items()}
+        wanted: t.Callable[[Pod], list[tuple[str, str, str]]] = PerTemplate(
+            lambda pod: [
+                which for which in ((pod.namespace, *pair) for pair in pod.labels.items()) if which in asked_for
+            ]
+        )
+        by_address = self._slices or registry.workload_entries or any(entry.endpoints for entry in registry.entries)
         for pod_key, pod in self._pods.items():
-            for pair in pod.labels.items():
-                if pair in asked_for:
-                    self._labelled[pod_key[0], pair[0], pair[1]].add(pod_key)
-            if not pod.host_network:  # whose address is its node's, and so says nothing of the pod
+            for which in wanted(pod):
+                self._labelled[which].add(pod_key)
+            if by_address and not pod.host_network:  # whose address is its node's, and so says nothing of the pod
                 for ip in pod.ips:
                     self._addressed[pod_key[0], ip].add(pod_key)
-        self._slices: dict[tuple[str, str], list[Thing]] = defaultdict(list)
-        for part in snapshot.get("endpointSlices") or ():
-            service = (part["metadata"].get("labels") or {}).get("kubernetes.io/service-name") or ""
-            self._slices[part["metadata"]["namespace"], service].append(part)
-        self._slices_hidden = any(entry["resource"] == "endpointslices" for entry in snapshot.get("unlisted") or ())
+        self._entries: dict[str, list[tuple[Thing, PodKey]]] = defaultdict(list)
+        for entry in registry.workload_entries:
+            spec = entry.get("spec") or {}
+            for pod_key in self._addressed.get((key(entry)[0], spec.get("address") or "")) or ():
+                self._entries[pod_key[0]].append((spec, pod_key))
 
     def exposures(self) -> Exposures:
-        by_pod: dict[PodKey, list[Exposure]] = defaultdict(list)
-        for exposure in sorted(self._found, key=lambda e: (*e[:6], e.app_protocol or "", *e[7:])):
-            by_pod[exposure.namespace, exposure.pod].append(exposure)
+        """Pods that are exposed alike have one and the same tuple."""
+        made: dict[frozenset[Exposure], tuple[Exposure, ...]] = {}
+        by_pod = {}
+        for pod_key in sorted(self._found):
+            found = frozenset(self._found[pod_key])
+            if found not in made:
+                made[found] = tuple(sorted(found, key=lambda e: (*e[:4], e.app_protocol or "", *e[5:])))
+            by_pod[pod_key] = made[found]
         skipped = sorted(self._skipped, key=lambda s: (s["namespace"], s["service"], s["port"], s["reason"]))
-        return Exposures(dict(by_pod), skipped, self._pods.keys())
+        return Exposures(by_pod, skipped, self._pods.keys())
 
-    def add_service(self, service: Thing) -> None:
+    def add_service(self, service: Service) -> None:
         """Those with a selector come first: they decide what becomes of the others."""
-        namespace, name = key(service)
-        spec = service["spec"]
-        selected = self._select(namespace, spec["selector"]) if spec.get("selector") else []
+        selected = self._select(service.namespace, service.selector) if service.selector else []
         self._selected.update(selected)
-        for place, port in enumerate(spec.get("ports") or ()):
-            protocol = (port.get("protocol") or "TCP").upper()
-            if spec.get("type") == "ExternalName":
-                where = spec.get("externalName") or "nothing"
+        for place, port in enumerate(service.ports):
+            if service.is_alias:
                 self._skip(
                     service,
-                    port["port"],
-                    f"An ExternalName Service is an alias in DNS, here of {where}: no pod stands behind it.",
+                    port.number,
+                    f"An ExternalName Service is an alias in DNS, here of {service.external_name or 'nothing'}: no pod stands behind it.",
                 )
-            elif protocol != "TCP":
-                self._skip(service, port["port"], f"{protocol} is not checked: the rule is about TCP listeners.")
+            elif port.protocol != "TCP":
+                self._skip(service, port.number, f"{port.protocol} is not checked: the rule is about TCP listeners.")
             else:
                 offer = _Offer(
-                    name,
-                    port["port"],
-                    port.get("name") or "",
-                    port.get("appProtocol"),
+                    service.name,
+                    port.number,
+                    port.name,
+                    port.app_protocol,
                     "Service",
-                    tuple(spec.get("ipFamilies") or ()),
-                    (service["metadata"].get("creationTimestamp") or "", f"{name}.{namespace}.svc.", place),
+                    service.families,
+                    (service.created, f"{service.name}.{service.namespace}.svc.", place),
                 )
-                if spec.get("selector"):
-                    self._add_selected(service, offer, selected, port.get("targetPort") or port["port"])
+                if service.selector:
+                    self._add_selected(service, offer, selected, port.target)
+                    named = (offer.port_name, port.target) if isinstance(port.target, int) else (port.target, 0)
+                    self._add_entries(service, offer, *named)
                 else:
                     self._add_sliced(service, offer)
 
-    def _add_selected(self, service: Thing, offer: _Offer, selected: t.Sequence[PodKey], target: int | str) -> None:
+    def _add_selected(self, service: Service, offer: _Offer, selected: t.Sequence[PodKey], target: int | str) -> None:
         missing = 0
+        made: dict[tuple[int, bool], Exposure] = {}
         for pod_key in selected:
-            number, native = (target, False) if isinstance(target, int) else self._port_named(pod_key, target)
+            which = (target, False) if isinstance(target, int) else self._port_named(pod_key, target)
+            number, native = which
+            if which not in made:
+                made[which] = Exposure(number, *(offer._replace(how=NATIVE_PORT) if native else offer))
             if number:
-                self._add(pod_key, number, offer._replace(how=NATIVE_PORT) if native else offer)
+                self._found[pod_key].add(made[which])
             else:
                 missing += 1
         if missing:
@@ -177,27 +199,24 @@ class _Collector:
         if not selected:
             self._skip(service, offer.service_port, "Its selector matches no pod that runs or may run.")
 
-    def _add_sliced(self, service: Thing, offer: _Offer) -> None:
+    def _add_sliced(self, service: Service, offer: _Offer) -> None:
         """Pods named by the EndpointSlices of a Service without a selector, else found by address as istiod does.
 
         getPod, pilot/pkg/serviceregistry/kube/controller/endpoint_builder.go and endpointslice.go@1.20.8.
         """
-        namespace, name = key(service)
         found = False
-        parts = self._slices.get((namespace, name)) or ()
-        addresses = {
-            address for part in parts for each in part.get("endpoints") or () for address in each.get("addresses") or ()
-        }
+        parts = self._slices.get(service.key) or ()
+        addresses = {address for part in parts for each in part.endpoints for address in each.get("addresses") or ()}
         for part in parts:
-            family = (part["addressType"],) if part.get("addressType") else offer.families
+            family = (part.address_type,) if part.address_type else offer.families
             named = [
                 p
-                for p in part.get("ports") or ()
+                for p in part.ports
                 if (p.get("name") or "") == offer.port_name and (p.get("protocol") or "TCP") == "TCP"
             ]
             numbers = {p["port"] for p in named if p.get("port")}
             for pod_key in {
-                pod_key for endpoint in part.get("endpoints") or () for pod_key in self._endpoint(namespace, endpoint)
+                pod_key for endpoint in part.endpoints for pod_key in self._endpoint(service.namespace, endpoint)
             }:
                 first = addresses.intersection(self._pods[pod_key].ips[:1])
                 how = BESIDE if pod_key in self._selected else ALWAYS if first else OTHER_ADDRESS
@@ -223,42 +242,50 @@ class _Collector:
             for pod_key in self._addressed.get((namespace, address)) or ()
         }
 
-    def add_service_entry(self, entry: Thing) -> None:
+    def add_service_entry(self, entry: ServiceEntry) -> None:
         """A ServiceEntry with a workloadSelector exposes pods like a Service, and one whose endpoints hold their addresses does, too.
 
-        A pod's container port of the same name comes before targetPort, and that before the number:
-        convertWorkloadInstanceToServiceInstance, pilot/pkg/serviceregistry/serviceentry/conversion.go@1.20.8. By its endpoints it exposes pods of
-        its own namespace alone: GetProxyServiceTargets, servicediscovery.go@1.20.8.
+        By its endpoints it exposes pods of its own namespace alone: GetProxyServiceTargets, servicediscovery.go@1.20.8.
         """
-        namespace, name = key(entry)
-        selector = (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
-        endpoints = entry["spec"].get("endpoints") or ()
-        if not selector and not endpoints:
+        if not entry.selector and not entry.endpoints:
             return
-        host = min(entry["spec"].get("hosts") or ("",))
-        for place, port in enumerate(entry["spec"].get("ports") or ()):
-            protocol = port.get(
-                "protocol"
-            )  # without one istiod detects it: convertPort, serviceentry/conversion.go@1.20.8
-            if (protocol or "").upper() == "UDP":
-                self._skip(entry, port["number"], "UDP is not checked: the rule is about TCP listeners.")
+        host = min(entry.hosts or ("",))
+        for place, port in enumerate(entry.ports):
+            if port.protocol == "UDP":
+                self._skip(entry, port.number, "UDP is not checked: the rule is about TCP listeners.")
                 continue
-            rank = (entry["metadata"].get("creationTimestamp") or "", host, place)
-            offer = _Offer(name, port["number"], port.get("name") or "", protocol, "ServiceEntry", (), rank)
-            number = port.get("targetPort") or port["number"]
-            if not selector:
-                self._add_addressed(namespace, offer, endpoints, number)
-                continue
-            selected = self._select(namespace, selector)
-            for pod_key in selected:
-                named, _native = self._port_named(pod_key, offer.port_name)
-                if named and named != number:
-                    self._add(pod_key, named, offer._replace(how=PORT_NAME))
-                    self._add(pod_key, number, offer._replace(how=PORT_NUMBER))
-                else:
-                    self._add(pod_key, number, offer)
-            if not selected:
-                self._skip(entry, port["number"], "Its workloadSelector matches no pod that runs or may run.")
+            rank = (entry.created, host, place)
+            offer = _Offer(entry.name, port.number, port.name, port.app_protocol, "ServiceEntry", (), rank)
+            if entry.selector:
+                self._add_entry_selected(entry, offer, port)
+            else:
+                self._add_addressed(entry.namespace, offer, entry.endpoints, t.cast(int, port.target))
+
+    def _add_entry_selected(self, entry: ServiceEntry, offer: _Offer, port: Port) -> None:
+        """A pod's container port of the same name comes before targetPort, and that before the number:
+        convertWorkloadInstanceToServiceInstance, pilot/pkg/serviceregistry/serviceentry/conversion.go@1.20.8.
+        """
+        selected, number = self._select(entry.namespace, entry.selector), t.cast(int, port.target)
+        self._add_entries(entry, offer, offer.port_name, number)
+        for pod_key in selected:
+            named, _native = self._port_named(pod_key, offer.port_name)
+            if named and named != number:
+                self._add(pod_key, named, offer._replace(how=PORT_NAME))
+                self._add(pod_key, number, offer._replace(how=PORT_NUMBER))
+            else:
+                self._add(pod_key, number, offer)
+        if not selected:
+            self._skip(entry, port.number, "Its workloadSelector matches no pod that runs or may run.")
+
+    def _add_entries(self, selecting: Service | ServiceEntry, offer: _Offer, name: str, number: int) -> None:
+        """What a selector exposes of the pods whose addresses WorkloadEntries hold: it selects these by their labels, and their port of that name comes
+        before the number. istiod has the proxy of that address serve it: GetProxyServiceTargets, serviceTargetsFromWorkloadInstance and
+        convertWorkloadInstanceToServiceInstance, kube/controller/controller.go and serviceentry/conversion.go@1.20.8.
+        """
+        for spec, pod_key in self._entries.get(selecting.namespace) or ():
+            port = (spec.get("ports") or {}).get(name) or number
+            if port and matches(selecting.selector, spec.get("labels")):
+                self._add(pod_key, port, offer._replace(families=(family_of(spec["address"]),)))
 
     def _add_addressed(self, namespace: str, offer: _Offer, endpoints: t.Sequence[Thing], number: int) -> None:
         """An endpoint's own port of that name comes before the others: convertEndpoint, serviceentry/conversion.go@1.20.8."""
@@ -270,9 +297,7 @@ class _Collector:
 
     def _port_named(self, pod_key: PodKey, name: str) -> tuple[int, bool]:
         """The number of the pod's TCP port of that name, 0 for none, and whether only a native sidecar declares it."""
-        if pod_key not in self._named:
-            self._named[pod_key] = _named_ports(self._pods[pod_key])
-        return self._named[pod_key].get(name, (0, False)) if name else (0, False)
+        return self._named(self._pods[pod_key]).get(name, (0, False)) if name else (0, False)
 
     def _select(self, namespace: str, selector: t.Mapping[str, str]) -> list[PodKey]:
         return sorted(
@@ -282,14 +307,13 @@ class _Collector:
         )
 
     def _add(self, pod_key: PodKey, number: int, offer: _Offer) -> None:
-        self._found.add(Exposure(*pod_key, number, **offer._asdict()))
+        self._found[pod_key].add(Exposure(number, *offer))
 
-    def _skip(self, service: Thing, port: int, reason: str) -> None:
-        namespace, name = key(service)
-        self._skipped.append({"namespace": namespace, "service": name, "port": port, "reason": reason})
+    def _skip(self, service: Service | ServiceEntry, port: int, reason: str) -> None:
+        self._skipped.append({"namespace": service.namespace, "service": service.name, "port": port, "reason": reason})
 
 
-def _standing(snapshot: Snapshot, pods: t.Sequence[Pod]) -> list[Pod]:
+def _standing(pods: t.Sequence[Pod], controllers: Controllers) -> list[Pod]:
     """The pods that are or may become endpoints; of a workload that has none of these also those that are being deleted, since others come after them.
 
     So a workload is not passed over while its only pod is on a node that is gone, or between two pods of a Recreate.
@@ -299,20 +323,12 @@ def _standing(snapshot: Snapshot, pods: t.Sequence[Pod]) -> list[Pod]:
     ending = [pod for pod in pods if pod.is_ending and pod.owner]
     if not ending:
         return standing
-    controllers = Controllers(snapshot)
     there = {controllers.workload(pod) for pod in standing}
     return standing + [
         pod
         for pod, workload in ((pod, controllers.workload(pod)) for pod in ending)
         if workload.kind == "StatefulSet" or workload not in there
     ]
-
-
-def _selectors(snapshot: Snapshot) -> t.Iterator[t.Mapping[str, str]]:
-    for service in snapshot["services"]:
-        yield service["spec"].get("selector") or {}
-    for entry in snapshot.get("serviceEntries") or ():
-        yield (entry["spec"].get("workloadSelector") or {}).get("labels") or {}
 
 
 def _named_ports(pod: Pod) -> dict[str, tuple[int, bool]]:

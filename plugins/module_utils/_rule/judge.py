@@ -19,8 +19,13 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Cause, Delivery
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import IMPACTS
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import accepts, is_loopback
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import (
+    accepts,
+    is_loopback,
+    is_wildcard,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import Listener
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Holder, differ
 
 
 class Verdict(t.NamedTuple):
@@ -34,8 +39,10 @@ class Verdict(t.NamedTuple):
     """The deliveries of today and of after the upgrade that decided, where these depend on the address and the listeners."""
     opens: bool = False
     """Whether nothing accepts where today's delivery dials, and something does where that of after the upgrade dials: the port is closed until then."""
-    moves: tuple[str, str] = ("", "")
-    """The listeners that accept today and those that do after the upgrade, where these are others: perhaps of another program."""
+    moves: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """The listeners that accept today and those that do after the upgrade, where these are others. In a finding they are another program's."""
+    one_program: bool = False
+    """Whether it is known of those that one program has both."""
 
 
 def judge(
@@ -45,18 +52,19 @@ def judge(
     today: Delivery,
     after: Delivery,
     idle: t.Sequence[str] = (),
+    holders: t.Sequence[Holder] = (),
 ) -> Verdict:
-    """The verdict for `port` of a pod with these listeners.
+    """The verdict for `port` of a pod with these listeners, and who has them, as far as that is known.
 
     `ips` are the pod's addresses that clients of the port use, `today` and `after` the port's delivery before and after the upgrade.
     A pod with several is as bad as its worst address: its clients do not choose. Without any it cannot be asked for. `idle` says of each of its
     containers that does not run that it does not. Where it is not known whether a door is there, the worse of both counts, and not for certain.
     """
-    shut = _judge_doors(listeners, port, ips, today, after, idle, True)
+    shut = _judge_doors(listeners, port, ips, today, after, idle, holders, True)
     unsure = today.uncertain or after.uncertain
     if unsure is None:
         return shut
-    wide = _judge_doors(listeners, port, ips, today, after, idle, False)
+    wide = _judge_doors(listeners, port, ips, today, after, idle, holders, False)
     if (shut.outcome, shut.impact) == (wide.outcome, wide.impact):
         return shut if shut.opens is wide.opens else min(shut, wide, key=lambda each: each.opens)
     worse = min(shut, wide, key=_rank)
@@ -65,7 +73,7 @@ def judge(
         impact=impact,
         reason=f"{worse.reason.removesuffix('.')}; that is not certain, because {unsure}.",
         opens=False,
-        moves=("", ""),
+        moves=((), ()),
     )
 
 
@@ -76,6 +84,7 @@ def _judge_doors(
     today: Delivery,
     after: Delivery,
     idle: t.Sequence[str],
+    holders: t.Sequence[Holder],
     shut: bool,
 ) -> Verdict:
     """The verdict if the doors of which that is not known are there (`shut`), or not."""
@@ -86,10 +95,10 @@ def _judge_doors(
     verdicts = []
     for ip, end in itertools.product(ips, ends):
         met = today.met(ip, port, here, shut), end.met(ip, port, here, shut)
-        verdict = _judge_address(here, port, ip, *met, len(ips) > 1, idle)
+        verdict = _judge_address(here, port, ip, *met, len(ips) > 1, idle, holders)
         verdicts.append(verdict if met == (today, end) else verdict._replace(ends=met))
     worst = min(verdicts, key=_rank, default=_silent("The pod has no address", idle))
-    return worst if after.kind != "unknown" else worst._replace(opens=False, moves=("", ""))
+    return worst if after.kind != "unknown" else worst._replace(opens=False, moves=((), ()))
 
 
 def _worst(port: int, today: Delivery, after: Delivery) -> list[Delivery]:
@@ -108,8 +117,9 @@ def _judge_address(
     after: Delivery,
     several: bool,
     idle: t.Sequence[str],
+    holders: t.Sequence[Holder],
 ) -> Verdict:
-    """The verdict for one address, by three questions.
+    """The verdict for one address, by three questions; and a finding, too, where it arrives at another program after than today.
 
     | arrives after | listens on localhost | arrives today | verdict |
     |---|---|---|---|
@@ -127,12 +137,23 @@ def _judge_address(
         dialled = [listener for listener in listeners if listener.port == after.port]
         shown = asked if after.kind == "unix" else dialled
         opens = not reached
+        now, then = _moves(listeners, ip, today, after)
+        another = differ(holders, now, then) if now else None
+        moves = _texts(now), _texts(then)
+        if another:
+            said = (
+                f"Today {today.known}, where {_names(now)} accepts, but after the upgrade {after.why}{over}, "
+                f"where {_names(then)} accepts, which is another program's."
+            )
+            return Verdict("finding", "breaks_on_upgrade", said, (*moves[0], *moves[1]), moves=moves)
         if not _is_local(shown) or accepts(listeners, port, ip):
             where = f"{after.why}{over}, where {_names(shown) or 'it'} accepts"
-            now = f"Today {today.known}{'' if today.kind == 'closed' else ', where nothing accepts'}"
-            said = f"{now}, but after the upgrade {where}." if opens else f"{_upper(where)}."
-            return Verdict("ok", None, said, _texts(shown), opens=opens, moves=_moves(listeners, ip, today, after))
-        return _remediated(shown, reached, today, after, over)._replace(opens=opens)
+            today_said = f"Today {today.known}{'' if today.kind == 'closed' else ', where nothing accepts'}"
+            said = f"{today_said}, but after the upgrade {where}." if opens else f"{_upper(where)}."
+            verdict = Verdict("ok", None, said, _texts(shown), opens=opens)
+        else:
+            verdict = _remediated(shown, reached, today, after, over)._replace(opens=opens)
+        return verdict._replace(moves=moves, one_program=another is False)
     found = (
         [listener for listener in listeners if listener.port == today.port] if reached and today.kind != "unix" else []
     )
@@ -148,13 +169,21 @@ def _judge_address(
     return Verdict("not_listening", None, listens, texts)
 
 
-def _moves(listeners: t.Sequence[Listener], ip: str, today: Delivery, after: Delivery) -> tuple[str, str]:
+def _moves(
+    listeners: t.Sequence[Listener], ip: str, today: Delivery, after: Delivery
+) -> tuple[list[Listener], list[Listener]]:
     """See Verdict. Nothing where a delivery is to no address, or is not known."""
     ends = (today, after)
     if len(listeners) < 2 or any(end.kind not in ("localhost", "pod_ip", "kernel") for end in ends):
-        return "", ""
-    now, then = ([each for each in listeners if accepts([each], end.port, end.destination(ip))] for end in ends)
-    return (_names(now), _names(then)) if now and then and not set(now) & set(then) else ("", "")
+        return [], []
+    now, then = (_accepting(listeners, end.port, end.destination(ip)) for end in ends)
+    return (now, then) if now and then and not set(now) & set(then) else ([], [])
+
+
+def _accepting(listeners: t.Sequence[Listener], port: int, address: str) -> list[Listener]:
+    """Those that the kernel gives a connection to: one that is bound to the address goes before one that is bound to any."""
+    found = [each for each in listeners if accepts([each], port, address)]
+    return [each for each in found if not is_wildcard(each.address)] or found
 
 
 def _remediated(shown: t.Sequence[Listener], reached: bool, today: Delivery, after: Delivery, over: str) -> Verdict:
@@ -254,7 +283,7 @@ def _names(listeners: t.Sequence[Listener]) -> str:
 def _rank(verdict: Verdict) -> tuple[int, int, bool, bool]:
     outcomes = ("finding", "not_listening", "remediated", "ok")
     impact = IMPACTS.index(verdict.impact) if verdict.impact else 0
-    return outcomes.index(verdict.outcome), impact, not verdict.opens, verdict.moves == ("", "")
+    return outcomes.index(verdict.outcome), impact, not verdict.opens, not verdict.moves[0]
 
 
 def _upper(text: str) -> str:

@@ -90,29 +90,37 @@ AGENT = "with or without a Sidecar, because the Istio agent sends it to the pod 
 SAID = {
     "agent": f"and fails already, {AGENT}",
     "next_agent": f"and will fail once the pod is injected again, {AGENT}",
+    "perhaps": "through the proxy, and may fail once the pod is injected again, with or without a Sidecar: its injector has not rewritten it, but the "
+    "next one may, and then the Istio agent sends it to the pod IP",
     "both": f"and fails already, with the port; once the pod is injected again it will fail {AGENT}",
     "proxy": "through the proxy: it fails with the port, and a Sidecar that fixes the port fixes it",
     "bind": "through the proxy: it fails with the port, and in its namespace a Sidecar has no effect, or may have none",
 }
-"""Who has the probe fail: the agent that the pod has, the one that it gets, today the proxy and then that agent, or the proxy."""
+"""Who has the probe fail: the agent that the pod has, the one that it gets, that one perhaps, today the proxy and then that agent, or the proxy."""
 
 ENDS = {"postStart": " The kubelet kills a container whose postStart hook fails."}
 
 
 class _Shown(t.NamedTuple):
-    """What a pod with a sidecar shows of its probes. `asks_pod_ip` is whether its agent sends rewritten ones to the pod IP, None where nobody knows."""
+    """What a pod with a sidecar shows of its probes. `asks_pod_ip` is whether its agent sends rewritten ones to the pod IP, None where nobody knows;
+    `asked_for` what its annotation says of rewriting, None for nothing."""
 
     probes: tuple[Probe, ...]
     agent: Version | None
     asks_pod_ip: bool | None
-    refused: bool
+    asked_for: bool | None
 
-    def left_alone(self, probe: Probe) -> bool:
-        """Whether no injector rewrites it: one that this injector would have rewritten and did not is one that the next will leave alone, too."""
+    def will_be_rewritten(self, probe: Probe, after: ControlPlane, rewriting: bool | None) -> bool | None:
+        """Whether the injector of `after` rewrites it, given whether that one's values say so; None where nobody knows.
+
+        Of one that today's injector would have rewritten and did not, nothing says that the next one will not: that was decided by settings of its own.
+        """
         if probe.rewritten:
+            return True
+        if _too_old(after.version, probe.since) or (rewriting if self.asked_for is None else self.asked_for) is False:
             return False
-        known = self.agent is not None and self.agent >= probe.since
-        return self.refused or probe.since < (1, 10) or known
+        passed_over = probe.since < (1, 10) or (self.agent is not None and self.agent >= probe.since)
+        return None if passed_over else True
 
 
 @once_per_template
@@ -124,15 +132,22 @@ def _shown(pod: Template) -> _Shown | None:
     agent = proxy_version(pod, proxy)
     env = {e.get("name"): e.get("value") for e in proxy.get("env") or ()}
     local = go_true(env.get(LEGACY_ENV))
-    refused = go_false((pod.annotations.get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip())
+    said = (pod.annotations.get("sidecar.istio.io/rewriteAppHTTPProbers") or "").strip()
+    asked_for = True if go_true(said) else False if go_false(said) else None
     probes = tuple(_probes(pod, as_object(env.get(PROBERS_ENV))))
-    return _Shown(probes, agent, None if agent is None else agent >= (1, 10) and not local, refused)
+    return _Shown(probes, agent, None if agent is None else agent >= (1, 10) and not local, asked_for)
 
 
 def failing_probes(
-    pod: Pod, port: int, after: ControlPlane, impact: str | None, answered: bool, reached: bool | None = True
+    pod: Pod,
+    port: int,
+    after: ControlPlane,
+    rewriting: bool | None,
+    impact: str | None,
+    answered: bool,
+    reached: bool | None = True,
 ) -> list[Failing]:
-    """The probes of `port` that fail now, or will once `after` serves and injects the pod.
+    """The probes of `port` that fail now, or will once `after` serves and injects the pod. `rewriting` is whether that injector's values have them rewritten.
 
     `impact` is that of the finding on the port, None where its connections arrive after the upgrade: then so do probes that are not rewritten.
     `answered` is whether a listener accepts at the pod IP: then probes that are rewritten succeed. `reached` is whether the proxy reaches a
@@ -149,11 +164,13 @@ def failing_probes(
         said: tuple[str, str] | None = None
         if probe.rewritten and shown.asks_pod_ip:
             said = None if answered else ("unreachable", "agent")
-        elif probe.rewritten or not (shown.left_alone(probe) or _too_old(after.version, probe.since)):
-            if next_agent is not None and not answered:
-                said = _once_moved(probe, shown, impact, reached)
-        elif probe.kind != "tcpSocket" and impact:  # the proxy accepts every TCP connection, so that kind never fails
-            said = impact, "proxy"
+        else:
+            will = shown.will_be_rewritten(probe, after, rewriting)
+            through = impact if probe.kind != "tcpSocket" else None  # the proxy accepts every TCP connection
+            if will is not False and next_agent is not None and not answered:
+                said = _once_moved(probe, shown, impact, reached) if will else _perhaps_moved(probe, through, reached)
+            if not will and not said and through:
+                said = through, "proxy"
         if said:
             found.append(Failing(probe.container, probe.name, port, *said))
     return found
@@ -173,6 +190,12 @@ def _once_moved(probe: Probe, shown: _Shown, impact: str | None, reached: bool |
         return "unknown", "next_agent"
     # Of a port that no Service exposes it fails already, and no upgrade has to do with it.
     return ("unreachable", "both") if impact else None
+
+
+def _perhaps_moved(probe: Probe, through: str | None, reached: bool | None) -> tuple[str, str] | None:
+    """The same of one that the next agent may send there, and that fails with this impact as long as it goes through the proxy."""
+    works = probe.kind == "tcpSocket" or reached is not False
+    return (through or "unknown", "perhaps") if works else None
 
 
 @once_per_template
@@ -200,7 +223,9 @@ def at_risk(pod: Template) -> AtRisk:
     always: set[int] = set()
     listed: set[int] = set()
     for probe in shown.probes if shown else ():
-        if not shown or not _is_port(probe.port) or shown.left_alone(probe) or (probe.rewritten and shown.asks_pod_ip):
+        if not shown or not _is_port(probe.port):
+            continue
+        if shown.asks_pod_ip if probe.rewritten else shown.asked_for is False:
             continue
         (always if probe.rewritten or probe.kind == "tcpSocket" else listed).add(probe.port)
     return AtRisk(frozenset(always), frozenset(listed))

@@ -57,10 +57,16 @@ def broken(
     )
     reason = (
         f"{f'It listens on {on}' if on else 'It is reached'}: {now}, and after the upgrade {after.why}, "
-        f"but on the way, {when}, {how.why}, where nothing accepts."
+        f"but on the way, {when}, {how.why}, where {_met(first)}."
     )
     passages = _passages([(span, there_how) for span, _there, _today, there_how in failing])
     return first._replace(reason=reason, ends=None), passages
+
+
+def _met(there: Verdict) -> str:
+    return (
+        f"{' and '.join(there.moves[1])} accepts, which is another program's" if there.moves[1] else "nothing accepts"
+    )
 
 
 def _passages(those: t.Sequence[tuple[Span, Delivery]]) -> tuple[Passage, ...]:

@@ -20,8 +20,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
     of_service_mesh,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import excerpt
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import MAISTRA_LABELS
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import Waiver
 
@@ -49,25 +47,25 @@ class OptionError(ValueError):
     """An option value that cannot be understood; the text names the option."""
 
 
-def target(options: Options, snapshot: Snapshot | None = None) -> Version | None:
+def target(options: Options, service_mesh: bool = True) -> Version | None:
     """The version upgraded to, of Istio. Raises OptionError if it is none.
 
-    The numbers of an OpenShift Service Mesh count where the cluster shows one; without a snapshot that is still to be seen.
+    The numbers of an OpenShift Service Mesh count where the cluster shows one; before it is asked it may.
     """
-    return _version("target_version", options.target_version, snapshot)
+    return _version("target_version", options.target_version, service_mesh)
 
 
-def current(options: Options, snapshot: Snapshot | None = None) -> Version | None:
+def current(options: Options, service_mesh: bool = True) -> Version | None:
     """The version that the user states for today. Raises OptionError if it is none."""
-    return _version("current_version", options.current_version, snapshot)
+    return _version("current_version", options.current_version, service_mesh)
 
 
-def _version(option: str, text: str | None, snapshot: Snapshot | None) -> Version | None:
+def _version(option: str, text: str | None, service_mesh: bool) -> Version | None:
     if not text:
         return None
     version, mesh, number = as_version(text), of_service_mesh(text), numbers(text)
     if not version and mesh:
-        if snapshot is None or shows_service_mesh(snapshot):
+        if service_mesh:
             return mesh
         raise OptionError(
             f"{option}: there is no istiod {text}. Service Mesh {text} is Istio {dotted(mesh)}: "
@@ -84,11 +82,3 @@ def _version(option: str, text: str | None, snapshot: Snapshot | None) -> Versio
     if version[1] > NEWEST_MINOR:
         raise OptionError(f"{option}: there is no istiod {dotted(version)}; wanted a version such as 1.24")
     return version
-
-
-def shows_service_mesh(snapshot: Snapshot) -> bool:
-    """Whether labels of pods or control planes are those of OpenShift Service Mesh 2."""
-    planes = (snapshot.get("istio") or {}).get("controlPlanes") or ()
-    return any(plane.get("maistra") for plane in planes) or any(
-        label in (pod["metadata"].get("labels") or {}) for pod in snapshot["pods"] for label in MAISTRA_LABELS
-    )

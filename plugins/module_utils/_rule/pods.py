@@ -13,6 +13,7 @@ import re
 import typing as t
 from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import Cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import (
     ControlPlane,
     ControlPlanes,
@@ -27,6 +28,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.deliv
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.hops import Stretch, stretches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.istio_version import STATED
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_listener import Own
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import proxy_container, proxy_version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxies import Proxies
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import (
     Case,
@@ -34,8 +36,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidec
     ingress_entry,
     revision_of,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targets import asked
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targets import ALWAYS_ASKED, asked
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import Version, dotted
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     PerTemplate,
     Pod,
@@ -43,7 +45,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
     family_of,
     key,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import (
     Verdict,
@@ -68,9 +69,8 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.ta
 
 
 class JudgedPort(t.NamedTuple):
-    """One port of one pod, exposed or asked by a probe, judged."""
+    """One port of a pod, exposed or asked by a probe, judged."""
 
-    pod: str
     port: int
     verdict: Verdict
     today: Delivery
@@ -86,8 +86,27 @@ class JudgedPort(t.NamedTuple):
     """Where it is not reached on the way to the target version, if it is there."""
 
 
+class JudgedPod:
+    """What is said of the ports of a pod, and of all that are like it: these have one and the same."""
+
+    __slots__ = ("ports",)
+
+    def __init__(self, ports: t.Iterable[JudgedPort]) -> None:
+        self.ports = tuple(ports)
+
+
 ORDINARY = re.compile(r"(?!127\.|0\.0\.0\.0\Z)[0-9.]+\Z|[1-9A-Fa-f][0-9A-Fa-f]{3}:")
 """Addresses that no listener takes for its own unless it is bound to them: neither localhost, nor unspecified, nor one family inside the other."""
+
+
+def is_bound(listeners: t.Iterable[Listener]) -> bool:
+    """Whether one of them takes connections to an address of its own alone."""
+    return any(not is_loopback(each.address) and not is_wildcard(each.address) for each in listeners)
+
+
+def deciding(ips: t.Iterable[str], bound: bool) -> tuple[str, ...]:
+    """What of its addresses decides who answers in a pod: their families, where none of its listeners is `bound` to one of its own."""
+    return tuple(ip if bound or not ORDINARY.match(ip) else family_of(ip) for ip in ips)
 
 
 LEFT_OUT = (
@@ -119,17 +138,17 @@ class Mesh:
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        cluster: Cluster,
         upgraded_to: Version | None,
         current: Version | None = None,
         delivery_source: str = "auto",
     ) -> None:
-        self.proxies = Proxies(snapshot, delivery_source)
+        self.proxies = Proxies(cluster.proxy_configs, delivery_source)
         self._target = upgraded_to
         self._current = current
-        self._planes = ControlPlanes(snapshot, current)
+        self._planes = ControlPlanes(cluster.istio, current)
         self._serving: list[ControlPlane] = []
-        self._sidecars = Sidecars(snapshot, self._planes)
+        self._sidecars = Sidecars(cluster, self._planes)
         self.planes: t.Callable[[Pod], tuple[ControlPlane, ControlPlane]] = PerTemplate(self._planes_of)
         self._cases: t.Callable[[Pod], tuple[tuple[Case, ...], tuple[Case, ...]]] = PerTemplate(self._cases_of)
         self._unvouched: t.Callable[[Pod], tuple[tuple[ControlPlane, tuple[Case, ...]], ...]] = PerTemplate(
@@ -139,12 +158,15 @@ class Mesh:
         self._named = PerTemplate(self._named_by_a_sidecar)
         self._deliveries = PerTemplate(self._deliveries_of)
         self.stretches: t.Callable[[Pod], tuple[Stretch, ...]] = PerTemplate(self._stretches_of)
-        self._ways: dict[t.Any, tuple[Stretch, ...]] = {}
+        self._ways: dict[tuple[ControlPlane, ControlPlane], tuple[Stretch, ...]] = {}
         self._on_the_way = PerTemplate(self._on_the_way_of)
         self.probes: t.Callable[[Pod, int, str | None, bool, bool | None], tuple[Failing, ...]] = PerTemplate(
             self._probes_of
         )
+        self._names_any = PerTemplate(self._any_named_by_a_sidecar)
         self._verdicts: dict[t.Any, Verdict] = {}
+        self._judged: dict[t.Any, JudgedPod] = {}
+        self._bound: dict[SocketTable, bool] = {}
         self._labelled: set[tuple[str, str]] = set()
         """Sidecars in effect after an upgrade in place, and the one revision that sees them."""
         self._missing: dict[tuple[str, tuple[str, ...]], set[str]] = defaultdict(set)
@@ -153,7 +175,7 @@ class Mesh:
         """Namespaces of which it is not known, and matters, whether a control plane discovers them."""
 
     @property
-    def all(self) -> list[ControlPlane]:
+    def all(self) -> t.Sequence[ControlPlane]:
         return self._planes.all
 
     def _planes_of(self, pod: Pod) -> tuple[ControlPlane, ControlPlane]:
@@ -191,8 +213,32 @@ class Mesh:
     def asked(self, entry: Target) -> Target:
         """The pod without the ports that clients ask for neither today nor after the upgrade, as istiod tells them."""
         versions = [plane.version for plane in self.planes(entry.pod)]
+        if all(e.how in ALWAYS_ASKED for e in entry.exposures):
+            return entry
         exposures = tuple(e for e in entry.exposures if any(asked(e.how, version) for version in versions))
         return entry._replace(exposures=exposures) if len(exposures) < len(entry.exposures) else entry
+
+    def judged(self, entry: Target, table: SocketTable, by: Pod, holders: t.Sequence[Holder]) -> JudgedPod:
+        """judge_pod(), once for all pods of which it says the same."""
+        if holders or self.proxies.matter_to((entry.pod.key, by.key)):
+            return JudgedPod(judge_pod(entry, table, by, holders, self))
+        pod = entry.pod
+        if table not in self._bound:
+            self._bound[table] = is_bound(table.listeners)
+        which = (
+            pod.template,
+            entry.exposures,
+            table,
+            deciding(by.ips, self._bound[table] or self._names_any(pod, entry.exposures)),
+            tuple(pod.waiting()),
+            None if by is pod else by.key,
+        )
+        if which not in self._judged:
+            self._judged[which] = JudgedPod(judge_pod(entry, table, by, holders, self))
+        return self._judged[which]
+
+    def _any_named_by_a_sidecar(self, pod: Pod, exposures: tuple[Exposure, ...]) -> bool:
+        return any(self._named(pod, port) for port in {*(e.port for e in exposures), *probed_ports(pod)})
 
     def deliveries(self, pod: Pod, port: int, exposures: t.Sequence[Exposure], by: Pod) -> tuple[Delivery, Delivery]:
         """Today's and the one after, of a port with these exposures. `by` is the pod that was read for it.
@@ -222,18 +268,19 @@ class Mesh:
         self, pod: Pod, port: int, ways: frozenset[str], _ips: tuple[str, ...]
     ) -> tuple[Delivery, Delivery]:
         today, after = (
-            self._delivery_of(pod, port, plane, cases, ways) for plane, cases in zip(self.planes(pod), self._cases(pod))
+            self._delivery_of(pod, port, plane, cases, ways, anew)
+            for plane, cases, anew in zip(self.planes(pod), self._cases(pod), (False, True))
         )
         for plane, cases in self._unvouched(pod):
-            after = disputed(pod, after, plane, self._delivery_of(pod, port, plane, cases, ways))
+            after = disputed(pod, after, plane, self._delivery_of(pod, port, plane, cases, ways, True))
         return today, after
 
     def _delivery_of(
-        self, pod: Pod, port: int, plane: ControlPlane, cases: t.Sequence[Case], ways: frozenset[str]
+        self, pod: Pod, port: int, plane: ControlPlane, cases: t.Sequence[Case], ways: frozenset[str], anew: bool
     ) -> Delivery:
         found = []
         for case in cases:
-            how = delivery(pod, port, case.sidecar, plane, ways, case.discovered)
+            how = delivery(pod, port, case.sidecar, plane, ways, case.discovered, anew)
             found.append(under_hidden_default(pod, how, case.hidden_root) if case.hidden_root else how)
         if len(found) == 1:
             return found[0]
@@ -266,9 +313,10 @@ class Mesh:
     def _probes_of(
         self, pod: Pod, port: int, impact: str | None, answered: bool, reached: bool | None
     ) -> tuple[Failing, ...]:
-        found = failing_probes(pod, port, self.planes(pod)[1], impact, answered, reached)
+        rewriting = self._planes.rewrite_probes(pod, self._target)
+        found = failing_probes(pod, port, self.planes(pod)[1], rewriting, impact, answered, reached)
         way = self.stretches(pod)
-        met = [(each.span, failing_probes(pod, port, each.plane, impact, answered, reached)) for each in way]
+        met = [(each.span, failing_probes(pod, port, each.plane, rewriting, impact, answered, reached)) for each in way]
         failing = with_those_on_the_way(found, met)
         alone = bool(self.without_sidecars(pod))
         return tuple(each._replace(cause="bind") if alone and each.sidecar_helps else each for each in failing)
@@ -279,14 +327,7 @@ class Mesh:
         one = (today.namespace, today.name) == (after.namespace, after.name)
         if self._target is None or not one or any(after is plane for plane in self._planes.all):
             return ()
-        which = (
-            today.version,
-            today.service_mesh,
-            after.config_known,
-            after.env_unknown,
-            id(after.env),
-            id(after.mesh_config),
-        )
+        which = today, after
         if which not in self._ways:
             self._ways[which] = stretches(today, after)
         return self._ways[which]
@@ -303,7 +344,7 @@ class Mesh:
         met = []
         for each in self.stretches(pod):
             cases = self._sidecars.cases(pod, each.plane, anew=True)
-            met.append((each, self._delivery_of(pod, port, each.plane, cases, ways)))
+            met.append((each, self._delivery_of(pod, port, each.plane, cases, ways, True)))
         return met
 
     def judge(
@@ -314,27 +355,47 @@ class Mesh:
         today: Delivery,
         after: Delivery,
         idle: tuple[str, ...],
+        holders: tuple[Holder, ...] = (),
     ) -> Verdict:
         """judge(), once for all pods of which it says the same. `listeners` are those on the port, or on one that is dialled for it."""
         here = tuple(listeners)
-        bound = any(isinstance(way.door, Own) for way in (*today.doors, *after.doors)) or any(
-            not is_loopback(listener.address) and not is_wildcard(listener.address) for listener in here
-        )
-        ips = tuple(ip if bound or not ORDINARY.match(ip) else family_of(ip) for ip in asked)
-        which = (here, port, ips, today, after, idle)
+        doors = (*today.doors, *after.doors)
+        ips = deciding(asked, is_bound(here) or any(isinstance(way.door, Own) for way in doors))
+        which = (here, port, ips, today, after, idle, holders)
         if which not in self._verdicts:
-            self._verdicts[which] = judge(here, port, asked, today, after, idle)
+            self._verdicts[which] = judge(here, port, asked, today, after, idle, holders)
         return self._verdicts[which]
+
+    def hints(self) -> list[str]:
+        """What is to be said of control planes and Sidecars."""
+        return [
+            *self.places(),
+            *self.downgrades(),
+            *self.moves(),
+            *self.labelled(),
+            *self.missing(),
+            *self.unsure(),
+        ]
 
     def downgrades(self) -> list[str]:
         """The control planes that are newer than the target and serve none of the pods that were looked at."""
         newer = self._newer(plane for plane in self._planes.all if plane not in self._serving)
         return [f"target_version is older than {plane} of revision {plane.name}." for plane in newer]
 
-    def downgraded(self) -> str:
-        """The one that serves such a pod and is newer than the target; empty if none is."""
-        newer = self._newer(self._serving)
-        return next((f"{plane}{f' of revision {plane.name}' if plane.name else ''}" for plane in newer), "")
+    def downgraded(self, pods: t.Iterable[Pod]) -> str:
+        """What is newer than the target: the one that serves one of these pods, or a proxy where nobody knows which that is. Empty if nothing is.
+
+        No proxy is newer than its istiod for long.
+        """
+        for plane in self._newer(self._serving):
+            return f"{plane}{f' of revision {plane.name}' if plane.name else ''}, which serves pods that are checked"
+        target = self._target
+        for pod in pods if target else ():
+            proxy = proxy_container(pod)
+            version = proxy_version(pod, proxy) if proxy and self.planes(pod)[0].version is None else None
+            if target and version and version[: len(target)] > target:
+                return f"the proxy of pod {pod.namespace}/{pod.name}, which is {dotted(version)}"
+        return ""
 
     def _newer(self, planes: t.Iterable[ControlPlane]) -> list[ControlPlane]:
         target = self._target
@@ -400,6 +461,7 @@ def judge_pod(
     idle = tuple(pod.waiting())
     exposed, listening = by_port(entry.exposures), by_port(table.listeners)
     probed = probed_ports(pod)
+    named = _named(holders, entry.pod, by)
     for port in sorted(exposed.keys() | probed):
         exposures, here = exposed.get(port, ()), listening.get(port, ())
         expected = today, after = mesh.deliveries(pod, port, exposures, by)
@@ -408,14 +470,13 @@ def judge_pod(
         between: tuple[Passage, ...] = ()
         if exposures:
             clients = asked_for(pod, exposures)
-            verdict = mesh.judge(concerned, port, clients, today, after, idle)
+            verdict = mesh.judge(concerned, port, clients, today, after, idle, _of(concerned, named))
             today, after = verdict.ends or (today, after)
             if verdict.outcome in ("ok", "remediated"):
-                verdict, between = _between(pod, port, exposures, clients, listening, verdict, *expected, mesh)
+                verdict, between = _between(pod, port, exposures, clients, listening, named, verdict, *expected, mesh)
         judged_by = None if by is entry.pod else by.name
         probes = _probes_of(pod, port, here, concerned, verdict, *expected, mesh) if port in probed else ()
         yield JudgedPort(
-            pod.name,
             port,
             verdict,
             today,
@@ -423,7 +484,7 @@ def judge_pod(
             probes,
             tuple(listener.text for listener in here if probes),
             judged_by,
-            _processes(verdict, holders, entry.pod, by),
+            _processes(verdict, named),
             between,
         )
 
@@ -434,6 +495,7 @@ def _between(
     exposures: t.Sequence[Exposure],
     clients: t.Sequence[str],
     listening: t.Mapping[int, t.Sequence[Listener]],
+    holders: t.Sequence[Holder],
     verdict: Verdict,
     today: Delivery,
     after: Delivery,
@@ -443,7 +505,7 @@ def _between(
     met = []
     for stretch, how in mesh.on_the_way(pod, port, exposures):
         concerned = [each for number in sorted({port, today.port, how.port}) for each in listening.get(number, ())]
-        there = mesh.judge(concerned, port, clients, today, how, ())
+        there = mesh.judge(concerned, port, clients, today, how, (), _of(concerned, holders))
         met.append((stretch.span, there, *(there.ends or (today, how))))
     return broken(verdict, after, met)
 
@@ -468,21 +530,27 @@ def _probes_of(
     reached = None
     if today.kind != "unknown":
         reached = mesh.judge(concerned, port, ips, today, today, ()).outcome in ("ok", "remediated")
-    impact = verdict.impact
+    impact = None if verdict.moves[0] else verdict.impact
     if verdict is NOT_EXPOSED and reached:  # by a Sidecar that lists the port
         impact = mesh.judge(concerned, port, ips, today, after, ()).impact
     return mesh.probes(pod, port, impact, any(answers(listeners, port, ip) for ip in ips), reached)
 
 
-def _processes(verdict: Verdict, holders: t.Sequence[Holder], *pods: Pod) -> frozenset[tuple[str, str, str]]:
-    if not holders or verdict.outcome not in ("finding", "remediated"):
+def _named(holders: t.Sequence[Holder], *pods: Pod) -> tuple[Holder, ...]:
+    """`holders` with the names of their containers in the place of ids, of which each pod has others."""
+    names = {container: name for pod in pods for container, name in pod.container_ids().items()} if holders else {}
+    return tuple(holder._replace(container=names.get(holder.container, "")) for holder in holders)
+
+
+def _of(listeners: t.Sequence[Listener], holders: t.Sequence[Holder]) -> tuple[Holder, ...]:
+    """Who has these. Of one alone nobody asks."""
+    return tuple(holder for holder in holders if holder.listener in listeners) if len(listeners) > 1 else ()
+
+
+def _processes(verdict: Verdict, holders: t.Sequence[Holder]) -> frozenset[tuple[str, str, str]]:
+    if verdict.outcome not in ("finding", "remediated"):
         return frozenset()
-    names = {container: name for pod in pods for container, name in pod.container_ids().items()}
-    return frozenset(
-        (h.listener.text, names.get(h.container, ""), h.process)
-        for h in holders
-        if h.listener.text in verdict.listeners
-    )
+    return frozenset((h.listener.text, h.container, h.process) for h in holders if h.listener.text in verdict.listeners)
 
 
 def as_read(pod: Pod, by: Pod) -> Pod:

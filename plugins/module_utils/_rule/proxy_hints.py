@@ -25,8 +25,9 @@ def contradictions(groups: t.Iterable[Group]) -> list[str]:
     for group in groups:
         where = f"{group.workload.namespace}/{group.workload.kind}/{group.workload.name}"
         for seen in group.seen:
-            if seen.today.instead_of:
-                found[str(seen.today.instead_of), seen.today.why][f"{where} port {seen.port}"].add(seen.pod)
+            today = seen.judged.today
+            if today.instead_of:
+                found[str(today.instead_of), today.why][f"{where} port {seen.port}"].update(seen.pods)
     return [_contradiction(expected, said, of) for (expected, said), of in sorted(found.items())]
 
 

@@ -15,10 +15,10 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import proxy_container
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, is_ipv6
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Unchecked
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Unread
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import SocketTable
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Holder, Tables
 
 
 class Reading(t.NamedTuple):
@@ -32,11 +32,11 @@ class Reading(t.NamedTuple):
 class Readings:
     """What the socket tables say of each pod."""
 
-    def __init__(self, snapshot: Snapshot, tables: Tables, pods: t.Sequence[Pod]) -> None:
+    def __init__(self, tables: Tables, unread: t.Iterable[Unread], pods: t.Sequence[Pod]) -> None:
         self._all = pods
         self._unread = {
             (u["namespace"], u["pod"]): u
-            for u in sorted(snapshot["unread"], key=lambda u: (u["reason"], u.get("detail") or ""), reverse=True)
+            for u in sorted(unread, key=lambda u: (u["reason"], u.get("detail") or ""), reverse=True)
         }
         self._tables = tables
 
@@ -47,6 +47,8 @@ class Readings:
 
     def _speaker(self, entry: Target) -> PodKey:
         """Whose table speaks for the pod: its own goes before a neighbour's, and what a node showed before what any program in a pod said."""
+        if len(entry.readers) == 1 and not entry.neighbours:
+            return entry.readers[0]
         readers = [pod_key for pod_key in entry.readers if self._tables.get(pod_key)]
         neighbours = [pod_key for pod_key in entry.neighbours if self._tables.get(pod_key)]
         shown = [pod_key for pod_key in (*readers, *neighbours) if self._tables.from_node(pod_key)]
@@ -61,6 +63,8 @@ class Readings:
 
     def _contradiction(self, entry: Target) -> str:
         """Why its neighbours' tables are not believed, if so: one of them could be made up, and they do not say the same of its ports."""
+        if not entry.neighbours:
+            return ""
         ports = {exposure.port for exposure in entry.exposures}
         said: dict[frozenset[tuple[str, int]], PodKey] = {}
         for pod_key in self.witnesses(entry):
@@ -73,6 +77,10 @@ class Readings:
             said.setdefault(here, pod_key)
         names = " and ".join(sorted("/".join(pod_key) for pod_key in said.values()))
         return f"Of its node's sockets pods {names} show different ones." if len(said) > 1 else ""
+
+    def holders(self, pod: Pod) -> tuple[Holder, ...]:
+        """Which processes listen in a pod that was read."""
+        return self._tables.holders(pod.key)
 
     def of(self, entry: Target) -> Reading:
         own = entry.pod.key

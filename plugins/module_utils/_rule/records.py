@@ -27,8 +27,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     Summary,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import Verdict
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import Failing
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import JudgedPort, by_port
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import JudgedPod, JudgedPort, by_port
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import (
     SUPPRESS_ANNOTATION,
@@ -37,12 +38,35 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waive
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Workload
 
 
+class Seen(t.NamedTuple):
+    """A port as it was judged, and the names of the pods in which it is so, in order."""
+
+    judged: JudgedPort
+    pods: list[str]
+
+    @property
+    def port(self) -> int:
+        return self.judged.port
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.judged.verdict
+
+
 class Group(t.NamedTuple):
     """One workload, as far as it is checked."""
 
     workload: Workload
     targets: list[Target]
-    seen: list[JudgedPort]
+    judged: dict[JudgedPod, list[str]]
+    """What is said of its pods, with the names of those of which it is."""
+
+    def has(self, outcome: str) -> bool:
+        return any(seen.verdict.outcome == outcome for seen in self.seen)
+
+    @property
+    def seen(self) -> t.Iterator[Seen]:
+        return (Seen(port, pods) for judged, pods in self.judged.items() for port in judged.ports)
 
 
 OPENS = "opens_on_upgrade"
@@ -57,17 +81,19 @@ def port_records(group: Group, outcome: str) -> t.Iterator[Record]:
     if not concerned:
         return
     workload, judged = group.workload, by_port(group.seen)
-    exposures = by_port(exposure for entry in group.targets for exposure in entry.exposures)
+    services = _Exposing(group.targets)
     for port, seen_in in sorted(concerned.items()):
-        worst = min(seen_in, key=lambda s: (IMPACTS.index(s.verdict.impact) if s.verdict.impact else 0, s.pod))
-        pods = sorted(s.pod for s in seen_in)
+        worst = min(
+            seen_in, key=lambda s: (IMPACTS.index(s.verdict.impact) if s.verdict.impact else 0, s.pods[0])
+        ).judged
+        pods = sorted(name for seen in seen_in for name in seen.pods)
         record: Record = {
             "id": f"{CODE}/{workload.namespace}/{workload.kind}/{workload.name}/{port}",
             "namespace": workload.namespace,
             "workload": workload.as_dict(),
             "pods": pods,
             "port": port,
-            "services": _services(exposures.get(port, ()), pods),
+            "services": services.of(port, pods),
             "listeners": sorted({text for s in seen_in for text in s.verdict.listeners}),
             "delivery": _delivery(worst),
             "reason": worst.verdict.reason,
@@ -75,14 +101,44 @@ def port_records(group: Group, outcome: str) -> t.Iterator[Record]:
         if outcome not in ("not_listening", OPENS):
             record["code"], record["level"] = CODE, LEVEL
             record["message"], record["documentation_url"] = MESSAGE.format(port=port), DOCUMENTATION_URL
-            record["impact"], record["notes"] = worst.verdict.impact, _notes(seen_in, len(judged[port]))
-        processes = sorted({process for s in seen_in for process in s.processes})
+            record["impact"], record["notes"] = worst.verdict.impact, _notes(seen_in, _pods(judged[port]))
+        if outcome == "finding" and worst.verdict.moves[0]:
+            now, then = worst.verdict.moves
+            record["answered_by"] = {"today": list(now), "later": list(then)}
+        processes = sorted({process for s in seen_in for process in s.judged.processes})
         if processes and outcome != OPENS:
             record["processes"] = [
                 {"listener": on, **({"container": container} if container else {}), "process": name}
                 for on, container, name in processes
             ]
         yield record
+
+
+class _Exposing:
+    """The Services that expose the ports of a workload's pods; most of these are exposed alike."""
+
+    def __init__(self, targets: t.Iterable[Target]) -> None:
+        alike: dict[tuple[Exposure, ...], list[str]] = defaultdict(list)
+        for entry in targets:
+            alike[entry.exposures].append(entry.pod.name)
+        self._on: dict[int, list[tuple[Exposure, list[str]]]] = defaultdict(list)
+        for exposures, pods in alike.items():
+            for exposure in exposures:
+                self._on[exposure.port].append((exposure, pods))
+
+    def of(self, port: int, pods: t.Sequence[str]) -> list[ServicePort]:
+        """Those that expose the port in one of these pods."""
+        among = frozenset(pods)
+        exposing = {
+            (e.service, e.service_port, e.port_name): e
+            for e, names in self._on.get(port, ())
+            if not among.isdisjoint(names)
+        }
+        return [exposing[which].as_dict() for which in sorted(exposing)]
+
+
+def _pods(several: t.Iterable[Seen]) -> int:
+    return sum(len(seen.pods) for seen in several)
 
 
 def _delivery(seen: JudgedPort) -> Deliveries:
@@ -94,40 +150,34 @@ def _delivery(seen: JudgedPort) -> Deliveries:
 
 def probe_records(group: Group) -> t.Iterator[FailingProbe]:
     """One record for each probe of the workload that fails in any pod; of several the one that no Sidecar helps, then the most urgent."""
-    by_probe: dict[tuple[str, str], list[tuple[Failing, JudgedPort]]] = defaultdict(list)
+    by_probe: dict[tuple[str, str], list[tuple[Failing, Seen]]] = defaultdict(list)
     for seen in group.seen:
-        for probe in seen.probes:
+        for probe in seen.judged.probes:
             by_probe[probe.container, probe.name.removesuffix("Probe")].append((probe, seen))
     workload = group.workload
     for (container, name), seen_in in sorted(by_probe.items()):
-        worst, _seen = min(seen_in, key=lambda p: (p[0].sidecar_helps, IMPACTS.index(p[0].impact), p[1].pod))
+        worst, _seen = min(seen_in, key=lambda p: (p[0].sidecar_helps, IMPACTS.index(p[0].impact), p[1].pods[0]))
         yield {
             "id": f"PROBE/{workload.namespace}/{workload.kind}/{workload.name}/{container}/{name}",
             "namespace": workload.namespace,
             "workload": workload.as_dict(),
-            "pods": sorted(seen.pod for _probe, seen in seen_in),
+            "pods": sorted(name for _probe, seen in seen_in for name in seen.pods),
             "container": container,
             "probe": name,
             "port": worst.port,
-            "listeners": sorted({text for _probe, seen in seen_in for text in seen.asked}),
+            "listeners": sorted({text for _probe, seen in seen_in for text in seen.judged.asked}),
             "impact": worst.impact,
             "reason": worst.reason,
             "sidecar_helps": worst.sidecar_helps,
         }
 
 
-def _services(exposures: t.Sequence[Exposure], pods: t.Sequence[str]) -> list[ServicePort]:
-    among = frozenset(pods)
-    exposing = {(e.service, e.service_port, e.port_name): e for e in exposures if e.pod in among}
-    return [exposing[which].as_dict() for which in sorted(exposing)]
-
-
-def _notes(seen_in: t.Sequence[JudgedPort], judged: int) -> list[str]:
-    notes = list(dict.fromkeys(probe.reason for seen in seen_in for probe in seen.probes))
-    if len(seen_in) < judged:
-        notes.insert(0, f"It is so in {len(seen_in)} of the {judged} pods of the workload that were judged.")
-    for by in sorted({seen.judged_by for seen in seen_in if seen.judged_by}):
-        several = sum(seen.judged_by == by for seen in seen_in)
+def _notes(seen_in: t.Sequence[Seen], judged: int) -> list[str]:
+    notes = list(dict.fromkeys(probe.reason for seen in seen_in for probe in seen.judged.probes))
+    if _pods(seen_in) < judged:
+        notes.insert(0, f"It is so in {_pods(seen_in)} of the {judged} pods of the workload that were judged.")
+    for by in sorted({seen.judged.judged_by for seen in seen_in if seen.judged.judged_by}):
+        several = _pods(seen for seen in seen_in if seen.judged.judged_by == by)
         notes.append(
             f"{several} of its pods {'was' if several == 1 else 'were'} not read but judged by the sockets of pod {by}."
         )

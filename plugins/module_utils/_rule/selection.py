@@ -12,14 +12,15 @@ from __future__ import annotations
 import typing as t
 from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import Cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import ISTIO_PORTS, has_sidecar
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, key, read_pods
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, Thing, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import OutOfScope
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Metadata, Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Metadata
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure, expose
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import at_risk
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import label_matcher
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import template_key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers, template_key
 
 
 class Selection(t.NamedTuple):
@@ -50,69 +51,76 @@ class Targets(t.NamedTuple):
     skipped: list[OutOfScope]
 
 
-def select(snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod] | None = None) -> Targets:
+def select(cluster: Cluster, selection: Selection) -> Targets:
     """The pods to check, sorted by namespace and name, and what was passed over and why.
 
     Those that Services expose, and those whose probes or hooks an upgrade may have fail, which need no Service for that.
-
-    `pods` are those of the snapshot, if they were read already. Raises SelectionError for a label selector that is none.
+    Raises SelectionError for a label selector that is none.
     """
     wanted = label_matcher(selection.label_selectors)
-    pods = read_pods(snapshot["pods"]) if pods is None else pods
-    exposures = expose(snapshot, pods)
-    listed = _listed_ports(snapshot)
-    chosen: dict[PodKey, tuple[Pod, list[Exposure]]] = {}
-    for pod in pods:
-        ports = exposures.by_pod.get(pod.key) or []
-        if not ports and not (pod.key in exposures.standing and _is_at_risk(pod, listed)):
+    exposures = expose(cluster.pods, cluster.registry, Controllers(cluster.controllers))
+    at_risk_in = _AtRisk(cluster.sidecars)
+    chosen: dict[PodKey, tuple[Pod, tuple[Exposure, ...]]] = {}
+    for pod in cluster.pods:
+        ports = exposures.by_pod.get(pod.key) or ()
+        if not ports and not (pod.key in exposures.standing and at_risk_in(pod)):
             continue
         if not in_namespaces(pod.namespace, selection) or not wanted(pod.labels):
             continue
         if selection.scope == "all" or has_sidecar(pod):
             chosen[pod.key] = (pod, ports)
     skipped = [entry for entry in exposures.skipped if in_namespaces(entry["namespace"], selection)]
-    alike: dict[t.Any, list[PodKey]] = defaultdict(list)
-    for pod_key, (pod, _ports) in sorted(chosen.items(), key=lambda item: (not item[1][0].is_ready, item[0])):
-        shared = _shared_table(pod, selection)
-        if shared:
-            alike[shared].append(pod_key)
-    shares = {shared: tuple(pod_keys) for shared, pod_keys in alike.items()}
+    shares = _shares([pod for pod, _ports in chosen.values()], selection)
     targets = []
-    for pod_key, (pod, ports) in sorted(chosen.items(), key=lambda item: item[0]):
-        istio_ports = tuple(e for e in ports if e.port in ISTIO_PORTS and has_sidecar(pod))
-        own = tuple(e for e in ports if e.port not in ISTIO_PORTS) if istio_ports else tuple(ports)
+    for pod_key in sorted(chosen):
+        pod, ports = chosen[pod_key]
+        istio_ports = tuple(e for e in ports if e.port in ISTIO_PORTS) if has_sidecar(pod) else ()
+        own = tuple(e for e in ports if e.port not in ISTIO_PORTS) if istio_ports else ports
         for e in istio_ports:
             reason = f"Target port {e.port} is one of Istio's own in a pod with a sidecar."
-            skipped.append({"namespace": e.namespace, "service": e.service, "port": e.service_port, "reason": reason})
-        if own or _is_at_risk(pod, listed):
-            several = shares.get(_shared_table(pod, selection), (pod_key,))
+            skipped.append({"namespace": pod.namespace, "service": e.service, "port": e.service_port, "reason": reason})
+        if own or at_risk_in(pod):
+            several = shares.get(pod_key, (pod_key,))
             if pod.host_network:
-                targets.append(
-                    Target(pod, own, (pod_key,), istio_ports, tuple(each for each in several if each != pod_key))
-                )
+                others = tuple(each for each in several if each != pod_key)
+                targets.append(Target(pod, own, (pod_key,), istio_ports, others))
             else:
                 targets.append(Target(pod, own, several, istio_ports))
     unique = {tuple(sorted(entry.items())): entry for entry in skipped}
     return Targets(targets, [unique[entry] for entry in sorted(unique)])
 
 
-def _listed_ports(snapshot: Snapshot) -> dict[str, frozenset[int]]:
-    """The ports that Sidecars list, by namespace; under the empty name those of Sidecars that may be for all."""
-    found: dict[str, set[int]] = defaultdict(set)
-    for sidecar in snapshot["sidecars"]:
-        numbers = {entry["port"].get("number") for entry in sidecar["spec"].get("ingress") or ()}
-        for name in (key(sidecar)[0], *([] if sidecar["spec"].get("workloadSelector") else [""])):
-            found[name].update(number for number in numbers if number)
-    return {name: frozenset(numbers) for name, numbers in found.items()}
+def _shares(pods: t.Iterable[Pod], selection: Selection) -> dict[PodKey, tuple[PodKey, ...]]:
+    """Of each pod that shares its table, all pods that share it: those that are ready first."""
+    alike: dict[t.Any, list[Pod]] = defaultdict(list)
+    for pod in pods:
+        shared = _shared_table(pod, selection)
+        if shared:
+            alike[shared].append(pod)
+    found: dict[PodKey, tuple[PodKey, ...]] = {}
+    for several in alike.values():
+        keys = tuple(pod.key for pod in sorted(several, key=lambda pod: (not pod.is_ready, pod.key)))
+        found.update(dict.fromkeys(keys, keys))
+    return found
 
 
-def _is_at_risk(pod: Pod, listed: t.Mapping[str, frozenset[int]]) -> bool:
-    """Whether an upgrade may have a probe or hook of the pod fail, whatever Services expose."""
-    always, if_listed = at_risk(pod)
-    if not (always or if_listed):
-        return False
-    here = listed.get(pod.namespace, frozenset()) | listed.get("", frozenset())
-    return bool(always or if_listed & here)
+class _AtRisk:
+    """Whether an upgrade may have a probe or hook of a pod fail, whatever Services expose."""
+
+    def __init__(self, sidecars: t.Iterable[Thing]) -> None:
+        self._listed: dict[str, set[int]] = defaultdict(set)
+        """The ports that Sidecars list, by namespace; under the empty name those of Sidecars that may be for all."""
+        for sidecar in sidecars:
+            numbers = {entry["port"].get("number") for entry in sidecar["spec"].get("ingress") or ()}
+            for name in (key(sidecar)[0], *([] if sidecar["spec"].get("workloadSelector") else [""])):
+                self._listed[name].update(number for number in numbers if number)
+
+    def __call__(self, pod: Pod) -> bool:
+        always, if_listed = at_risk(pod)
+        if not (always or if_listed):
+            return False
+        here = self._listed.get(pod.namespace, set()) | self._listed.get("", set())
+        return bool(always or if_listed & here)
 
 
 def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) -> t.Sequence[PodKey]:
@@ -127,19 +135,20 @@ def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) 
     return readers[:number]
 
 
-def why_not_covered(snapshot: Snapshot, selection: Selection, checked: int) -> str | None:
-    """Why the snapshot does not show what the selection asks for, if so; then nothing may pass by it, whoever gathered.
+def why_not_covered(cluster: Cluster, selection: Selection, checked: int) -> str | None:
+    """Why what is known of the cluster does not show what the selection asks for, if so; then nothing may pass by it, whoever gathered.
 
     `checked` is how many pods the selection leaves.
     """
     both = sorted(set(selection.namespaces) & set(selection.exclude_namespaces))
     if both:
         return f"namespaces: {both[0]!r} is also in exclude_namespaces, so it would not be checked"
-    hidden = {entry["resource"]: entry.get("detail") or "no reason given" for entry in snapshot.get("unlisted") or ()}
-    if "endpointSlices" not in snapshot:
+    services = cluster.registry.services
+    hidden = {entry["resource"]: entry.get("detail") or "no reason given" for entry in cluster.unlisted}
+    if not cluster.registry.slices_recorded:
         hidden.setdefault("endpointslices", "the record holds no EndpointSlices")
-    there = {key(thing)[0] for kind in ("pods", "services") for thing in snapshot[kind]}
-    only = (snapshot.get("metadata") or {}).get("namespaces")
+    there = {pod.namespace for pod in cluster.pods} | {service.namespace for service in services}
+    only = cluster.recorded_namespaces
     if only is not None and not set(selection.namespaces or ("",)) <= set(only):
         several = len(only) != 1
         return (
@@ -147,39 +156,39 @@ def why_not_covered(snapshot: Snapshot, selection: Selection, checked: int) -> s
             f"{'were' if several else 'was'} recorded; name {'them' if several else 'it'}, or record all of it"
         )
     for namespace in selection.namespaces:
-        if namespace not in there and namespace not in (snapshot.get("emptyNamespaces") or ()):
+        if namespace not in there and namespace not in cluster.empty_namespaces:
             why = (
                 f", and it could not be asked whether it exists: {hidden['namespaces']}"
                 if "namespaces" in hidden
                 else ""
             )
             return f"namespaces: there is no Pod and no Service in a namespace {namespace!r}{why}"
-    if not snapshot["services"] and not selection.namespaces:  # every cluster has the Service of its API server
+    if not services and not selection.namespaces:  # every cluster has the Service of its API server
         return f"{'' if there else 'no Pod and '}no Service of the whole cluster is to be seen"
-    selected = [thing for thing in snapshot["pods"] if in_namespaces(key(thing)[0], selection)]
     wanted = label_matcher(selection.label_selectors)
-    if selection.label_selectors and not any(wanted(pod["metadata"].get("labels") or {}) for pod in selected):
+    if selection.label_selectors and not any(
+        wanted(pod.labels) for pod in cluster.pods if in_namespaces(pod.namespace, selection)
+    ):
         return f"label_selectors: no pod matches {', '.join(selection.label_selectors)}"
     if "endpointslices" in hidden:
-        for service in snapshot["services"]:
-            namespace, name = key(service)
-            spec = service["spec"]
-            sliced = not spec.get("selector") and spec.get("type") != "ExternalName" and key(service) != API_SERVER
+        for service in services:
             if (
-                sliced
-                and in_namespaces(namespace, selection)
-                and any((port.get("protocol") or "TCP") == "TCP" for port in spec.get("ports") or ())
+                service.by_slices
+                and service.key != API_SERVER
+                and in_namespaces(service.namespace, selection)
+                and service.has_tcp
             ):
-                return f"the pods of Service {namespace}/{name}, which has no selector, are not known: {hidden['endpointslices']}"
-    return None if checked else _nothing_left(snapshot, selection)
+                which = f"{service.namespace}/{service.name}"
+                return f"the pods of Service {which}, which has no selector, are not known: {hidden['endpointslices']}"
+    return None if checked else _nothing_left(cluster, selection)
 
 
-def _nothing_left(snapshot: Snapshot, selection: Selection) -> str | None:
+def _nothing_left(cluster: Cluster, selection: Selection) -> str | None:
     """Why nothing at all would be checked, where that is the doing of options that only take away."""
     given = [name for name in ("exclude_namespaces", "label_selectors") if getattr(selection, name)]
     if not given:
         return None
-    whole = select(snapshot, selection._replace(exclude_namespaces=(), label_selectors=())).targets
+    whole = select(cluster, selection._replace(exclude_namespaces=(), label_selectors=())).targets
     pods = f"all {len(whole)} pods" if len(whole) > 1 else "the one pod"
     return (
         f"{' and '.join(given)}: nothing is left to check, {pods} with exposed ports being left out" if whole else None

@@ -12,17 +12,19 @@ from __future__ import annotations
 import typing as t
 from collections import defaultdict
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import Cluster, Registry
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     Labels,
     Pod,
+    PodKey,
     Thing,
     controller_of,
     key,
     matches,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.objects import Controller
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import NotChecked, subject
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import label_matcher
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import Mesh
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.records import Group
@@ -42,9 +44,7 @@ MOST = 5
 """Names in a sentence."""
 
 
-def not_checked(
-    snapshot: Snapshot, selection: Selection, pods: t.Sequence[Pod], groups: t.Collection[Group], mesh: Mesh
-) -> list[NotChecked]:
+def not_checked(cluster: Cluster, selection: Selection, groups: t.Collection[Group], mesh: Mesh) -> list[NotChecked]:
     """Sorted by namespace and name. `groups` are the workloads that were checked."""
     wanted = label_matcher(selection.label_selectors)
 
@@ -52,57 +52,64 @@ def not_checked(
         return in_namespaces(namespace, selection) and wanted(labels)
 
     found = [
-        *_without_pods(snapshot, pods, chosen, selection.scope),
-        *_machines(snapshot, chosen),
-        *_addresses(snapshot, pods, chosen),
-        *_under_filters(snapshot, groups, mesh),
+        *_without_pods(cluster, chosen, selection.scope),
+        *_machines(cluster, chosen),
+        *_addresses(cluster.registry, cluster.pods, chosen),
+        *_under_filters(cluster.beside.envoy_filters, groups, mesh),
     ]
     return sorted(found, key=lambda r: (r["namespace"], subject(r)["kind"], subject(r)["name"], r["reason"]))
 
 
 def moves(groups: t.Iterable[Group]) -> list[str]:
-    """One line for all ports of which one listener accepts today and another after the upgrade. Who holds these, a table does not say."""
-    found: dict[str, tuple[str, str]] = {}
+    """One line for all ports of which one listener accepts today and another after the upgrade, and nobody knows whose these are; one for those of
+    which one program has both. Where it is another program's there is a finding."""
+    found: dict[bool, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {False: {}, True: {}}
     for group in groups:
         for seen in group.seen:
-            if any(seen.verdict.moves):
+            verdict = seen.verdict
+            if verdict.moves[0] and verdict.outcome != "finding":
                 workload = group.workload
                 where = f"port {seen.port} of {workload.namespace}/{workload.kind}/{workload.name}"
-                found[where] = min(found.get(where, seen.verdict.moves), seen.verdict.moves)
-    if not found:
-        return []
-    places = sorted(found)
-    now, then = found[places[0]]
+                those = found[verdict.one_program]
+                those[where] = min(those.get(where, verdict.moves), verdict.moves)
+    return [_moved(those, one_program) for one_program, those in found.items() if those]
+
+
+def _moved(those: t.Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]], one_program: bool) -> str:
+    places = sorted(those)
+    now, then = (" and ".join(texts) for texts in those[places[0]])
     such = "such as " if len(places) > 1 else ""
-    return [
-        f"One listener accepts today and another after the upgrade, {such}{now} and {then}, on {_some(places)}: "
-        "see whether both are of one program."
-    ]
+    whose = (
+        ", which one program has: see whether it serves the same on both"
+        if one_program
+        else ": see whether both are of one program"
+    )
+    return (
+        f"One listener accepts today and another after the upgrade, {such}{now} and {then}, on {_some(places)}{whose}."
+    )
 
 
 Chosen = t.Callable[[str, Labels], bool]
 
 
-def _without_pods(snapshot: Snapshot, pods: t.Iterable[Pod], chosen: Chosen, scope: str) -> t.Iterator[NotChecked]:
+def _without_pods(cluster: Cluster, chosen: Chosen, scope: str) -> t.Iterator[NotChecked]:
     """Workloads that a Service selects and that have no pods to look at, by the template of their latest rollout.
 
     The label that keeps the injector away does so here, too; all else that decides on it is not known of a pod that is not there.
     """
-    owners = {(pod.namespace, *pod.owner) for pod in pods if pod.owner and (pod.can_be_asked or pod.is_ending)}
-    latest = _latest_of_none(snapshot, owners)
-    services = _Selecting(snapshot) if latest else None
+    owners = {(pod.namespace, *pod.owner) for pod in cluster.pods if pod.owner and (pod.can_be_asked or pod.is_ending)}
+    latest = _latest_of_none(cluster.controllers, owners)
+    services = _Selecting(cluster.registry) if latest else None
     told: set[Workload] = set()
-    for controller in sorted(latest, key=lambda c: (*key(c), c["kind"])):
-        namespace, _name = key(controller)
-        workload = Workload(
-            namespace, *(controller_of(controller) or (controller["kind"], controller["metadata"]["name"]))
-        )
-        labels = (((controller["spec"].get("template") or {}).get("metadata") or {}).get("labels")) or {}
+    for controller in sorted(latest, key=lambda c: (c.namespace, c.name, c.kind)):
+        namespace = controller.namespace
+        workload = Workload(namespace, *(controller.owner or (controller.kind, controller.name)))
+        labels = controller.template_labels or {}
         injected = scope == "all" or labels.get("sidecar.istio.io/inject") != "false"
         names = services.of(namespace, labels) if services and injected and chosen(namespace, labels) else []
         if names and workload not in told:
             told.add(workload)
-            wanted = controller["spec"]["replicas"]
+            wanted = controller.replicas
             has = f"It has none of the {wanted} pods that it wants" if wanted else "It has 0 replicas"
             yield {
                 "namespace": namespace,
@@ -112,47 +119,44 @@ def _without_pods(snapshot: Snapshot, pods: t.Iterable[Pod], chosen: Chosen, sco
             }
 
 
-def _latest_of_none(snapshot: Snapshot, owners: t.Container[tuple[str, str, str]]) -> list[Thing]:
+def _latest_of_none(controllers: t.Iterable[Controller], owners: t.Container[tuple[str, str, str]]) -> list[Controller]:
     """The latest rollout of each workload of which none has a pod, the one that wants some before those that want none.
 
     `owners` are the controllers of pods. A StatefulSet stands for itself, as an owner may have several.
     """
-    latest: dict[t.Any, Thing] = {}
+    latest: dict[t.Any, Controller] = {}
     alive: set[t.Any] = set()
-    for controller in snapshot.get("controllers") or ():
-        kind, (namespace, name) = controller["kind"], key(controller)
+    for controller in controllers:
+        kind, namespace, name = controller.kind, controller.namespace, controller.name
         if kind not in SCALED:
             continue
-        which = (namespace, (controller_of(controller) if kind in OF_ROLLOUTS else None) or (kind, name))
-        if (controller.get("spec") or {}).get("replicas") is None or (namespace, kind, name) in owners:
+        which = (namespace, (controller.owner if kind in OF_ROLLOUTS else None) or (kind, name))
+        if controller.replicas is None or (namespace, kind, name) in owners:
             alive.add(which)
         elif which not in latest or _rank(controller) > _rank(latest[which]):
             latest[which] = controller
     return [controller for which, controller in latest.items() if which not in alive]
 
 
-def _rank(controller: Thing) -> tuple[bool, str, str]:
-    metadata = controller["metadata"]
-    return bool(controller["spec"]["replicas"]), metadata.get("creationTimestamp") or "", metadata["name"]
+def _rank(controller: Controller) -> tuple[bool, str, str]:
+    return bool(controller.replicas), controller.created, controller.name
 
 
 class _Selecting:
     """Services and ServiceEntries with a TCP port, by one pair of their selectors: a namespace may have thousands."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._by_pair: dict[tuple[str, str, str], list[tuple[str, Labels]]] = defaultdict(list)
-        for service in snapshot["services"]:
-            spec = service["spec"]
-            tcp = any((port.get("protocol") or "TCP").upper() == "TCP" for port in spec.get("ports") or ())
-            if tcp and spec.get("type") != "ExternalName":
-                self._add("Service", service, spec.get("selector") or {})
-        for entry in snapshot.get("serviceEntries") or ():
-            if any((port.get("protocol") or "").upper() != "UDP" for port in entry["spec"].get("ports") or ()):
-                self._add("ServiceEntry", entry, (entry["spec"].get("workloadSelector") or {}).get("labels") or {})
+        for service in registry.services:
+            if service.has_tcp and not service.is_alias:
+                self._add("Service", service.key, service.selector)
+        for entry in registry.entries:
+            if any(port.protocol != "UDP" for port in entry.ports):
+                self._add("ServiceEntry", (entry.namespace, entry.name), entry.selector)
 
-    def _add(self, kind: str, thing: Thing, selector: Labels) -> None:
+    def _add(self, kind: str, which: tuple[str, str], selector: Labels) -> None:
         if selector:
-            namespace, name = key(thing)
+            namespace, name = which
             label, value = min(selector.items())
             self._by_pair[namespace, label, value].append((f"{kind} {name}", selector))
 
@@ -165,56 +169,65 @@ class _Selecting:
         )
 
 
-def _machines(snapshot: Snapshot, chosen: Chosen) -> t.Iterator[NotChecked]:
-    """WorkloadEntries and WorkloadGroups; an entry that istiod made for a group, one for each machine, is counted with it."""
-    groups = {key(group) for group in snapshot.get("workloadGroups") or ()}
+def _machines(cluster: Cluster, chosen: Chosen) -> t.Iterator[NotChecked]:
+    """WorkloadEntries and WorkloadGroups; an entry that istiod made for a group, one for each machine, is counted with it.
+
+    One of the address of a pod beside it is no machine: what selects it exposes that pod.
+    """
+    entries, machine_groups = cluster.registry.workload_entries, cluster.beside.workload_groups
+    known = {
+        (pod.namespace, ip)
+        for pod in (cluster.pods if entries else ())
+        for ip in pod.ips
+        if pod.can_be_asked and not pod.host_network
+    }
+    groups = {key(group) for group in machine_groups}
     of_group: dict[tuple[str, str], int] = defaultdict(int)
-    for entry in snapshot.get("workloadEntries") or ():
+    for entry in entries:
         namespace, _name = key(entry)
         kind, owner = controller_of(entry) or ("", "")
         if kind == "WorkloadGroup" and (namespace, owner) in groups:
             of_group[namespace, owner] += 1
+        elif (namespace, (entry.get("spec") or {}).get("address")) in known:
+            continue
         elif chosen(namespace, (entry.get("spec") or {}).get("labels") or {}):
             detail = "It stands for a machine outside of the cluster's pods, whose sockets are not read."
-            yield _resource("WorkloadEntry", entry, "vm", detail)
-    for group in snapshot.get("workloadGroups") or ():
+            yield _resource("WorkloadEntry", key(entry), "vm", detail)
+    for group in machine_groups:
         if chosen(key(group)[0], ((group.get("spec") or {}).get("metadata") or {}).get("labels") or {}):
             number = of_group[key(group)]
             now = f"{number:,} WorkloadEntr{'y' if number == 1 else 'ies'} today" if number else "none today"
             detail = f"It stands for machines outside of the cluster's pods, {now}, whose sockets are not read."
-            yield _resource("WorkloadGroup", group, "vm", detail)
+            yield _resource("WorkloadGroup", key(group), "vm", detail)
 
 
-def _addresses(snapshot: Snapshot, pods: t.Sequence[Pod], chosen: Chosen) -> t.Iterator[NotChecked]:
+def _addresses(registry: Registry, pods: t.Sequence[Pod], chosen: Chosen) -> t.Iterator[NotChecked]:
     """Services without a selector whose EndpointSlices name addresses that are no pod's; what names its target is not written by hand."""
     without = {
-        key(service): service
-        for service in snapshot["services"]
-        if not service["spec"].get("selector")
-        and service["spec"].get("type") != "ExternalName"
-        and key(service) != API_SERVER
-        and chosen(key(service)[0], {})
-        and any((port.get("protocol") or "TCP").upper() == "TCP" for port in service["spec"].get("ports") or ())
+        service.key
+        for service in registry.services
+        if service.by_slices and service.key != API_SERVER and chosen(service.namespace, {}) and service.has_tcp
     }
-    named: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for part in snapshot.get("endpointSlices") or ():
-        service = (key(part)[0], (part["metadata"].get("labels") or {}).get("kubernetes.io/service-name") or "")
-        if service in without:
-            for endpoint in part.get("endpoints") or ():
-                named[service].update(() if endpoint.get("targetRef") else endpoint.get("addresses") or ())
+    named: dict[PodKey, set[str]] = defaultdict(set)
+    for part in registry.slices:
+        if (part.namespace, part.service) in without:
+            for endpoint in part.endpoints:
+                named[part.namespace, part.service].update(
+                    () if endpoint.get("targetRef") else endpoint.get("addresses") or ()
+                )
     known = {ip for pod in pods for ip in pod.ips} if any(named.values()) else set()
     for service, addresses in named.items():
         others = sorted(addresses - known)
         if others:
             several = "Addresses" if len(others) > 1 else "Address"
             detail = f"{several} {_some(others)} of its EndpointSlices lead{'' if len(others) > 1 else 's'} to no pod that was seen."
-            yield _resource("Service", without[service], "no_pod", detail)
+            yield _resource("Service", service, "no_pod", detail)
 
 
-def _under_filters(snapshot: Snapshot, groups: t.Iterable[Group], mesh: Mesh) -> t.Iterator[NotChecked]:
+def _under_filters(filters: t.Iterable[Thing], groups: t.Iterable[Group], mesh: Mesh) -> t.Iterator[NotChecked]:
     """Workloads whose pods are in the mesh and under an EnvoyFilter that changes how connections come in: no rule follows that."""
     by_namespace: dict[str, list[Thing]] = defaultdict(list)
-    for each in snapshot.get("envoyFilters") or ():
+    for each in filters:
         if _changes_inbound(each.get("spec") or {}):
             by_namespace[key(each)[0]].append(each)
     if not by_namespace:
@@ -234,7 +247,8 @@ def _under_filters(snapshot: Snapshot, groups: t.Iterable[Group], mesh: Mesh) ->
                 names |= found
                 ports.update(exposure.port for exposure in entry.exposures)
         if names:
-            said = f"port{'s' if len(ports) > 1 else ''} {_some([str(port) for port in sorted(ports)])}"
+            numbers = [str(port) for port in sorted(ports)]
+            said = f"port{'s' if len(ports) > 1 else ''} {_some(numbers)}" if numbers else "what its probes ask for"
             yield {
                 "namespace": group.workload.namespace,
                 "workload": group.workload.as_dict(),
@@ -263,8 +277,8 @@ def _changes_inbound(spec: Thing) -> bool:
     )
 
 
-def _resource(kind: str, thing: Thing, reason: str, detail: str) -> NotChecked:
-    namespace, name = key(thing)
+def _resource(kind: str, which: tuple[str, str], reason: str, detail: str) -> NotChecked:
+    namespace, name = which
     return {"namespace": namespace, "resource": {"kind": kind, "name": name}, "reason": reason, "detail": detail}
 
 

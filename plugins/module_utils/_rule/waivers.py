@@ -158,6 +158,7 @@ SAMPLE = {
         },
     },
     "reason": "It listens on 127.0.0.1:8080 only.",
+    "answered_by": {"today": ["127.0.0.1:8080"], "later": ["10.0.0.5:8080"]},
     "remedy": "create_sidecar",
     "opens": False,
     "notes": ["A note."],
@@ -165,7 +166,9 @@ SAMPLE = {
 }
 """A finding with all that one can hold."""
 
-BARE = {name: [] if name == "notes" else value for name, value in SAMPLE.items() if name != "processes"}
+BARE = {
+    name: [] if name == "notes" else value for name, value in SAMPLE.items() if name not in ("answered_by", "processes")
+}
 """One without what it need not hold."""
 
 
@@ -228,7 +231,8 @@ def _column(match: str, pattern: str) -> int:
 
 
 def _day(text: t.Any, where: str) -> datetime.date | None:
-    if not text:
+    """An empty text is no day: a template leaves it where a variable is empty, and the waiver would count for ever."""
+    if text is None:
         return None
     try:
         if re.fullmatch(r"\d{4}-\d\d-\d\d", str(text), re.ASCII):

@@ -14,11 +14,12 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     ROLLOUT_LABELS,
+    PerTemplate,
     Pod,
-    controller_of,
+    Template,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.objects import Controller
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WorkloadName
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
 
 REVISION_LABELS = frozenset(
     (
@@ -55,39 +56,37 @@ class Workload(t.NamedTuple):
 
 
 class Controllers:
-    """The controllers of a snapshot, by namespace, kind and name."""
+    """The controllers of a cluster, by namespace, kind and name."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, controllers: t.Iterable[Controller]) -> None:
         self._found: dict[Workload, Workload] = {}
-        self._known = {
-            Workload(c["metadata"]["namespace"], c["kind"], c["metadata"]["name"]): c
-            for c in snapshot.get("controllers") or ()
-        }
+        self._known = {Workload(each.namespace, each.kind, each.name): each for each in controllers}
+        self._of_template = PerTemplate(self._workload)
 
     def workload(self, pod: Pod) -> Workload:
         """The workload a user would name: the topmost controller, or the pod itself if it has none. One object for all pods of one."""
-        found = self._workload(pod)
-        return self._found.setdefault(found, found)
+        if pod.owner is None or pod.owner[0] == "Node":  # which has static pods, each for itself
+            return Workload(pod.namespace, "Pod", pod.name)
+        return self._of_template(pod)
 
     def _workload(self, pod: Pod) -> Workload:
-        """Where the controller between (a ReplicaSet, a Job) is not in the snapshot, its owner is read off its name as istiod does:
+        found = self._named(pod.template, *(pod.owner or ("", "")))
+        return self._found.setdefault(found, found)
+
+    def _named(self, template: Template, kind: str, name: str) -> Workload:
+        """Where the controller between (a ReplicaSet, a Job) is not known, its owner is read off its name as istiod does:
         GetDeployMetaFromPod, pkg/kube/controllers/common.go and pkg/kube/inject@1.20.8.
         """
-        namespace, labels, owner = pod.namespace, pod.labels, pod.owner
-        if owner is None:
-            return Workload(namespace, "Pod", pod.name)
-        kind, name = owner
-        if kind == "Node":  # a static pod, one of many that its node owns
-            return Workload(namespace, "Pod", pod.name)
+        namespace, labels = template.namespace, template.labels
         known = self._known.get(Workload(namespace, kind, name))
         if known is not None:
-            return Workload(namespace, *(controller_of(known) or owner))
+            return Workload(namespace, *(known.owner or (kind, name)))
         if kind == "ReplicaSet":
             for label, parent in (("pod-template-hash", "Deployment"), ("rollouts-pod-template-hash", "Rollout")):
                 if labels.get(label) and name.endswith("-" + labels[label]):
                     return Workload(namespace, parent, name[: -len(labels[label]) - 1])
         if kind == "ReplicationController":
-            config = pod.annotations.get("openshift.io/deployment-config.name") or labels.get("deploymentconfig")
+            config = template.annotations.get("openshift.io/deployment-config.name") or labels.get("deploymentconfig")
             if config:
                 return Workload(namespace, "DeploymentConfig", config)
         if kind == "Job" and re.search(r"-\d{8,10}$", name):
@@ -102,13 +101,13 @@ class Controllers:
         controller = self._known.get(Workload(pod.namespace, *pod.owner)) if pod.owner else None
         if not controller:
             return None
-        selector = (controller.get("spec") or {}).get("selector") or {}
-        if controller["kind"] == "ReplicationController":  # whose selector is a plain mapping
+        selector = controller.selector
+        if controller.kind == "ReplicationController":  # whose selector is a plain mapping
             selector = {"matchLabels": selector}
         equal = selector.get("matchLabels")
         if selector.get("matchExpressions") or not isinstance(equal, dict):
             return None
-        return lasting({str(k): str(v) for k, v in equal.items()}, controller["kind"]) or None
+        return lasting({str(k): str(v) for k, v in equal.items()}, controller.kind) or None
 
 
 def lasting(labels: t.Mapping[str, str], kind: str) -> dict[str, str]:

@@ -15,7 +15,6 @@ import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import HolderRecord, TableRecord
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.lookup import is_loopback
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import (
     Listener,
     SocketTable,
@@ -32,12 +31,26 @@ class Holder(t.NamedTuple):
     process: str
 
 
+def differ(holders: t.Iterable[Holder], now: t.Container[Listener], then: t.Container[Listener]) -> bool | None:
+    """Whether sockets of `then` are another program's than those of `now`: of another process or in another container. None if that is not known."""
+    known = tuple(holders)
+    here, there = ([holder for holder in known if holder.listener in those] for those in (now, then))
+    if not here or not there:
+        return None
+    alike = [(one, other) for one in here for other in there if one.process == other.process]
+    if any(one.container == other.container for one, other in alike):
+        return False
+    return None if any(not one.container or not other.container for one, other in alike) else True
+
+
 class Tables:
     """Parsed socket tables by the pod that was read. What is equal, as most is among replicas, is held once. Safe to add to from many threads."""
 
     def __init__(self, entries: t.Iterable[TableRecord] = ()) -> None:
         self._by_pod: dict[PodKey, SocketTable] = {}
         self._tables: dict[SocketTable, SocketTable] = {}
+        self._same: dict[int, tuple[SocketTable, SocketTable]] = {}
+        """A table that came, and the one that is held in its place, by the identity of the former: a table that comes again is not compared."""
         self._parsed: dict[bytes, SocketTable] = {}
         self._listeners: dict[Listener, Listener] = {}
         self._holders: dict[PodKey, tuple[Holder, ...]] = {}
@@ -66,8 +79,16 @@ class Tables:
         content = hashlib.blake2b(f"{form} {stdout}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
         table = self._parsed.get(content)
         if table is None:
-            table = self._parsed[content] = parse(form, stdout)
+            table = parse(form, stdout)
+            with self._lock:
+                table = self._parsed[content] = self._once(table)
         return table
+
+    def _once(self, table: SocketTable) -> SocketTable:
+        """The table, or the equal one that is held already."""
+        listeners = tuple(self._listeners.setdefault(listener, listener) for listener in table.listeners)
+        table = SocketTable(listeners, tuple(sorted(set(table.suspect))))
+        return self._tables.setdefault(table, table)
 
     def _put(self, entry: TableRecord, table: SocketTable, inodes: t.Mapping[int, Listener]) -> None:
         pod_key = (entry["namespace"], entry["pod"])
@@ -76,23 +97,20 @@ class Tables:
         if not entry.get("container"):
             self._from_nodes.add(pod_key)
         before = self._by_pod.get(pod_key)
-        listeners, suspect = table.listeners, table.suspect
         if before:
-            listeners, suspect = tuple(sorted({*listeners, *before.listeners})), suspect + before.suspect
-        table = SocketTable(
-            tuple(self._listeners.setdefault(listener, listener) for listener in listeners), tuple(sorted(set(suspect)))
-        )
-        self._by_pod[pod_key] = self._tables.setdefault(table, table)
+            listeners = tuple(sorted({*table.listeners, *before.listeners}))
+            table = self._once(SocketTable(listeners, table.suspect + before.suspect))
+        elif entry.get("holders"):
+            if id(table) not in self._same:
+                self._same[id(table)] = table, self._once(table)
+            table = self._same[id(table)][1]
+        self._by_pod[pod_key] = table
 
     def _hold(self, pod_key: PodKey, holders: t.Iterable[HolderRecord], inodes: t.Mapping[int, Listener]) -> None:
-        """Keeps who listens on localhost: of nobody else is anything said."""
-        local = {
-            inode: self._listeners.setdefault(listener, listener)
-            for inode, listener in inodes.items()
-            if is_loopback(listener.address)
-        }
+        """Keeps who listens."""
+        known = {inode: self._listeners.setdefault(listener, listener) for inode, listener in inodes.items()}
         found = {
-            Holder(local[h["inode"]], h.get("containerID") or "", h["process"]) for h in holders if h["inode"] in local
+            Holder(known[h["inode"]], h.get("containerID") or "", h["process"]) for h in holders if h["inode"] in known
         }
         if found:
             self._holders[pod_key] = tuple(sorted(found | set(self.holders(pod_key))))
@@ -110,5 +128,5 @@ class Tables:
         return pod_key in self._from_nodes
 
     def holders(self, pod_key: PodKey) -> tuple[Holder, ...]:
-        """Which processes listen on localhost in the pod, as far as whoever read it could tell."""
+        """Which processes listen in the pod, as far as whoever read it could tell."""
         return self._holders.get(pod_key, ())

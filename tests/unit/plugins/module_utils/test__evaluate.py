@@ -18,11 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate, evaluated
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import kube as _kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import trim as _trim
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule import pods as _pods
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import OptionError, Options, target
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.tests.helpers import truth
@@ -900,6 +902,17 @@ def test_a_target_that_is_older_than_what_serves_the_pods_is_refused(istiods, gi
     assert f"target_version: {newer}, which serves pods" in str(raised.value)
 
 
+@pytest.mark.parametrize("istiods", [[], [istiod("?")]], ids=["none to be seen", "one of unknown version"])
+def test_a_target_that_is_older_than_a_proxy_is_refused_where_nobody_knows_its_istiod(istiods):
+    """No proxy is newer than its istiod. A slip such as 1.9 for 1.29 had all ports on localhost remediated, since 1.9 delivers there."""
+    seen = snapshot([pod("a", proxy="1.8.6"), pod("b", proxy="1.20.8"), pod("c", proxy="@sha256:01")], istiods=istiods)
+    wanted = "target_version: 1.9 is older than the proxy of pod shop/b, which is 1.20.8; this checks an upgrade"
+    with pytest.raises(OptionError, match=wanted):
+        evaluate(seen, Options(TODAY, target_version="1.9"))
+    for options in ({"target_version": "1.20"}, {"target_version": "1.9", "current_version": "1.9.9"}, {}):
+        assert evaluate(seen, Options(TODAY, **options))["summary"]["pods"] == 3
+
+
 def test_lists_that_were_refused_are_hinted_at():
     found = report(unlisted=[{"resource": "replicasets", "detail": "403"}, {"resource": "jobs"}])
     assert found["hints"] == ["jobs could not be listed: no reason given", "replicasets could not be listed: 403"]
@@ -1091,7 +1104,7 @@ def shuffled(document, seed):
 
 def judged(document, options):
     """Without the target version where that is older than what serves the pods."""
-    return evaluated(document, options)[0]
+    return evaluated(read_cluster(document), options)[0]
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -1345,3 +1358,17 @@ def test_each_pod_is_judged_by_whether_a_sidecar_binds_its_own_address(entry, re
     together = verdicts(report(several, **options))
     assert together == {what: said for each in several for what, said in verdicts(report([each], **options)).items()}
     assert len(set(map(str, together.values()))) > 1
+
+
+def test_pods_that_are_alike_are_judged_once(monkeypatch):
+    judged = []
+    judge_pod = _pods.judge_pod
+    monkeypatch.setattr(
+        _pods, "judge_pod", lambda entry, *more: judged.append(entry.pod.name) or judge_pod(entry, *more)
+    )
+    names = [f"web-7d4b9-{number}" for number in range(8)]
+    pods = [pod(name, ips=(f"10.0.0.{number + 1}",)) for number, name in enumerate(names)]
+    tables = [table(name) for name in names[:7]] + [table(names[7], binds=("10.0.0.8:8080",))]
+    (found,) = report(pods, tables=tables)["findings"]
+    assert found["pods"] == names[:7]
+    assert judged == [names[0], names[7]]

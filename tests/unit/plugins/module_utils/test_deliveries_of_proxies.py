@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import proxies_to_ask
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
@@ -300,4 +301,4 @@ def test_only_those_are_asked_of_whom_something_is_said(name):
     found = report(waivers=waivers, selection=selection, **more)
     snapshot = cluster.snapshot(**more)
     read = {(entry["namespace"], entry["pod"]) for entry in snapshot["socketTables"]}
-    assert proxies_to_ask(found, snapshot, Options(cluster.TODAY, selection), read.__contains__) == wanted
+    assert proxies_to_ask(found, read_cluster(snapshot), Options(cluster.TODAY, selection), read.__contains__) == wanted

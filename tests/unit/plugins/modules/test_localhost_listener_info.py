@@ -257,6 +257,14 @@ BAD_OPTIONS = {
         {"istio_namespace": ""},
         "istio_namespace: a namespace has a name, found an empty one",
     ),
+    **{
+        f"{name!r} for a namespace": ({"namespaces": ["shop", name]}, f"namespaces: {name!r} is no name of a namespace")
+        for name in ("..", ".", "shop-*", "shop/", "Shop", "shop ", "-")
+    },
+    "an excluded namespace that none can be": (
+        {"exclude_namespaces": ["kube-*"]},
+        "exclude_namespaces: 'kube-*' is no name of a namespace",
+    ),
     "a probe without an image": (
         {"socket_source": "node"},
         "socket_source is node but all of the following are missing: node_probe_image",

@@ -14,27 +14,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
 
-RESET = {
-    "check_listeners_passed": False,
-    "check_listeners_result": nothing(),
-    "__check_listeners_gate": None,
-    "__check_listeners_outcome": {},
-}
 
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("check_listeners_passed", True),
-        ("check_listeners_passed", "true"),
-        ("check_listeners_result", {"findings": []}),
-        ("__check_listeners_gate", {"passed": True}),
-        ("__check_listeners_outcome", {"passed": True}),
-    ],
-)
-def test_what_the_role_sets_is_set_by_nobody_else(name, value):
-    assert _gate.taken(RESET) == ""
-    assert _gate.taken({**RESET, name: value}).startswith(f"{name}: the role sets this")
+@pytest.mark.parametrize("name", _gate.SET)
+def test_what_the_role_sets_is_set_by_nobody_else(name):
+    assert _gate.taken({"check_listeners_context", "a"}) == ""
+    assert _gate.taken({"check_listeners_context", name}).startswith(f"{name}: the role sets this")
 
 
 @pytest.mark.parametrize("returned", [{"failed": True, "msg": "no route"}, {"cluster": {"server": "https://a:pw@api"}}])

@@ -55,8 +55,10 @@ def k8s_exec_failed(message, code, quoted=False):
 # ---------------------------------------------------------------------------------------------------------------------
 # Lists
 
+LISTED = {listing.kind: listing for listing in _k8s_exec.SELECTED}
 
-def answer_all(served=None, failing=None, selection=ALL, rounds=5):
+
+def answer_all(served=None, failing=None, selection=ALL, rounds=9):
     """Plays the rounds: `served` gives the objects of a kind, `failing` the failed result of one."""
     answers = []
     for _round in range(rounds):
@@ -97,6 +99,18 @@ def test_the_first_round_says_where_the_second_looks_for_sidecars():
     config = {"metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": "rootNamespace: config"}}
     answers = answer_all({"ConfigMap": [config], "Pod": [cluster.pod()]}, selection=Selection(namespaces=("shop",)))
     assert {a["item"]["namespace"] for a in answers if a["item"]["kind"] == "Sidecar"} == {"shop", "config"}
+
+
+def test_an_older_api_version_is_asked_for_only_if_the_server_lacks_the_newer():
+    kinds = ("Sidecar", "ServiceEntry", "WorkloadEntry", "WorkloadGroup", "EndpointSlice")
+    there = answer_all({kind: [] for kind in kinds})
+    for kind in kinds:
+        versions = LISTED[kind].versions
+        assert [each["item"]["api_version"] for each in there if each["item"]["kind"] == kind] == [versions[0]]
+    absent = answer_all()
+    for kind in kinds:
+        versions = LISTED[kind].versions
+        assert [each["item"]["api_version"] for each in absent if each["item"]["kind"] == kind] == [*versions]
 
 
 def test_a_namespace_that_is_not_there_is_named():

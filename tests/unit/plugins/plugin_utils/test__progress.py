@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import Record
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.progress import Record
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._progress import sentence
 
 

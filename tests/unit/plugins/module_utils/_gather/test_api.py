@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import http.server as http_server
 import json
 import threading
 import time
 import tracemalloc
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 pytest.importorskip("kubernetes")
 
+import urllib3
 from ansible_collections.kubernetes.core.plugins.module_utils.k8s.client import get_api_client
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import api as _api
@@ -59,9 +62,9 @@ def test_pages_are_read_to_the_last_each_object_once_and_in_order():
         server.page = 3
         assert names(api(server).pages(PODS, same)) == names(NAMES)
         assert server.paths(PODS) == [
-            f"{PODS}?limit=500",
-            f"{PODS}?continue=3&limit=500",
-            f"{PODS}?continue=6&limit=500",
+            f"{PODS}?limit=250",
+            f"{PODS}?continue=3&limit=250",
+            f"{PODS}?continue=6&limit=250",
         ]
 
 
@@ -396,3 +399,38 @@ def test_an_answer_that_was_compressed_is_read():
     fault = answers(http(200, packed, "Content-Encoding: gzip", "Connection: close"))
     with ApiServer({}, faults={PODS: [fault]}) as server, _api.staying():
         assert names(api(server).pages(PODS, same)) == names(NAMES)
+
+
+def test_requests_that_are_made_at_once_leave_connections_for_the_next_ones():
+    together, connections = threading.Barrier(20), []
+
+    class Handler(http_server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self):
+            connections.append(self.client_address)
+            super().setup()
+
+        def do_GET(self):
+            together.wait(30)
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_said):
+            pass
+
+    class Server(http_server.ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 50
+
+    with Server(("127.0.0.1", 0), Handler) as server, _api.staying(), ThreadPoolExecutor(20) as pool:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        manager = urllib3.PoolManager(maxsize=10)  # as the client has it on two processors
+        url = f"http://127.0.0.1:{server.server_port}{PODS}"
+        for _round in range(3):
+            answers_ = list(pool.map(lambda _number: manager.request("GET", url).data, range(20)))
+            assert answers_ == [b"{}"] * 20
+        server.shutdown()
+    assert len(connections) == 20

@@ -197,6 +197,10 @@ def test_of_what_is_beyond_the_check_no_more_is_kept_than_is_read():
     istio = {
         f"{base}v1beta1/workloadentries": [
             {"metadata": cluster.meta("vm"), "spec": {"address": "192.0.2.7", "labels": {"app": "x", "odd": 1}}},
+            {
+                "metadata": cluster.meta("vn"),
+                "spec": {"address": "vm.example", "ports": {"a": 1, "b": "x", "c": 0, "d": True}},
+            },
             {"metadata": cluster.meta("odd"), "spec": "text"},
         ],
         f"{base}v1alpha3/workloadgroups": [
@@ -210,7 +214,8 @@ def test_of_what_is_beyond_the_check_no_more_is_kept_than_is_read():
     with ApiServer(lists(pods("web-1"), istio=istio), READ) as server:
         found = run(server)
     assert check(found) is found
-    assert [each.get("spec") for each in found["workloadEntries"]] == [None, {"labels": {"app": "x"}}]
+    kept = [each.get("spec") for each in found["workloadEntries"]]
+    assert kept == [None, {"labels": {"app": "x"}, "address": "192.0.2.7"}, {"ports": {"a": 1}}]
     assert [each["spec"] for each in found["workloadGroups"]] == [{"metadata": {"labels": {"app": "x"}}}]
     patches = {each["metadata"]["name"]: each["spec"]["configPatches"] for each in found["envoyFilters"]}
     assert patches["patch"] == cluster.envoy_filter()["spec"]["configPatches"]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -14,8 +15,10 @@ pytest.importorskip("yaml")
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import control_planes as _control_planes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh import control_plane as _control_plane
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import shapes as _shapes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import trim
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 
@@ -137,6 +140,38 @@ def test_a_mesh_configuration_that_may_not_be_listed_is_unknown():
     refused = [{"resource": "configmaps", "namespace": "istio-system", "detail": "no"}]
     (plane,) = planes(istiod(), unlisted=refused)["controlPlanes"]
     assert plane["meshConfigUnknown"] == {"why": "unlisted", "name": "istio-system"}
+
+
+def values(rewriting, name="istio-sidecar-injector", **more):
+    """The ConfigMap of an injector as it is kept. `rewriting` is text, or what `rewriteAppHTTPProbe` is set to."""
+    webhook = {"rewriteAppHTTPProbe": rewriting, "injectedAnnotations": {"token": "secret"}}
+    text = rewriting if isinstance(rewriting, str) else json.dumps({"sidecarInjectorWebhook": webhook, "global": {}})
+    metadata = {"name": name, "namespace": "istio-system"}
+    return trim({"metadata": metadata, "data": {"values": text, "config": "secret"}}, _shapes.MESH_CONFIG)
+
+
+CANARY = {"revision": "b", "env": ()}
+INJECTORS = {
+    "on": ({}, [values(True)], True),
+    "off": ({}, [values(False)], False),
+    "not there": ({}, [values(True, "other")], None),
+    "of its revision": (CANARY, [values(True), values(False, "istio-sidecar-injector-b")], False),
+    "the one that it mounts": (mounts("x", "inject"), [values(True), values(False, "x")], False),
+    "no JSON": ({}, [values("rewriteAppHTTPProbe: false")], None),
+    "no truth": ({}, [values(json.dumps({"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": "false"}}))], None),
+    "no mapping": ({}, [values(json.dumps({"sidecarInjectorWebhook": ["rewriteAppHTTPProbe"]}))], None),
+    "not said": ({}, [values("{}")], None),
+}
+
+
+@pytest.mark.parametrize("case", INJECTORS)
+def test_whether_the_injector_rewrites_probes_is_the_one_thing_that_is_kept_of_its_values(case):
+    spec, configs, wanted = INJECTORS[case]
+    (plane,) = planes(istiod(**spec), configs=[config("", name) for name in ("istio", "istio-b")] + configs)[
+        "controlPlanes"
+    ]
+    assert plane.get("rewritesProbes") is wanted
+    assert "secret" not in json.dumps(configs)
 
 
 def test_the_deployment_is_the_one_that_selects_the_pod():
@@ -506,7 +541,7 @@ def test_a_mesh_configuration_that_istiod_would_not_take_is_named_and_not_used(w
     assert found["meshConfig"] == {} and found["rootNamespace"] == "istio-system"
     snapshot = {**cluster.snapshot(), "istio": found, "unlisted": [hidden]}
     _snapshot.check(snapshot)
-    (plane,) = _control_plane.ControlPlanes(snapshot).all
+    (plane,) = _control_plane.ControlPlanes(read_cluster(snapshot).istio).all
     assert not plane.config_known and plane.config_unknown == ("unreadable", "istio-system/istio")
 
 

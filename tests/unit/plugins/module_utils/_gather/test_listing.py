@@ -17,7 +17,7 @@ pytest.importorskip("yaml")
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import listing as _listing
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import SnapshotError
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import check
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import Trimmer
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import Trimmer, trim
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
 
 BY_KIND = {listing.kind: listing for listing in (*_listing.CONTROL_PLANE, *_listing.SELECTED)}
@@ -328,3 +328,15 @@ def test_a_pod_of_very_many_volumes_keeps_the_gather_busy_in_proportion():
 
 def test_a_pod_whose_labels_name_its_template_needs_no_other():
     assert likes(cluster.pod()) == [None]
+
+
+@pytest.mark.parametrize("trimmed", [trim, Trimmer()], ids=["one", "many"])
+def test_a_service_entry_whose_endpoints_have_ports_is_kept(trimmed):
+    """Its list was refused for them, and with it the verdict on the cluster."""
+    entry = cluster.service_entry()
+    entry["spec"]["endpoints"] = [{"address": "10.0.0.5", "ports": {"http": 7070}}]
+    kept = _listing.reduced(BY_KIND["ServiceEntry"], entry, "networking.istio.io/v1", trimmed)
+    assert kept["spec"]["endpoints"] == entry["spec"]["endpoints"]
+    entry["spec"]["endpoints"] = [{"address": "10.0.0.5", "ports": {"http": "7070"}}]
+    with pytest.raises(SnapshotError, match=r"endpoints\[0\].ports.http: wanted a whole number"):
+        _listing.reduced(BY_KIND["ServiceEntry"], entry, "networking.istio.io/v1", trimmed)

@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather import progress as _progress
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Step
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import Record, progress
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, select
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
 from ansible_collections.meshops.istio_precheck.tests.helpers import cluster
@@ -32,7 +33,9 @@ def watched(monkeypatch, tmp_path):
     file.touch()
     monkeypatch.setenv(_progress.VARIABLE, str(file))
     monkeypatch.setattr(_progress, "INTERVAL", 0)
-    targets = select(cluster.snapshot([cluster.pod(name) for name in (*BINDS, "lost")], tables=[]), Selection()).targets
+    targets = select(
+        read_cluster(cluster.snapshot([cluster.pod(name) for name in (*BINDS, "lost")], tables=[])), Selection()
+    ).targets
     tables = Tables()
     held = []
     with progress(tables) as counting:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import delivery
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
@@ -35,7 +36,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import rea
 
 
 def planes(*istiods, **more):
-    return ControlPlanes(snapshot(istiods=istiods, **more))
+    return ControlPlanes(read_cluster(snapshot(istiods=istiods, **more)).istio)
 
 
 def serving(a_pod, *istiods):
@@ -242,6 +243,9 @@ def test_the_delivery_says_why_it_is_not_known():
 # Pods
 
 
+VALIDATION = [{"name": "istio-validation", "args": ["istio-iptables"]}]
+
+
 @pytest.mark.parametrize(
     "spec, wanted",
     [
@@ -258,6 +262,16 @@ def test_the_delivery_says_why_it_is_not_known():
         ({"role": "?", "annotations": {"inject.istio.io/templates": "sidecar,custom"}}, True),
         ({"role": "sidecar", "annotations": {"inject.istio.io/templates": "gateway"}}, True),
         ({"role": "sidecar", "annotations": {"inject.istio.io/templates": "grpc-agent"}}, False),
+        ({"role": "sidecar", "annotations": {"inject.istio.io/templates": "grpc-agent"}, "init": []}, True),
+        ({"role": "sidecar", "annotations": {"inject.istio.io/templates": "sidecar,grpc-agent"}, "init": []}, True),
+        (
+            {
+                "role": "sidecar",
+                "annotations": {"inject.istio.io/templates": "grpc-agent"},
+                "initContainers": VALIDATION,
+            },
+            True,
+        ),
         ({"labels": {"security.istio.io/tlsMode": "disabled"}}, True),
         ({"proxy": None, "labels": {"security.istio.io/tlsMode": "istio", "sidecar.istio.io/inject": "true"}}, False),
     ],
@@ -432,7 +446,7 @@ LOCAL_TODAY = istiod("1.22.3", localhost=True)
     ],
 )
 def test_another_revision_that_may_be_the_next_counts_with_its_own_settings(today, canary, target, current, wanted):
-    both = ControlPlanes(snapshot(istio={"controlPlanes": [today, canary]}), as_version(current))
+    both = ControlPlanes(read_cluster(snapshot(istio={"controlPlanes": [today, canary]})).istio, as_version(current))
     assert both.after(pod(), as_version(target)).default_delivery() == wanted
 
 
@@ -541,7 +555,10 @@ def test_a_revision_with_a_mesh_configuration_of_its_own_does_not_take_the_defau
     missing = {**istiod("1.24.0", "canary"), "meshConfig": None}
     for plane, wanted in ((own, "pod_ip"), (missing, "localhost")):
         istio = {"controlPlanes": [plane], "meshConfig": {"inboundTrafficPolicy": {"mode": "LOCALHOST"}}}
-        assert ControlPlanes(snapshot(istio=istio)).today(pod(revision="canary")).default_delivery() == wanted
+        assert (
+            ControlPlanes(read_cluster(snapshot(istio=istio)).istio).today(pod(revision="canary")).default_delivery()
+            == wanted
+        )
 
 
 @pytest.mark.parametrize(
@@ -599,24 +616,28 @@ OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 )
 def test_one_sidecar_is_effective_by_istios_own_order(sidecars, wanted):
     for order in (sidecars, sidecars[::-1]):
-        seen = snapshot(sidecars=order)
-        found = Sidecars(seen, ControlPlanes(seen)).effective(pod(), ControlPlanes(seen).today(pod()))
+        seen = read_cluster(snapshot(sidecars=order))
+        found = Sidecars(seen, ControlPlanes(seen.istio)).effective(pod(), ControlPlanes(seen.istio).today(pod()))
         assert (found and found["metadata"]["name"]) == wanted
 
 
 @pytest.mark.parametrize("spec", [{"proxy": None}, {"role": "router"}, {"role": "waypoint"}, {"host_network": True}])
 def test_no_sidecar_is_effective_for_a_pod_without_a_sidecar(spec):
-    seen = snapshot(sidecars=[sidecar(), sidecar(namespace="istio-system")])
-    assert Sidecars(seen, ControlPlanes(seen)).effective(pod(**spec), ControlPlanes(seen).today(pod())) is None
+    seen = read_cluster(snapshot(sidecars=[sidecar(), sidecar(namespace="istio-system")]))
+    assert (
+        Sidecars(seen, ControlPlanes(seen.istio)).effective(pod(**spec), ControlPlanes(seen.istio).today(pod())) is None
+    )
 
 
 @pytest.mark.parametrize("named, wanted", [("roots", "roots"), (None, "istio-system"), (3, "istio-system")])
 def test_the_root_namespace_is_the_control_planes_own(named, wanted):
-    seen = snapshot(
-        istiods=[{**istiod(), "meshConfig": {"rootNamespace": named}}],
-        sidecars=[sidecar(namespace="roots"), sidecar(namespace="istio-system")],
+    seen = read_cluster(
+        snapshot(
+            istiods=[{**istiod(), "meshConfig": {"rootNamespace": named}}],
+            sidecars=[sidecar(namespace="roots"), sidecar(namespace="istio-system")],
+        )
     )
-    found = Sidecars(seen, ControlPlanes(seen)).effective(pod(), ControlPlanes(seen).today(pod()))
+    found = Sidecars(seen, ControlPlanes(seen.istio)).effective(pod(), ControlPlanes(seen.istio).today(pod()))
     assert found["metadata"]["namespace"] == wanted
 
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import SCOPING_ENV
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
@@ -81,7 +82,7 @@ def test_a_namespace_is_discovered_if_one_selector_matches_its_labels(selectors,
         istiods=[istiod("1.24.0", discoverySelectors=selectors)],
         namespaces=[namespace("shop", **LABELS), namespace("bank")],
     )
-    planes = ControlPlanes(seen)
+    planes = ControlPlanes(read_cluster(seen).istio)
     assert planes.discovered.selects(planes.all[0], "shop") is wanted
 
 
@@ -96,7 +97,7 @@ def test_very_many_selectors_are_read_once_for_each_namespace():
 @pytest.mark.parametrize("key", ["mesh", "example.com/mesh", "a-b.c/M_e.s-h", f"{'x' * 253}/{'y' * 63}", "1"])
 def test_a_key_of_a_label_may_have_a_prefix(key):
     seen = snapshot(istiods=[istiod("1.24.0", discoverySelectors=[expression(key, "Exists", [])])])
-    planes = ControlPlanes(seen)
+    planes = ControlPlanes(read_cluster(seen).istio)
     assert planes.discovered.selects(planes.all[0], "shop") is None  # for want of labels alone
     assert planes.discovered.unsure(planes.all[0], ["shop"]) == ("namespace_hidden", "shop")
 

@@ -127,6 +127,22 @@ def test_in_tproxy_mode_no_endpoint_of_the_other_family_is_reached(mode, wanted)
     assert verdict(found) == wanted
 
 
+@pytest.mark.parametrize(
+    "proxy, target, binds, wanted, opens",
+    [
+        # Nothing arrives today; an injector from 1.12 on makes pods in which it does.
+        ("1.11.8", "1.20", ["[::]:8080"], FINE, True),
+        ("1.11.8", "1.11", ["[::]:8080"], "not_listening", False),
+        ("1.11.8", "1.20", ["[::1]:8080"], UNREACHABLE, False),
+        ("1.12.0", "1.20", ["[::]:8080"], FINE, False),
+    ],
+)
+def test_in_tproxy_mode_an_old_istio_init_lets_nothing_arrive_over_ipv6(proxy, target, binds, wanted, opens):
+    made = pod(ips=V6_ALONE, proxy=proxy, annotations={"sidecar.istio.io/interceptionMode": "TPROXY"})
+    found = report([made], [service(families=("IPv6",))], istiods=[plane("1.11.8")], binds=binds, target=target)
+    assert (verdict(found), bool(found["opens_on_upgrade"])) == (wanted, opens)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What a record does not hold
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.hops import Span, said, spans, stretches
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import as_version
@@ -34,14 +35,14 @@ STRETCHES = [
 
 @pytest.mark.parametrize(("version", "settings", "target", "wanted"), STRETCHES)
 def test_the_versions_on_the_way_that_deliver_otherwise_are_found(version, settings, target, wanted):
-    today = ControlPlanes(snapshot(istiods=[istiod(version, **settings)])).today(read_pod())
+    today = ControlPlanes(read_cluster(snapshot(istiods=[istiod(version, **settings)])).istio).today(read_pod())
     found = stretches(today, today.upgraded(as_version(target)))
     assert [str(stretch.span) for stretch in found] == wanted
     assert all(stretch.plane.version[:2] == stretch.span.first for stretch in found)
 
 
 def test_without_a_target_there_is_no_way():
-    today = ControlPlanes(snapshot(istiods=[istiod("1.9.9", localhost=True)])).today(read_pod())
+    today = ControlPlanes(read_cluster(snapshot(istiods=[istiod("1.9.9", localhost=True)])).istio).today(read_pod())
     assert stretches(today, today.upgraded(None)) == ()
 
 
@@ -52,7 +53,7 @@ def test_openshift_service_mesh_goes_through_the_versions_that_it_has():
         "versions": [{"by": "pod", "label": "maistra-version", "text": "2.1.3"}],
         "maistra": True,
     }
-    today = ControlPlanes(snapshot(istiods=[plane])).today(read_pod())
+    today = ControlPlanes(read_cluster(snapshot(istiods=[plane])).istio).today(read_pod())
     found = stretches(today, today.upgraded((1, 24)))
     assert [str(stretch.span) for stretch in found] == ["at 1.12", "from 1.14 to 1.20"]
 

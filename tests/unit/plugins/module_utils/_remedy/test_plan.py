@@ -826,7 +826,7 @@ def test_probes_that_the_sidecar_does_not_help_are_named_in_the_remedy():
 
 
 def exposure(service_port=80, port_name="", app_protocol=None, kind="Service"):
-    return Exposure("shop", "web", 8080, "web", service_port, port_name, app_protocol, kind, (), ("", "", 0), True)
+    return Exposure(8080, "web", service_port, port_name, app_protocol, kind, (), ("", "", 0), True)
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.manifests import sidecar_manifests
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluated
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import delivery
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import ISTIO_PORTS, revision
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.sidecars import Sidecars, has_selector
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.istio_values import as_version
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import is_ipv6, matches, read_pods
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import expose
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge import judge
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection
@@ -27,7 +27,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waive
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.parse import parse
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files
-from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import TODAY
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import TODAY, exposed_in
 from ansible_collections.meshops.istio_precheck.tests.helpers.remedies import applied, clusters
 
 SELECTIONS = (Selection(), Selection(scope="all"), Selection(label_selectors=("track=stable",)))
@@ -50,8 +50,9 @@ def crosses(ip, how):
 
 def reached(snapshot, target, crossing=True):
     """Each exposed port of each pod that was read, at each address, today and after the upgrade, if a connection finds a listener there."""
-    planes = ControlPlanes(snapshot)
-    sidecars, exposures = Sidecars(snapshot, planes), expose(snapshot).by_pod
+    cluster = read_cluster(snapshot)
+    planes = ControlPlanes(cluster.istio)
+    sidecars, exposures = Sidecars(cluster, planes), exposed_in(snapshot).by_pod
     listeners = {each["pod"]: parse(each["format"], each["stdout"]).listeners for each in snapshot["socketTables"]}
     found = set()
     for each in read_pods(snapshot["pods"]):
@@ -79,7 +80,7 @@ def reached(snapshot, target, crossing=True):
 def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(before, target, selection, waivers, opening):
     options = Options(TODAY, selection, target, tuple(waivers), remediate_unreachable=opening)
     kept = copy.deepcopy(before)
-    report, older = evaluated(before, options)
+    report, older = evaluated(read_cluster(before), options)
     target = None if older else target  # one that is older than what runs is refused, and all is judged without
     assert before == kept, "evaluate changed its input"
     event(
@@ -102,9 +103,10 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
         }
 
     after = applied(before, report["remediations"])
-    controllers, exposures = Controllers(before), expose(before).by_pod
-    planes = ControlPlanes(before)
-    in_effect = Sidecars(before, planes), Sidecars(after, ControlPlanes(after))
+    controllers, exposures = Controllers(read_cluster(before).controllers), exposed_in(before).by_pod
+    there, then = read_cluster(before), read_cluster(after)
+    planes = ControlPlanes(there.istio)
+    in_effect = Sidecars(there, planes), Sidecars(then, ControlPlanes(then.istio))
     oldest = min((plane.version for plane in planes.all if plane.version), default=(1, 99))
     for remediation in report["remediations"]:
         manifest, ids = remediation["manifest"], set(remediation["findings"])
@@ -166,7 +168,7 @@ def test_a_plan_lists_all_loses_nothing_is_in_effect_and_does_what_it_says(befor
         assert not [p for p in others if any(c["name"] == "istio-proxy" for c in p.containers)]
 
     # (d) what it claims to cure is cured, and nothing else got worse
-    again, _wrong = evaluated(after, options)
+    again, _wrong = evaluated(read_cluster(after), options)
     claimed = {identity for remediation in report["remediations"] for identity in remediation["findings"]}
     assert not claimed & {finding["id"] for finding in again["findings"]}
     assert claimed == {finding["id"] for finding in report["findings"] if finding["remedy"] != "change_bind"}

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import expose
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     endpoint_slice,
+    exposed_in,
+    meta,
     pod,
     port,
     read_pod,
@@ -20,12 +21,12 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
 
 def exposed(*args, **kwargs):
     """`{pod: [(port, Service)]}`"""
-    found = expose(snapshot(*args, **kwargs)).by_pod
+    found = exposed_in(snapshot(*args, **kwargs)).by_pod
     return {name: [(e.port, e.service) for e in exposures] for (_namespace, name), exposures in found.items()}
 
 
 def passed_over(*args, **kwargs):
-    return [(s["service"], s["port"], s["reason"]) for s in expose(snapshot(*args, **kwargs)).skipped]
+    return [(s["service"], s["port"], s["reason"]) for s in exposed_in(snapshot(*args, **kwargs)).skipped]
 
 
 def two(**second):
@@ -62,11 +63,9 @@ def test_an_exposure_says_by_what():
     )
     entry = service_entry(ports=[{"number": 81, "name": "tcp", "protocol": "MONGO"}])
     entry["metadata"]["creationTimestamp"] = "2026-03-03T00:00:00Z"
-    found = expose(snapshot([pod("a")], [named], serviceEntries=[entry])).by_pod["shop", "a"]
+    found = exposed_in(snapshot([pod("a")], [named], serviceEntries=[entry])).by_pod["shop", "a"]
     assert [tuple(e) for e in found] == [
         (
-            "shop",
-            "a",
             81,
             "web-entry",
             81,
@@ -78,8 +77,6 @@ def test_an_exposure_says_by_what():
             "",
         ),
         (
-            "shop",
-            "a",
             8080,
             "web",
             80,
@@ -244,7 +241,7 @@ def test_the_endpoint_slices_of_a_service_with_a_selector_add_nothing():
 
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 def test_an_endpoint_slice_is_of_one_family(family):
-    found = expose(
+    found = exposed_in(
         snapshot(
             [pod("a")],
             [service(selector={}, families=("IPv4", "IPv6"))],
@@ -275,7 +272,7 @@ def test_a_service_entry_with_a_workload_selector_exposes_pods(ports, wanted):
 
 def ways(*args, **kwargs):
     """`[(port, how)]` of the pod a"""
-    return [(e.port, e.how) for e in expose(snapshot(*args, **kwargs)).by_pod["shop", "a"]]
+    return [(e.port, e.how) for e in exposed_in(snapshot(*args, **kwargs)).by_pod["shop", "a"]]
 
 
 def test_a_service_entrys_port_that_has_the_name_of_a_containers_is_one_of_the_two():
@@ -306,7 +303,7 @@ def test_a_port_name_that_only_a_native_sidecar_declares_is_said_to_be_that(port
 def test_slices_say_whether_they_hold_the_pods_first_address(addresses, selected, how):
     parts = [endpoint_slice("manual", addresses=[each]) for each in addresses]
     services = [service("manual", selector={}), *([service()] if selected else [])]
-    found = expose(snapshot([pod("a", ips=("10.0.0.5", "fd00::5"))], services, endpointSlices=parts))
+    found = exposed_in(snapshot([pod("a", ips=("10.0.0.5", "fd00::5"))], services, endpointSlices=parts))
     assert {e.how for e in found.by_pod["shop", "a"] if e.service == "manual"} == {how}
 
 
@@ -327,11 +324,51 @@ def test_a_service_entry_whose_endpoints_are_a_pods_addresses_exposes_it(endpoin
     del entry["spec"]["workloadSelector"]
     entry["spec"]["endpoints"] = [endpoint]
     pods = [pod("a", ips=("10.0.0.5", "fd00::5"), ports={"http": 8080})]
-    found = expose(snapshot(pods, [], serviceEntries=[entry]))
+    found = exposed_in(snapshot(pods, [], serviceEntries=[entry]))
     assert [(e.port, e.how, e.families) for e in found.by_pod.get(("shop", "a"), ())] == wanted
     assert found.skipped == []
     entry["metadata"]["namespace"] = "billing"
-    assert expose(snapshot(pods, [], serviceEntries=[entry])).by_pod == {}
+    assert exposed_in(snapshot(pods, [], serviceEntries=[entry])).by_pod == {}
+
+
+def workload_entry(address="10.0.0.5", namespace="shop", app="db", **spec):
+    return {"metadata": meta("entry", namespace), "spec": {"address": address, "labels": {"app": app}, **spec}}
+
+
+DATABASE = service("db", selector={"app": "db"}, ports=[port(80, 5432, "tcp")])
+NAMED = service("db", selector={"app": "db"}, ports=[port(80, "sql", "tcp")])
+ENTRIES = [
+    # what selects it, the WorkloadEntry, the ports of the pod that it exposes
+    (DATABASE, workload_entry(), [5432]),
+    (DATABASE, workload_entry("fd00::5"), [5432]),
+    (DATABASE, workload_entry(ports={"tcp": 5433, "sql": 1}), [5433]),
+    (NAMED, workload_entry(ports={"sql": 5433}), [5433]),
+    (NAMED, workload_entry(), []),
+    (service("db", selector={"app": "db"}, ports=[port(5432, None)]), workload_entry(), [5432]),
+    (DATABASE, workload_entry(app="other"), []),
+    (DATABASE, workload_entry("192.0.2.9"), []),
+    (DATABASE, workload_entry(namespace="billing"), []),
+    (service("db", selector={}), workload_entry(), []),
+    (service_entry(selector={"app": "db"}, ports=[{"number": 80, "name": "tcp"}]), workload_entry(), [80]),
+    (service_entry(selector={"app": "db"}, ports=[{"number": 80, "targetPort": 81}]), workload_entry(), [81]),
+    (
+        service_entry(selector={"app": "db"}, ports=[{"number": 80, "name": "tcp"}]),
+        workload_entry(ports={"tcp": 82}),
+        [82],
+    ),
+]
+
+
+@pytest.mark.parametrize(("selecting", "entry", "wanted"), ENTRIES)
+def test_what_selects_a_workload_entry_of_a_pods_address_exposes_the_pod(selecting, entry, wanted):
+    """istiod has the proxy of that address serve it: GetProxyServiceTargets, pilot/pkg/serviceregistry/kube/controller/controller.go@1.20.8."""
+    kinds = {"services": []} | (
+        {"serviceEntries": [selecting]} if "hosts" in selecting["spec"] else {"services": [selecting]}
+    )
+    pods = [pod("a", ips=("10.0.0.5", "fd00::5")), pod("b", ips=("10.0.0.6",))]
+    found = exposed_in(snapshot(pods, **kinds, workloadEntries=[entry]))
+    exposed = [(pod_key, exposure.port) for pod_key, several in found.by_pod.items() for exposure in several]
+    assert exposed == [(("shop", "a"), number) for number in wanted]
 
 
 def test_what_a_service_entry_does_not_expose_is_said():
@@ -348,5 +385,5 @@ def test_what_a_service_entry_does_not_expose_is_said():
 def test_a_service_entry_without_a_workload_selector_is_about_no_pod():
     entry = service_entry()
     entry["spec"]["workloadSelector"] = None
-    found = expose(snapshot([pod()], [], serviceEntries=[entry]))
+    found = exposed_in(snapshot([pod()], [], serviceEntries=[entry]))
     assert (found.by_pod, found.skipped) == ({}, [])

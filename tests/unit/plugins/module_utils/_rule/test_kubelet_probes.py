@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.control_plane import ControlPlanes
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import (
     DEFAULT_FAIL_ON,
@@ -31,6 +32,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     snapshot,
 )
 
+ANNOTATION = "sidecar.istio.io/rewriteAppHTTPProbers"
 HTTP = {"httpGet": {"path": "/", "port": 8080}}
 TCP = {"tcpSocket": {"port": 8080}}
 GRPC = {"grpc": {"port": 8080}}
@@ -60,12 +62,14 @@ def rewritten_hook(handler, name="postStart", **env):
 
 
 ALREADY, WILL, PROXY, NOTHING = "fails already", "will fail once the pod is injected again", "through the proxy", None
+MAY = "may fail once the pod is injected again"
+OFF = istiod("1.24.0", rewrites=False)
 NEXT, OPT_OUT, LOCALHOST = istiod("1.24.0"), istiod("1.20.8", opt_out=True), istiod("1.24.0", localhost=True)
 
 
 def fails(spec, after, port=8080, impact="breaks_on_upgrade", answered=False, reached=True):
-    plane = ControlPlanes(snapshot(istiods=[after])).today(read_pod(revision=None))
-    return failing_probes(read_pod(**spec), port, plane, impact, answered, reached)
+    plane = ControlPlanes(read_cluster(snapshot(istiods=[after])).istio).today(read_pod(revision=None))
+    return failing_probes(read_pod(**spec), port, plane, plane.rewrites_probes, impact, answered, reached)
 
 
 def notes(spec, after, port=8080, cured=False):
@@ -105,18 +109,29 @@ def notes(spec, after, port=8080, cured=False):
         ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.13.0"), WILL),
         ({"proxy": "1.12.0", **plain(GRPC)}, istiod("1.12.0"), PROXY),  # nor does the next: it fails with the port
         # not rewritten, since rewriting is off
-        ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, PROXY),
-        ({"proxy": "@sha256:01", **plain(HTTP)}, NEXT, PROXY),
-        ({"proxy": "1.13.0", **plain(GRPC)}, NEXT, PROXY),
-        ({"proxy": "1.12.0", **plain(TCP)}, NEXT, NOTHING),
-        ({"proxy": "1.12", **plain(TCP)}, NEXT, NOTHING),
+        ({"proxy": "1.9.9", **plain(HTTP)}, OFF, PROXY),
+        ({"proxy": "@sha256:01", **plain(HTTP)}, OFF, PROXY),
+        ({"proxy": "1.13.0", **plain(GRPC)}, OFF, PROXY),
+        ({"proxy": "1.12.0", **plain(TCP)}, OFF, NOTHING),
+        ({"proxy": "1.12", **plain(TCP)}, OFF, NOTHING),
+        ({"proxy": "1.9.9", **plain(TCP)}, OFF, NOTHING),
+        ({"proxy": "1.12.0", **plain(TCP), "annotations": {ANNOTATION: "true"}}, OFF, MAY),
+        # not rewritten, and nobody knows why
+        ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, MAY),
+        ({"proxy": "@sha256:01", **plain(HTTP)}, NEXT, MAY),
+        ({"proxy": "1.13.0", **plain(GRPC)}, NEXT, MAY),
+        ({"proxy": "1.12.0", **plain(TCP)}, NEXT, MAY),
+        ({"proxy": "1.12", **plain(TCP)}, NEXT, MAY),
+        ({"proxy": "1.12.0", **plain(TCP)}, istiod("1.24.0", rewrites=True), MAY),
+        ({"proxy": "1.20.8", **plain(HTTP)}, OPT_OUT, PROXY),
+        ({"proxy": "1.20.8", **plain(TCP)}, LOCALHOST, NOTHING),
         (
-            {"proxy": "1.9.9", **plain(GRPC), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}},
+            {"proxy": "1.9.9", **plain(GRPC), "annotations": {ANNOTATION: "false"}},
             NEXT,
             PROXY,
         ),
         (
-            {"proxy": "1.9.9", **plain(TCP), "annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}},
+            {"proxy": "1.9.9", **plain(TCP), "annotations": {ANNOTATION: "false"}},
             NEXT,
             NOTHING,
         ),
@@ -160,18 +175,18 @@ def test_the_port_of_a_probe_may_be_a_number_in_text_or_a_name(port):
 
 
 def test_a_probe_that_goes_through_the_proxy_is_cured_with_the_port():
-    assert notes({"proxy": "1.9.9", **plain(HTTP)}, NEXT) == [
+    assert notes({"proxy": "1.9.9", **plain(HTTP)}, OFF) == [
         "The livenessProbe of container app asks port 8080 through the proxy: it fails with the port, and a Sidecar that fixes the port fixes it."
     ]
-    assert not notes({"proxy": "1.9.9", **plain(HTTP)}, NEXT, cured=True)
+    assert not notes({"proxy": "1.9.9", **plain(HTTP)}, OFF, cured=True)
     assert notes({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, cured=True)
 
 
 def test_the_probe_of_the_proxy_itself_is_its_own_affair():
     a_pod = pod(proxy="1.20.8")
     a_pod["spec"]["containers"][1]["readinessProbe"] = HTTP
-    plane = ControlPlanes(snapshot(istiods=[NEXT])).today(as_read(a_pod))
-    assert failing_probes(as_read(a_pod), 8080, plane, "unreachable", False) == []
+    plane = ControlPlanes(read_cluster(snapshot(istiods=[NEXT])).istio).today(as_read(a_pod))
+    assert failing_probes(as_read(a_pod), 8080, plane, None, "unreachable", False) == []
 
 
 def test_a_finding_says_so_in_its_notes():
@@ -192,7 +207,9 @@ def test_without_a_target_version_the_trap_of_1_21_is_not_relied_on():
         ({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, "breaks_on_upgrade", False),
         ({"proxy": "@sha256:01", **rewritten(HTTP)}, NEXT, "unknown", False),
         ({"proxy": "1.9.9", **plain(TCP)}, NEXT, "breaks_on_upgrade", False),
-        ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, "unknown", True),
+        ({"proxy": "1.9.9", **plain(HTTP)}, OFF, "unknown", True),
+        ({"proxy": "1.9.9", **plain(HTTP)}, NEXT, "unknown", False),
+        ({"proxy": "1.12.0", **plain(TCP)}, NEXT, "unknown", False),
     ],
 )
 def test_a_probe_that_fails_says_since_when_and_whether_a_sidecar_helps(spec, after, impact, helps):
@@ -203,7 +220,7 @@ def test_a_probe_that_fails_says_since_when_and_whether_a_sidecar_helps(spec, af
 def test_a_rewritten_probe_succeeds_where_a_listener_accepts_at_the_pod_ip():
     assert not fails({"proxy": "1.9.9", **rewritten(HTTP)}, NEXT, answered=True)
     assert not fails({"proxy": "1.20.8", **rewritten(HTTP)}, NEXT, answered=True)
-    assert fails({"proxy": "1.9.9", **plain(HTTP)}, NEXT, answered=True)
+    assert fails({"proxy": "1.9.9", **plain(HTTP)}, NEXT, answered=True)[0].sidecar_helps
 
 
 READY = rewritten(HTTP, "readyz")
@@ -261,11 +278,11 @@ def test_a_probe_of_a_port_that_no_service_exposes_keeps_the_gate_shut_too():
 
 def test_a_probe_that_a_sidecar_helps_blocks_with_its_port_or_alone_where_that_is_waived():
     a_pod = pod(**plain(HTTP, "readinessProbe"))
-    found = report([a_pod], target="1.24")
+    found = report([a_pod], target="1.24", istiods=[istiod(rewrites=False)])
     assert [probe["sidecar_helps"] for probe in found["failing_probes"]] == [True]
     assert blocking(found, DEFAULT_FAIL_ON) == [Blocker("breaks_on_upgrade", 1)]
     assert blocking(found, ["failing_probes"]) == [Blocker("failing_probes", 1)]
-    waived = report([a_pod], target="1.24", waivers=[WAIVER])
+    waived = report([a_pod], target="1.24", waivers=[WAIVER], istiods=[istiod(rewrites=False)])
     assert blocking(waived, DEFAULT_FAIL_ON) == [Blocker("failing_probes", 1)]
     assert blocking(waived, ["breaks_on_upgrade"]) == []
 
@@ -281,7 +298,7 @@ def test_a_probe_of_a_port_that_listens_everywhere_is_none_of_these():
         assert report([pod(**READY)], target="1.24", binds=binds)["failing_probes"] == []
 
 
-REFUSED = {"annotations": {"sidecar.istio.io/rewriteAppHTTPProbers": "false"}}
+REFUSED = {"annotations": {ANNOTATION: "false"}}
 
 HOOKS = [
     # what the pod has, the next istiod, the impact of its port, whether the proxy reaches it today; what is said, the impact, whether a Sidecar helps
@@ -302,7 +319,8 @@ HOOKS = [
     ),
     ({"proxy": "1.24.6", **hook(HTTP)}, "1.25.0", None, False, NOTHING, None, None),
     ({"proxy": "1.24.6", **hook(HTTP), **REFUSED}, "1.25.0", "unreachable", False, PROXY, "unreachable", True),
-    ({"proxy": "1.25.0", **hook(HTTP)}, "1.26.0", None, True, NOTHING, None, None),
+    ({"proxy": "1.25.0", **hook(HTTP)}, "1.26.0", None, True, MAY, "unknown", False),
+    ({"proxy": "1.25.0", **hook(HTTP), **REFUSED}, "1.26.0", None, True, NOTHING, None, None),
     ({"proxy": "1.25.0", **rewritten_hook(HTTP)}, "1.26.0", None, True, ALREADY, "unreachable", False),
     ({"proxy": "1.25.0", **rewritten_hook(HTTP, "preStop")}, "1.26.0", None, True, ALREADY, "unreachable", False),
     (
@@ -326,6 +344,33 @@ def test_a_hook_goes_through_the_proxy_until_the_injector_of_1_25_rewrites_it(
     found = fails(spec, istiod(after), impact=impact, reached=reached)
     assert [(probe.impact, probe.sidecar_helps) for probe in found] == ([] if said is NOTHING else [(wanted, helps)])
     assert said is NOTHING or said in found[0].reason
+
+
+NOT_KNOWN = istiod("1.20.8")
+INJECTORS = [
+    # the istiods, the revision and the target; what becomes of a probe that the injector of today should have rewritten
+    ("off", [istiod("1.20.8", rewrites=False)], "1.24", None),
+    ("on by now", [istiod("1.20.8", rewrites=True)], "1.24", "unknown"),
+    ("not known", [NOT_KNOWN], "1.24", "unknown"),
+    ("not known, without a target", [NOT_KNOWN], None, "unknown"),
+    (
+        "on in the next revision",
+        [istiod("1.20.8", rewrites=False), istiod("1.24.0", "b", rewrites=True)],
+        "1.24",
+        "unknown",
+    ),
+    ("not known of the next revision", [istiod("1.20.8", rewrites=False), istiod("1.24.0", "b")], "1.24", "unknown"),
+    ("off in the next revision", [NOT_KNOWN, istiod("1.24.0", "b", rewrites=False)], "1.24", None),
+    ("no istiod to be seen", [], "1.24", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("istiods", "target", "impact"), [row[1:] for row in INJECTORS], ids=[r[0] for r in INJECTORS])
+def test_that_an_injector_left_a_probe_alone_says_nothing_of_the_next_one(istiods, target, impact):
+    """The value `rewriteAppHTTPProbe`, which is the next injector's own, may be another by then; so may REWRITE_TCP_PROBES."""
+    found = report([pod(proxy="1.20.8", **plain(TCP))], sidecars=KEPT, istiods=istiods, target=target)
+    assert [probe["impact"] for probe in found["failing_probes"]] == ([impact] if impact else [])
+    assert (Blocker("failing_probes", 1) in blocking(found, DEFAULT_FAIL_ON)) == bool(impact)
 
 
 def test_a_hook_is_sent_to_localhost_where_the_mesh_says_so():
@@ -361,6 +406,15 @@ ALONE = [
     ("LOCALHOST takes over", OLD_OPT_OUT, istiod("1.20.8", opt_out=True, localhost=True), "1.22", 1, None),
     ("http, sent to the pod IP already", {"proxy": "1.20.8", **rewritten(HTTP)}, istiod("1.20.8"), "1.24", 0, None),
     ("http, never rewritten", {"proxy": "1.9.9", **plain(HTTP)}, istiod("1.9.9"), "1.24", 0, None),
+    ("tcp, not rewritten by 1.20", {"proxy": "1.20.8", **plain(TCP)}, istiod("1.20.8"), "1.24", 1, "unknown"),
+    (
+        "tcp, of rewriting that is off",
+        {"proxy": "1.20.8", **plain(TCP)},
+        istiod("1.20.8", rewrites=False),
+        "1.24",
+        1,
+        None,
+    ),
     ("rewriting refused", {"proxy": "1.9.9", **plain(TCP), **REFUSED}, istiod("1.9.9"), "1.24", 0, None),
     ("a hook, which the proxy passes on", {"proxy": "1.24.6", **hook(HTTP)}, istiod("1.24.6"), "1.25", 0, None),
     ("a command", {"proxy": "1.9.9", **plain({"exec": {}})}, istiod("1.9.9"), "1.24", 0, None),

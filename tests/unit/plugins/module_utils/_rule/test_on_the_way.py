@@ -8,8 +8,20 @@ import json
 
 import pytest
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import PROBERS_ENV
-from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import istiod, pod, report, sidecar, verdict
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import CONFIG_ENV, PROBERS_ENV
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
+    TODAY,
+    istiod,
+    pod,
+    report,
+    service,
+    sidecar,
+    snapshot,
+    table,
+    verdict,
+)
 
 OLD = istiod("1.9.9", localhost=True)
 OPTED_OUT = istiod("1.20.8", opt_out=True, localhost=True)
@@ -99,3 +111,19 @@ def test_a_probe_that_fails_on_the_way_alone_says_so(spec, more, when):
 def test_a_probe_that_goes_through_the_proxy_fails_with_its_port():
     (probe,) = report([pod(probes={"readinessProbe": HTTP})], istiods=[OLD], target="1.24")["failing_probes"]
     assert (probe["impact"], probe["sidecar_helps"]) == ("breaks_on_upgrade", True)
+
+
+def test_of_two_meshes_that_nobody_sees_each_is_on_the_way_with_sidecars_of_its_own():
+    def asks(mesh):
+        return {CONFIG_ENV: json.dumps({"discoveryAddress": f"istiod.{mesh}.svc:15012"})}
+
+    seen = snapshot(
+        pods=[pod("web", "bank", env=asks("mesh-a")), pod("web", "shop", env=asks("mesh-b"))],
+        services=[service(namespace="bank"), service(namespace="shop")],
+        sidecars=[sidecar("own", place, ingress={8080: "127.0.0.1:8080"}) for place in ("bank", "mesh-b")],
+        tables=[table("web", namespace="bank"), table("web", namespace="shop")],
+        istio={"istioNamespace": "mesh-0", "rootNamespace": "mesh-0", "controlPlanes": [], "variables": []},
+    )
+    found = evaluate(seen, Options(TODAY, current_version="1.9", target_version="1.24"))
+    assert found["findings"] == []
+    assert [each["namespace"] for each in found["remediated"]] == ["bank", "shop"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.attempts import Attempt, answers, attempts
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import (
     SelectionError,
     label_matcher,
@@ -28,7 +29,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
 
 def chosen(pods, services=None, **selection):
     """`{pod: pod it is read in}`"""
-    found = select(snapshot(pods, services), Selection(**selection)).targets
+    found = select(read_cluster(snapshot(pods, services)), Selection(**selection)).targets
     return {t.pod.name: t.readers[0][1] for t in found}
 
 
@@ -82,7 +83,7 @@ def test_what_is_passed_over_is_said_of_the_selected_namespaces_only():
         service(ports=[port(53, protocol="UDP")]),
         service(namespace="billing", ports=[port(53, protocol="UDP")]),
     ]
-    found = select(snapshot([pod()], services), Selection(namespaces=("billing",))).skipped
+    found = select(read_cluster(snapshot([pod()], services)), Selection(namespaces=("billing",))).skipped
     assert [s["namespace"] for s in found] == ["billing"]
 
 
@@ -210,14 +211,16 @@ UNSEEN = {
 def test_what_is_asked_for_and_not_there_to_be_seen_is_named(case):
     made, selection, wanted = UNSEEN[case]
     there, chosen = snapshot(**made), Selection(**selection)
-    assert why_not_covered(there, chosen, len(select(there, chosen).targets)) == wanted
+    cluster = read_cluster(there)
+    assert why_not_covered(cluster, chosen, len(select(cluster, chosen).targets)) == wanted
 
 
 @pytest.mark.parametrize("number", [15000, 15001, 15004, 15006, 15008, 15020, 15021, 15053, 15090])
 def test_istios_own_ports_are_passed_over_in_pods_with_a_sidecar_alone(number):
     services = [service(ports=[port(80), port(81, number, "istio")])]
     mine, gateway = (
-        select(snapshot([pod("a", role=role)], services), Selection(scope="all")) for role in ("sidecar", "router")
+        select(read_cluster(snapshot([pod("a", role=role)], services)), Selection(scope="all"))
+        for role in ("sidecar", "router")
     )
     assert [e.port for e in mine.targets[0].exposures] == [8080]
     reason = f"Target port {number} is one of Istio's own in a pod with a sidecar."
@@ -226,7 +229,7 @@ def test_istios_own_ports_are_passed_over_in_pods_with_a_sidecar_alone(number):
 
 
 def test_a_port_that_only_looks_like_istios_is_the_users():
-    assert select(snapshot(services=[service(ports=[port(80, 15002)])]), Selection()).targets
+    assert select(read_cluster(snapshot(services=[service(ports=[port(80, 15002)])])), Selection()).targets
 
 
 def test_a_pod_of_which_only_istios_ports_are_exposed_is_not_read():
@@ -266,7 +269,7 @@ def test_host_network_pods_are_read_themselves_and_know_their_neighbours():
     ]
     assert chosen(pods, scope="all") == {"a": "a", "b": "b", "c": "c"}
     assert chosen(pods, scope="all", replicas="one") == {"a": "a", "b": "b", "c": "c"}
-    found = select(snapshot(pods), Selection(scope="all")).targets
+    found = select(read_cluster(snapshot(pods)), Selection(scope="all")).targets
     assert [[name for _namespace, name in each.neighbours] for each in found] == [["b"], ["a"], []]
 
 

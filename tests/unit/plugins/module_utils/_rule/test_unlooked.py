@@ -124,6 +124,23 @@ def test_a_machine_was_not_looked_at_and_those_of_a_group_are_told_once(entries,
     assert told(**spec, selection=Selection(label_selectors=selectors)) == wanted
 
 
+def test_a_workload_that_is_looked_at_for_its_probes_alone_may_be_under_an_envoy_filter():
+    """It has no exposed port to name."""
+    probed = pod(probes={"livenessProbe": {"tcpSocket": {"port": 8080}}})
+    found = report([probed], services=[], envoyFilters=[envoy_filter()], target="1.24")["not_checked"]
+    said = "EnvoyFilter shop/patch may change where its proxy delivers what its probes ask for."
+    assert [(each["reason"], each["detail"]) for each in found] == [("envoy_filter", said)]
+
+
+@pytest.mark.parametrize(("address", "wanted"), [("10.0.0.5", []), ("192.0.2.7", ["vm"])])
+def test_a_workload_entry_of_a_pods_address_is_no_machine(address, wanted):
+    """And what selects it is looked at in the pod."""
+    of_pod = {**entry(labels={"app": "db"}), "spec": {"labels": {"app": "db"}, "address": address}}
+    found = report(services=[service(selector={"app": "db"})], workloadEntries=[of_pod], target="1.24")
+    assert [each["reason"] for each in found["not_checked"]] == wanted
+    assert [each["impact"] for each in found["findings"]] == ([] if wanted else ["breaks_on_upgrade"])
+
+
 def test_the_machines_of_a_group_are_counted():
     found = report(workloadEntries=[entry(group="vms"), entry("vm-2", "vms")], workloadGroups=[group()])
     assert "2 WorkloadEntries today" in found["not_checked"][0]["detail"]

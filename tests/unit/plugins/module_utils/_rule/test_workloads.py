@@ -7,13 +7,13 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import matches
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.objects import controller_record
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers, template_key
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     as_read,
     meta,
     pod,
     read_pod,
-    snapshot,
 )
 
 
@@ -27,7 +27,7 @@ def controller(kind, name, owner=None, selector=None):
 
 
 def workload(a_pod, *controllers):
-    found = Controllers(snapshot([a_pod], controllers=list(controllers))).workload(as_read(a_pod))
+    found = Controllers(map(controller_record, controllers)).workload(as_read(a_pod))
     return found.kind, found.name
 
 
@@ -109,16 +109,14 @@ def test_the_controller_of_another_namespace_is_not_taken():
 def test_the_labels_of_a_controller_are_those_that_last(kind, selector, wanted):
     a_pod = pod(owner=(kind, "web-7d4b9"))
     assert (
-        Controllers(snapshot([a_pod], controllers=[controller(kind, "web-7d4b9", selector=selector)])).match_labels(
-            as_read(a_pod)
-        )
+        Controllers([controller_record(controller(kind, "web-7d4b9", selector=selector))]).match_labels(as_read(a_pod))
         == wanted
     )
 
 
 def test_the_labels_of_a_controller_that_is_not_known_are_not_guessed():
-    assert Controllers(snapshot()).match_labels(read_pod()) is None
-    assert Controllers(snapshot()).match_labels(read_pod(owner=None)) is None
+    assert Controllers(()).match_labels(read_pod()) is None
+    assert Controllers(()).match_labels(read_pod(owner=None)) is None
 
 
 SET_1, SET_2 = (

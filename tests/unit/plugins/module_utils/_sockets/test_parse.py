@@ -19,6 +19,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.pa
     Listener,
     SocketTable,
     parse,
+    parse_procnet,
 )
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -672,3 +673,47 @@ def test_the_byte_order_is_weighed_on_so_many_addresses_and_no_more(monkeypatch:
     monkeypatch.setattr(_parse, "_lead_of_big", lambda found: (seen.extend(found), weigh(found))[1])
     parse("procnet", "\n".join(map(LISTENING["procnet"], range(9000))))
     assert 0 < len(seen) <= 2 * _parse.MAX_EVIDENCE
+
+
+LISTENERS = [("0.0.0.0", 15006), ("127.0.0.1", 8080), ("127.0.0.1", 15000), ("::1", 9000)]
+
+
+def numbered(text: str, first: int) -> str:
+    """With an inode of its own in each line."""
+    head, *rows = text.split(" 23548 ")
+    return head + "".join(f" {first + number} {row}" for number, row in enumerate(rows))
+
+
+PLAIN = numbered(procnet(LISTENERS), 100)
+BY_NODE = {
+    "listeners alone": PLAIN,
+    "big-endian": procnet(LISTENERS, "big"),
+    "no listener": TCP_HEADER + TCP6_HEADER,
+    "one half": PLAIN[: PLAIN.index(TCP6_HEADER)],
+    "one half twice": PLAIN.replace("remote_address", "rem_address"),
+    "a connection": procnet(LISTENERS, connections=[("10.1.2.3", "10.9.9.9")]),
+    "no header": PLAIN.replace(TCP_HEADER, ""),
+    "prose": PLAIN + "Killed\n",
+    "prose for a header": PLAIN.replace(TCP_HEADER, "Killed\n"),
+    "cut off": PLAIN[:-60],
+    "port 0": PLAIN.replace(":1F90 ", ":0000 "),
+    "another state": PLAIN.replace(" 0A ", " 1A ", 1),
+    "the same line twice": PLAIN.replace("0100007F:3A98", "0100007F:1F90"),
+}
+
+
+@pytest.mark.parametrize("text", BY_NODE.values(), ids=BY_NODE)
+def test_a_table_by_a_probe_says_what_it_says_line_by_line(text: str) -> None:
+    slowly = _parse._collect("procnet", text, None)
+    assert parse_procnet(text) == (slowly.table(), slowly.inodes)
+    assert parse_procnet(text)[0] == parse("procnet", text)
+
+
+def test_tables_that_differ_in_inodes_alone_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _inodes = parse_procnet(PLAIN)
+    monkeypatch.setattr(_parse, "_parse_procnet", None)
+    again, inodes = parse_procnet(numbered(procnet(LISTENERS), 200))
+    assert again is first
+    assert {inode: (listener.address, listener.port) for inode, listener in inodes.items()} == dict(
+        enumerate(LISTENERS, 200)
+    )
