@@ -9,7 +9,7 @@ import typing as t
 
 from ansible.utils.display import Display
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import VARIABLE
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.progress import VARIABLE
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._progress import shown
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._quiet import QuietAction
 

@@ -11,10 +11,6 @@ import typing as t
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _role_variables
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
-
-HAS_A_VERDICT = ("check_listeners",)
-"""Roles that tell hints with it, and need no warning."""
 
 
 class ActionModule(ActionBase):
@@ -26,14 +22,10 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         directory = pathlib.Path(task_vars["role_path"])
         found = _role_variables.of(directory.name, directory, self._templar, task_vars)
-        # What the variables of the connection hold stays out of results, and so does a whole cluster.
-        named = {name: _role_variables.option(directory.name, name) for name in found.values}
-        shown = {name: value for name, value in found.values.items() if named[name] not in (*AUTH_ARG_SPEC, "snapshot")}
         return {
             "changed": False,
-            "variables": shown,
+            "variables": _role_variables.shown(directory.name, found.values),
             "problem": "; ".join(found.problems),
-            "by_tasks": not found.problems and _role_variables.by_tasks(found.values),
-            "warnings": [] if directory.name in HAS_A_VERDICT else found.hints,
+            "warnings": found.hints,
             "_ansible_verbose_override": True,
         }

@@ -7,24 +7,33 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
 import typing as t
 
+import ansible
 from ansible.errors import AnsibleError
+from ansible.module_utils import basic
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.meshops.istio_precheck.plugins.action.localhost_listener_info import (
     ActionModule as ListenerInfo,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._check import OPTIONS, RELATIONS, CheckError, check
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _role_variables
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
 
 ROLE = "check_listeners"
+COLLECTIONS = ("meshops.istio_precheck", "kubernetes.core")
 MODULE = "meshops.istio_precheck.localhost_listener_info"
+IN_PLACE = "meshops.istio_precheck.upgrade_gate"
+"""The file of modules/ that runs MODULE unpacked."""
 OF_THE_ROLE = ("gather_with", "fail_on", "remediation_dir", "report_dir", "report_formats")
 """Options of the role that are none of the module's."""
+
+QUIET = {"_ansible_verbose_override": True}
+"""All of it is said by the verdict."""
 
 Values = dict[str, t.Any]
 """Variables, options or a result, by name."""
@@ -36,12 +45,18 @@ class ActionModule(ListenerInfo):
 
     def run(self, tmp: t.Any = None, task_vars: Values | None = None) -> Values:
         task_vars = task_vars or {}
-        taken = _gate.taken(task_vars)
+        taken = _gate.taken(self._set_by_others())
         if taken:
             return {"failed": True, "msg": taken}
         args = {name: plain(value) for name, value in self._task.args.items()}
         variables = _role_variables.of(ROLE, pathlib.Path(task_vars["role_path"]), self._templar, task_vars)
-        problem = "; ".join(variables.problems) or self._speaks_for_others(task_vars) or args.get("problem") or ""
+        problem = "; ".join(variables.problems) or self._speaks_for_others(task_vars)
+        if not problem and _role_variables.by_tasks(variables.values):
+            if "snapshot" not in args:
+                return {"by_tasks": True, "variables": _role_variables.shown(ROLE, variables.values), **QUIET}
+            problem = args.get("problem") or (
+                "" if args["snapshot"] else "the tasks that gather ended without a result"
+            )
         returned = {} if problem else self._check(variables.values, args.get("snapshot") or None, task_vars)
         place = _gate.Place(
             host=str(task_vars.get("inventory_hostname") or "localhost"),
@@ -58,6 +73,7 @@ class ActionModule(ListenerInfo):
         }
         return {
             **known,
+            "by_tasks": False,
             "changed": made.changed,
             "diff": made.diff,
             "result": made.result,
@@ -65,8 +81,14 @@ class ActionModule(ListenerInfo):
             "verdict": made.lines,
             "outcome": {**line, "asked": made.asked},
             "ansible_stats": stats,
-            "_ansible_verbose_override": True,  # all of it is said by the verdict
+            **QUIET,
         }
+
+    def _set_by_others(self) -> set[str]:
+        """The names of the variables that go before facts and what is registered: extra variables, and parameters of roles and of includes."""
+        role = self._task._role
+        of_roles = role.get_role_params(self._task.get_dep_chain()) if role else {}
+        return {*load_extra_vars(self._loader), *of_roles, *self._task.get_include_params()}
 
     def _speaks_for_others(self, task_vars: Values) -> str:
         """Why the verdict on this host's cluster would be that on others, which nobody looks at; empty if it would not.
@@ -121,21 +143,61 @@ class ActionModule(ListenerInfo):
         return {**options, "snapshot": snapshot} if snapshot is not None else options
 
     def _execute_module(self, *args: t.Any, **kwargs: t.Any) -> Values:
-        return super()._execute_module(*args, **{**kwargs, "module_name": MODULE})
+        if not self._is_in_place(kwargs.get("task_vars") or {}):
+            return super()._execute_module(*args, **{**kwargs, "module_name": MODULE})
+        given = {**(kwargs.get("module_args") or self._task.args), "in_place": _place()}
+        return super()._execute_module(*args, **{**kwargs, "module_name": IN_PLACE, "module_args": given})
+
+    def _is_in_place(self, task_vars: Values) -> bool:
+        """Whether the module would run by the Python that runs this, on its machine and as its user: then all that it imports is there already."""
+        if (
+            not self._is_local()
+            or self._connection.become
+            or self._task.async_val
+            or not hasattr(basic, "_ANSIBLE_ARGS")
+        ):
+            return False
+        there = task_vars
+        if self._task.delegate_to:
+            there = (task_vars.get("ansible_delegated_vars") or {}).get(self._task.delegate_to) or {}
+        return bool(self._templar.template(there.get("ansible_python_interpreter")) == sys.executable)
+
+
+def _place() -> Values:
+    """Where the module and what it imports are on this machine."""
+    packages: dict[str, list[str]] = {"ansible_collections": []}
+    for collection in COLLECTIONS:
+        name = f"ansible_collections.{collection}"
+        packages[name.rpartition(".")[0]] = []
+        packages[name] = list(sys.modules[name].__path__)
+    file = f"ansible_collections.{MODULE}".replace("istio_precheck.", "istio_precheck.plugins.modules.")
+    return {
+        "ansible": str(pathlib.Path(ansible.__file__).parents[1]),
+        "packages": packages,
+        "module": MODULE,
+        "file": file,
+    }
 
 
 def _evaluate(options: Values) -> Values:
     """What the module returns for a record."""
+    # Where a cluster is asked, it is the module that has a use for all this.
+    from ansible_collections.meshops.istio_precheck.plugins.module_utils._check import (
+        OPTIONS,
+        RELATIONS,
+        CheckError,
+        check,
+    )
+
+    def no_cluster(*_needed: t.Any) -> t.NoReturn:
+        raise CheckError("there is no record to evaluate")
+
     # A whole cluster is neither copied nor gone through, which validation does.
     given = {name: {} if name == "snapshot" else value for name, value in options.items()}
     checked = ArgumentSpecValidator(OPTIONS, **RELATIONS).validate(given)
     if checked.error_messages:
         return {"failed": True, "msg": "; ".join(map(str, checked.error_messages))}
     try:
-        return check({**checked.validated_parameters, "snapshot": options.get("snapshot")}, True, _no_cluster)
+        return check({**checked.validated_parameters, "snapshot": options.get("snapshot")}, True, no_cluster)
     except Exception as error:  # the role says so where it says everything else
         return {"failed": True, "msg": f"the record could not be evaluated: {type(error).__name__}: {error}"}
-
-
-def _no_cluster(*_needed: t.Any) -> t.NoReturn:
-    raise CheckError("there is no record to evaluate")

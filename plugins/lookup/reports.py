@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = """
 name: reports
 short_description: Read the JSON reports in a directory
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The meshops.istio_precheck authors (@meshops)
 description:

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: localhost_listener_info
 short_description: Find ports that Services expose but pods listen on localhost only
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The meshops.istio_precheck authors (@meshops)
 description:
@@ -319,6 +319,13 @@ findings:
       sample:
         today: {to: localhost, address: 127.0.0.1, port: 8080, by: rule, why: istiod 1.9 delivers to 127.0.0.1}
         after: {to: pod_ip, address: "", port: 8080, by: rule, why: istiod 1.21 delivers to the pod IP}
+    answered_by:
+      description:
+        - The listeners that answer C(today), and C(later), after the upgrade or at a version on the way to it, those that answer then.
+        - Two programs have them, so that clients reach another program than today.
+      returned: if another program answers after the upgrade
+      type: dict
+      sample: {today: ["127.0.0.1:8080"], later: ["10.0.0.5:8080"]}
     remedy:
       description: V(create_sidecar), V(update_sidecar) or V(change_bind). In RV(waived) the remedy without the waiver; not in RV(remediated).
       type: str
@@ -333,7 +340,7 @@ findings:
       elements: str
       sample: []
     processes:
-      description: Which processes listen on localhost, by the kernel's names for them, and in which containers.
+      description: Which processes have the RV(findings[].listeners), by the kernel's names for them, and in which containers.
       returned: where the pod was read by a probe on its node, O(socket_source)
       type: list
       elements: dict

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: role_variables
 short_description: Check and convert the variables of a role of this collection
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The meshops.istio_precheck authors (@meshops)
 description:
@@ -35,11 +35,6 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-by_tasks:
-  description: Whether tasks gather for the role C(check_listeners).
-  returned: always
-  type: bool
-  sample: false
 problem:
   description: The problem with the variables; empty if they are valid.
   returned: always

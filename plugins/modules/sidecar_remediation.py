@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: sidecar_remediation
 short_description: Apply the Sidecars that keep ports on localhost reachable, or take them back
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The meshops.istio_precheck authors (@meshops)
 description:

@@ -27,12 +27,9 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import path_part, printable
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _files, _role_variables, _terminal
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _role_variables, _terminal
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import verdict as _verdict
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import lines
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars import files as _sidecar_files
 
 Values = t.Mapping[str, t.Any]
 
@@ -69,14 +66,16 @@ class Outcome(t.NamedTuple):
     """Which cluster was asked, or which record, and for which pods."""
 
 
-def taken(variables: Values) -> str:
-    """Why the role's facts are not the role's to set; empty if they are. To be asked after the role has reset them.
+SET = ("check_listeners_passed", "check_listeners_result", "__check_listeners_gate")
+"""What the role sets and decides by."""
 
-    Extra variables and parameters of a role go before facts and what is registered: with `-e check_listeners_passed=true` it would be so for good.
+
+def taken(names: t.Collection[str]) -> str:
+    """Why the role's facts are not the role's to set; empty if they are. `names` are those of the variables that go before facts and what is registered.
+
+    With `-e check_listeners_passed=true` it would be so for good.
     """
-    reset = {"check_listeners_passed": False, "check_listeners_result": nothing()}
-    reset.update({"__check_listeners_gate": None, "__check_listeners_outcome": {}})
-    given = [name for name, value in reset.items() if plain(variables.get(name)) != value]
+    given = [name for name in SET if name in names]
     return f"{', '.join(given)}: the role sets this, and no extra variable or parameter of a role may" if given else ""
 
 
@@ -249,12 +248,16 @@ def _has_failed(returned: Values) -> bool:
 
 def _sidecars(result: Report, place: Place) -> dict[str, str]:
     """Of an inventory of several hosts each has a folder of its own: Sidecars of several clusters may have one name."""
+    from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars import files as _sidecar_files
+
     folder = f"{path_part(place.host)}/" if place.several else ""
     return {folder + file["path"]: file["content"] for file in _sidecar_files.sidecar_files(dict(result))}
 
 
 def _reports(result: Report, formats: t.Sequence[str], about: Values, host: str) -> dict[str, str]:
     """The files are named by the host whatever the cluster is called: who reads them knows no more than the inventory."""
+    from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
+
     names = dict.fromkeys(formats)
     return {_formats.report_name(host, name): _formats.report_as(result, name, about) for name in names}
 
@@ -313,6 +316,8 @@ class _Files:
         """The paths of the files that are in the directory now; empty where it is none, or what went wrong is a problem."""
         if not directory:
             return []
+        from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _files
+
         # A relative one starts where ansible-playbook was called.
         place = os.path.realpath(os.path.expanduser(directory))
         try:

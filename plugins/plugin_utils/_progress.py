@@ -22,7 +22,7 @@ import typing as t
 
 from ansible import constants as C
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.progress import Record
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.progress import Record
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _terminal
 
 PATIENCE = 2.0

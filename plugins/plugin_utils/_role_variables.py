@@ -19,9 +19,10 @@ import os
 import pathlib
 import typing as t
 
-import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
 
 Specification = dict[str, dict[str, t.Any]]
@@ -62,7 +63,7 @@ class Variables(t.NamedTuple):
 def of(role: str, directory: pathlib.Path, templar: t.Any, task_vars: t.Mapping[str, t.Any]) -> Variables:
     """The variables of `role`, whose files are in `directory`, as the task sees them."""
     roles = {
-        file.parent.parent.name: yaml.safe_load(file.read_text("utf-8"))["argument_specs"]["main"]["options"]
+        file.parent.parent.name: yaml_load(file.read_text("utf-8"))["argument_specs"]["main"]["options"]
         for file in sorted(directory.parent.glob("*/meta/argument_specs.yml"))
     }
     found = read(role, roles, task_vars, lambda name: templar.template(task_vars[name]))
@@ -219,6 +220,11 @@ def _contradiction(values: dict[str, t.Any]) -> str:
     if not 0 < seconds <= LONGEST:
         return f"check_listeners_exec_timeout: wanted a number above 0 and at most {LONGEST}, found {seconds:g}"
     return ""
+
+
+def shown(role: str, values: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The `values` that may be part of a result: none of the connection's, and no whole cluster."""
+    return {name: value for name, value in values.items() if option(role, name) not in (*AUTH_ARG_SPEC, "snapshot")}
 
 
 def by_tasks(values: t.Mapping[str, t.Any]) -> bool:

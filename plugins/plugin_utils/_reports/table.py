@@ -24,7 +24,12 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     subject,
 )
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.document import Document, blocks, upgrade
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, some, written_out
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import (
+    count,
+    label,
+    some,
+    written_out,
+)
 
 PARTS = tuple(dict.fromkeys(word.part for word in WORDS))
 FAILING = ("findings", "failing_probes", "opens_on_upgrade", "not_listening")
@@ -68,11 +73,6 @@ class Row(t.NamedTuple):
         # What to do about a pod, a probe or a port without a listener is too long for a line.
         brief = self.fix if self.part == "findings" else ""
         return self.namespace, f"{self.kind}/{self.name}", self.port, listens, self.label, brief
-
-
-def label(word: str) -> str:
-    """A word of the Report as it is said: `breaks on upgrade`."""
-    return WORD[word].label.lower() if word in WORD else word
 
 
 def rows(report: Report | Document, parts: t.Sequence[str] = PARTS) -> list[Row]:

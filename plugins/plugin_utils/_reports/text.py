@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import WORD
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import path_part, printable
 
 
@@ -32,6 +33,11 @@ def lines(value: t.Any) -> str:
 def count(number: int, one: str, many: str | None = None) -> str:
     """`1 pod`, `2 pods`, `2,000 pods`."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def label(word: str) -> str:
+    """A word of the Report as it is said: `breaks on upgrade`."""
+    return WORD[word].label.lower() if word in WORD else word
 
 
 def some(names: t.Sequence[str], most: int = 5) -> str:

@@ -35,9 +35,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import waiver_line
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import table
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports.text import count, label
 
 FREE = 1 << 30
 """Lines, where there is no end to the screen."""
@@ -231,6 +229,9 @@ def _ways(
     opening = list(report.get("opens_on_upgrade") or ()) if "opens_on_upgrade" in fail_on else []
     if not verbose and len(report.get("findings") or ()) + len(probes) + len(silent) + len(opening) > MANY:
         shown: Report = {**report, "failing_probes": probes, "opens_on_upgrade": opening, "not_listening": silent}
+        # Most runs have no use for it, and what it imports takes as long as the rest of the verdict.
+        from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import table
+
         rows = table.rows(shown, table.FAILING)
         lines = table.aligned(rows, columns)
         heads = [_wrapped("", table.by_namespace(rows, most), columns, 2) for most in (FREE, 40, 20, 10, 5)]
@@ -260,13 +261,15 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
         workloads.setdefault(
             (finding["namespace"], finding["workload"]["kind"], finding["workload"]["name"]), []
         ).append(finding)
+    if workloads:
+        from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import waiver_line
     for findings in workloads.values():
         for number, finding in enumerate(findings):
             lines = [] if number else [_place(finding)]
             services = ", ".join(f"{s['name']}:{s['port']}" for s in finding["services"])
             pods = count(len(finding["pods"]), "pod") if brief else f"pods {_some(finding['pods'])}"
-            label = table.label(finding["impact"] or "")
-            lines.extend(_wrapped("  ", f"port {finding['port']}: {label}; Service {services}; {pods}", columns, 2))
+            word = label(finding["impact"] or "")
+            lines.extend(_wrapped("  ", f"port {finding['port']}: {word}; Service {services}; {pods}", columns, 2))
             facts = [
                 ("listens", ", ".join(_held(finding, listener) for listener in finding["listeners"])),
                 ("why", finding["reason"]),
@@ -277,7 +280,7 @@ def _findings(report: Report, columns: int, verbose: bool = False, brief: bool =
             lines.extend(_facts(facts, columns, verbose, brief))
             if verbose:
                 lines.extend(f"    {one}" for one in as_istioctl(finding))
-            yield Block(lines, "record", label)
+            yield Block(lines, "record", word)
 
 
 def as_istioctl(finding: Finding) -> list[str]:
@@ -322,7 +325,7 @@ def _on_unchecked(report: Report, fail_on: t.Sequence[str], recorded: bool) -> t
 def _unlistened(records: t.Sequence[Record], columns: int) -> t.Iterator[Block]:
     for record in records:
         said = f"Nothing listens: {_place(record)} port {record['port']}: {record['reason']}"
-        yield Block(_wrapped("", said, columns, 2), "record", table.label("not_listening"))
+        yield Block(_wrapped("", said, columns, 2), "record", label("not_listening"))
 
 
 def _opening(records: t.Sequence[Record], columns: int, verbose: bool) -> t.Iterator[Block]:
@@ -331,7 +334,7 @@ def _opening(records: t.Sequence[Record], columns: int, verbose: bool) -> t.Iter
             "", f"Opens on upgrade: {_place(record)} port {record['port']}: {record['reason']}", columns, 2
         )
         facts = [("fix", WORD["opens_on_upgrade"].advice)]
-        yield Block([*lines, *_facts(facts, columns, verbose)], "record", table.label("opens_on_upgrade"))
+        yield Block([*lines, *_facts(facts, columns, verbose)], "record", label("opens_on_upgrade"))
 
 
 def _opening_anyway(report: Report, fail_on: t.Sequence[str], columns: int, verbose: bool) -> t.Iterator[Block]:
@@ -342,7 +345,7 @@ def _opening_anyway(report: Report, fail_on: t.Sequence[str], columns: int, verb
         said = f"{count(len(records), word.one, word.many)}: {'; '.join(names) if verbose else _some(names, '; ')}"
         facts = [("fix", word.advice)] if verbose else []
         lines = [*_wrapped("", said, columns, 2), *_facts(facts, columns, verbose)]
-        yield Block(lines, "record", table.label(word.name), len(records))
+        yield Block(lines, "record", label(word.name), len(records))
 
 
 def _beyond(report: Report, fail_on: t.Sequence[str], columns: int, verbose: bool) -> t.Iterator[Block]:
@@ -367,7 +370,7 @@ def _probes(probes: t.Sequence[FailingProbe], columns: int, verbose: bool) -> t.
     for probe in probes:
         lines = _wrapped("", f"Probe fails: {_place(probe)}: {probe['reason']}", columns, 2)
         facts = [("fix", WORD["failing_probes"].advice)]
-        yield Block([*lines, *_facts(facts, columns, verbose)], "record", table.label("failing_probes"))
+        yield Block([*lines, *_facts(facts, columns, verbose)], "record", label("failing_probes"))
 
 
 def _place(record: Record | FailingProbe) -> str:

@@ -360,12 +360,13 @@ def fix_of(part: str, record: dict[str, t.Any], remediation: dict[str, t.Any] | 
         return WORD[part].advice
     if part != "findings":
         return ""
-    listen = "ake the program listen on 0.0.0.0 or ::"
+    two = record.get("answered_by")
+    otherwise = "give one of the two programs another port" if two else "make the program listen on 0.0.0.0 or ::"
     if not remediation:
-        return f"M{listen}, or take the port out of the Service. No Sidecar can help."
+        return f"{otherwise[:1].upper()}{otherwise[1:]}, or take the port out of the Service. No Sidecar can help."
     meta = remediation["manifest"]["metadata"]
     edited = "the edited " if remediation["action"] == "update" else ""
-    return f"Apply {edited}Sidecar {meta['namespace']}/{meta['name']}{where}, or m{listen}."
+    return f"Apply {edited}Sidecar {meta['namespace']}/{meta['name']}{where}, or {otherwise}."
 
 
 def probe_fix(probe: dict[str, t.Any], of_its_own: bool) -> str:
