@@ -93,11 +93,14 @@ def need_cluster() -> None:
 # --- What needs no more than this checkout ----------------------------------------------------------------------------
 
 
+# One worker more than there are processors: some tests wait for a deadline.
+UNIT = ("-n", str((os.cpu_count() or 1) + 1), "-m", "not hypothesis", "tests/unit")
+
+
 @stage()
 def unit(session):
     """pytest over tests/unit, without `properties`"""
-    # One more than there are processors: some tests wait for a deadline.
-    pytest(session, "-n", str((os.cpu_count() or 1) + 1), "-m", "not hypothesis", "tests/unit")
+    pytest(session, *UNIT)
 
 
 @stage()
@@ -170,11 +173,16 @@ def sanity(session):
 
 @stage(minutes=10)
 def units(session):
-    """ansible-test units, with the oldest pair of tests/matrix.py where there is its Python; `unit` has the newest"""
-    if OLDEST.python in map(python_version, pythons()):
-        ansible_test(session, "units", "--python", OLDEST.python, venv=environment_of(session, OLDEST))
-    else:
-        ansible_test(session, "units", "--python", python_version(pythons()[0]))
+    """the unit tests with the oldest pair of tests/matrix.py where there is its Python; those of modules and actions by ansible-test"""
+    oldest = OLDEST.python in map(python_version, pythons())
+    venv = environment_of(session, OLDEST) if oldest else VENV
+    python = OLDEST.python if oldest else python_version(pythons()[0])
+    # It makes a process of each test, which takes four times as long.
+    folders = ("tests/unit/plugins/modules/", "tests/unit/plugins/action/")
+    each(
+        *([lambda: pytest(session, *UNIT, venv=venv)] if oldest else []),
+        lambda: ansible_test(session, "units", "--python", python, *folders, venv=venv),
+    )
 
 
 @stage(minutes=25)

@@ -122,5 +122,9 @@ PLAYED_ONCE = (
         "a_list_means_the_same_however_it_is_written[exclude_namespaces",
         "a_list_means_the_same_however_it_is_written[report_formats",
     ),
-    *_tests("upgrade_gate", "a_namespace_is_moved_to_the_new_revision_only_if_it_loses_no_port"),
+    *_tests(
+        "upgrade_gate",
+        "a_namespace_is_moved_to_the_new_revision_only_if_it_loses_no_port",
+        "the_precheck_of_istioctl_stops_the_upgrade_beside_the_gate",
+    ),
 )

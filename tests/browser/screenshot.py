@@ -17,6 +17,7 @@ import pathlib
 from playwright.sync_api import sync_playwright
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._evaluate import evaluate, versions
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._reports import formats as _formats
@@ -47,7 +48,7 @@ def reported(given: argparse.Namespace) -> tuple[dict, str, dict]:
         "taken_at": seen.get("takenAt"),
         "server_version": seen.get("serverVersion"),
         "server": seen.get("server"),
-        "istio_versions": versions(snapshot, options),
+        "istio_versions": versions(read_cluster(snapshot), options),
     }
     return evaluate(snapshot, options), "html", about
 

@@ -77,11 +77,12 @@ class Cluster:
         self.apply(given)
         self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "crd/sidecars.networking.istio.io")
 
-    def wait_ready(self, namespace: str, timeout: float = 120) -> None:
-        """Wait until every workload of the namespace has all of its pods, ready, and no others."""
+    def wait_ready(self, namespace: str, timeout: float = 120, but: str = "") -> None:
+        """Wait until every workload of the namespace, but for one of this name, has all of its pods, ready, and no others."""
         end = time.monotonic() + timeout
         while True:
-            missing = unready(self.get("--namespace", namespace, "deployments,statefulsets,daemonsets,pods")["items"])
+            items = self.get("--namespace", namespace, "deployments,statefulsets,daemonsets,pods")["items"]
+            missing = unready([each for each in items if not but or but not in names_of(each)])
             if not missing:
                 return
             if time.monotonic() > end:
@@ -217,6 +218,11 @@ def bind_to_node(manifest: dict[str, Any]) -> None:
         bind_to_node({"kind": "Job", "spec": manifest["spec"]["jobTemplate"]["spec"]})
     elif manifest["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"):
         manifest["spec"]["template"]["spec"].setdefault("nodeName", NODE_NAME)
+
+
+def names_of(item: dict[str, Any]) -> tuple[str, str]:
+    """Its own, and that of its application."""
+    return item["metadata"]["name"], item["metadata"].get("labels", {}).get("app", "")
 
 
 def unready(items: list[dict[str, Any]]) -> list[str]:

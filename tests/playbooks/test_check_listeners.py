@@ -53,6 +53,12 @@ def test_a_cluster_without_one_passes(play, record):
     )
 
 
+def test_a_run_that_passes_plays_five_tasks_and_one_that_fails_no_more(play, record):
+    """A task that is only skipped costs a process, too."""
+    for parts in (FINE, {}):
+        assert play(check_listeners_snapshot_src=record(**parts)).output.count("TASK [") == 5
+
+
 def test_the_verdict_comes_last_and_lists_everything_at_once(play, record):
     played = play(check_listeners_snapshot_src=record(**MIXED))
     said = played.verdict().splitlines()

@@ -118,6 +118,24 @@ def test_no_extra_variable_stands_in_the_place_of_the_verdict(play, record, give
     assert f"{next(iter(given))}: the role sets this" in played.output
 
 
+@pytest.mark.parametrize("given", [{"check_listeners_passed": True}, {"__check_listeners_gate": {"passed": True}}])
+def test_no_parameter_of_the_role_does_and_what_a_run_before_it_found_is_forgotten(play, record, given):
+    def run(**variables):
+        return {"ansible.builtin.include_role": {"name": "meshops.istio_precheck.check_listeners"}, "vars": variables}
+
+    fine = {"check_listeners_snapshot_src": record("fine", binds=("0.0.0.0:8080",))}
+    book = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "tasks": [run(**fine), run(**fine, **given)],
+    }
+    played = play(playbook=[book])
+    assert (played.code, played.passed) == (2, False), played.output
+    said = f"{next(iter(given))}: the role sets this"
+    assert said in played.output and played.result["msg"].startswith(said)
+
+
 @pytest.mark.parametrize(
     ("playbook", "name", "meant"),
     [

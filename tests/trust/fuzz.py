@@ -106,9 +106,9 @@ def judged(snapshot: t.Any) -> None:
     before = json.dumps(snapshot, sort_keys=True)
     for scope, version in (("mesh", None), ("all", "1.24")):
         options = _options.Options(datetime.date(2026, 11, 23), _selection.Selection(scope=scope), version, ())
-        report, _older = _evaluate.evaluated(snapshot, options)
+        report, _older = _evaluate.evaluated(_evaluate.read_cluster(snapshot), options)
         assert json.dumps(report, sort_keys=True, allow_nan=False) == json.dumps(
-            _evaluate.evaluated(snapshot, options)[0], sort_keys=True
+            _evaluate.evaluated(_evaluate.read_cluster(snapshot), options)[0], sort_keys=True
         )
         assert all(line.isprintable() for line in _verdict.verdict(report, ["breaks_on_upgrade", "unchecked"]))
         with contextlib.suppress(_manifests.ManifestError):

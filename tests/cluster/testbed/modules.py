@@ -23,7 +23,10 @@ from .settings import CACHE, CLUSTER_DIR, PATH, REPOSITORY, TestbedError, locked
 
 MODULES = CLUSTER_DIR / "modules"
 GO, ENVOY = MODULES / "requirements-go.txt", MODULES / "requirements-envoy.txt"
-RECIPE = "1"
+UNDEBUGGED = "-gcflags=all=-dwarf=false"
+"""What the linker drops with -s -w need not be compiled."""
+
+RECIPE = "2"
 """Part of what a folder is named after, so that a change of the way to build is not answered with what was built the old way."""
 
 
@@ -34,6 +37,7 @@ class Module:
     name: str
     target: str
     output: str
+    tags: str = ""  # of the build
     stamps: tuple[str, ...] = ()  # PACKAGE.VARIABLE=VALUE, for the linker
     names: tuple[str, ...] = ()  # by which the one program is called
     files: tuple[tuple[str, str], ...] = ()  # (module, path in it) that are kept, too
@@ -121,7 +125,8 @@ def make(module: Module) -> Callable[[pathlib.Path, pathlib.Path, int], None]:
         options: dict[str, Any] = {"cwd": source, "env": environment(work), "log": log, "pass_fds": [lock]}
         go = work / "python" / "go" / "bin" / "go"
         link = " ".join(["-s -w", *(f"-X {stamp}" for stamp in module.stamps)])
-        run(go, "build", "-trimpath", "-ldflags", link, "-o", f"{output}/{module.output}", module.target, **options)
+        flags = ("-trimpath", "-tags", module.tags, UNDEBUGGED, "-ldflags", link)
+        run(go, "build", *flags, "-o", f"{output}/{module.output}", module.target, **options)
         for name in module.names:
             (output / name).symlink_to(module.output)
         for path, file in module.files:
