@@ -37,8 +37,9 @@ MESH = "-mesh"
 def build() -> None:
     """Make all programs that are not in the cache, in the order in which `make test` needs them."""
     packages.require_machine()
-    kubernetes.binaries(versions.VERSIONS[versions.NEWEST])
-    mesh.programs()
+    with modules.together():
+        kubernetes.binaries(versions.VERSIONS[versions.NEWEST])
+        mesh.programs()
     modules.envoy()
     for version in versions.VERSIONS.values():
         kubernetes.binaries(version)

@@ -92,6 +92,7 @@ def build(work: pathlib.Path, lock: int) -> pathlib.Path:
         "GOCACHE": str(work / "go-cache"),
         "GO111MODULE": "off",
         "GOFLAGS": "",
+        "GOGC": modules.FEWER_COLLECTIONS,
     }
     # The lock's descriptor is handed on: what a killed run leaves compiling still holds it, and is waited for.
     options: dict[str, Any] = {"cwd": tree, "env": environment, "log": log, "pass_fds": [lock]}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .settings import CACHE, CLUSTER_DIR, PATH, REPOSITORY, TestbedError, locked, run, say
@@ -26,8 +27,14 @@ GO, ENVOY = MODULES / "requirements-go.txt", MODULES / "requirements-envoy.txt"
 UNDEBUGGED = "-gcflags=all=-dwarf=false"
 """What the linker drops with -s -w need not be compiled."""
 
-RECIPE = "2"
+FEWER_COLLECTIONS = "400"
+"""GOGC, in per cent: the compiler takes a fifth less of the processor, and half as much memory again."""
+
+RECIPE = "3"
 """Part of what a folder is named after, so that a change of the way to build is not answered with what was built the old way."""
+
+_shared: list[pathlib.Path] = []
+"""The folder of Go and its caches, where `together` has one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,12 +125,14 @@ def make(module: Module) -> Callable[[pathlib.Path, pathlib.Path, int], None]:
         log = CACHE / f"{module.name}-build.log"
         log.unlink(missing_ok=True)
         say(f"building {module.name} from its Go modules; this takes some minutes, once (log: {log})")
-        install(GO, work / "python", lock)
+        tools = _shared[0] if _shared else work
+        if not (tools / "python").exists():
+            install(GO, tools / "python", lock)
         source = work / "source"
         shutil.copytree(module.folder, source)
         # The lock's descriptor is handed on: what a killed run leaves compiling still holds it, and is waited for.
-        options: dict[str, Any] = {"cwd": source, "env": environment(work), "log": log, "pass_fds": [lock]}
-        go = work / "python" / "go" / "bin" / "go"
+        options: dict[str, Any] = {"cwd": source, "env": environment(work, tools), "log": log, "pass_fds": [lock]}
+        go = tools / "python" / "go" / "bin" / "go"
         link = " ".join(["-s -w", *(f"-X {stamp}" for stamp in module.stamps)])
         flags = ("-trimpath", "-tags", module.tags, UNDEBUGGED, "-ldflags", link)
         run(go, "build", *flags, "-o", f"{output}/{module.output}", module.target, **options)
@@ -137,8 +146,22 @@ def make(module: Module) -> Callable[[pathlib.Path, pathlib.Path, int], None]:
     return build
 
 
-def environment(work: pathlib.Path) -> dict[str, str]:
-    """Go with all that it writes in the build's own folder. Where it gets modules from is for the caller's environment to say."""
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Let the modules built meanwhile share what they download and compile: a third of Istio is in Kubernetes, too."""
+    with locked("make-together"):
+        for stale in CACHE.glob("making-together-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="making-together-", dir=CACHE, ignore_cleanup_errors=True) as folder:
+            _shared.append(pathlib.Path(folder))
+            try:
+                yield
+            finally:
+                _shared.clear()
+
+
+def environment(work: pathlib.Path, tools: pathlib.Path) -> dict[str, str]:
+    """Go with all that it writes in folders of ours. Where it gets modules from is for the caller's environment to say."""
     settings = pathlib.Path(os.environ.get("XDG_CONFIG_HOME") or pathlib.Path.home() / ".config")
     telemetry = work / "config" / "go" / "telemetry"
     telemetry.mkdir(parents=True)
@@ -146,10 +169,11 @@ def environment(work: pathlib.Path) -> dict[str, str]:
     return {
         **os.environ,
         "PATH": PATH,
-        "GOROOT": str(work / "python" / "go"),
+        "GOROOT": str(tools / "python" / "go"),
         "GOPATH": str(work / "path"),
-        "GOMODCACHE": str(work / "modules"),
-        "GOCACHE": str(work / "cache"),
+        "GOMODCACHE": str(tools / "modules"),
+        "GOCACHE": str(tools / "cache"),
+        "GOGC": FEWER_COLLECTIONS,
         "GOENV": os.environ.get("GOENV") or str(settings / "go" / "env"),
         "XDG_CONFIG_HOME": str(work / "config"),
         "GOTOOLCHAIN": "local",
