@@ -52,17 +52,16 @@ def record_of(name):
     }
 
 
-@pytest.mark.parametrize("verbosity", ["-v", "-vvv"])
-def test_no_escape_sequence_of_a_remediation_reaches_the_terminal(tmp_path, verbosity):
+def test_no_escape_sequence_of_a_remediation_reaches_the_terminal(tmp_path):
     existing = cluster.sidecar("mine", selector={"app": "web"}, ingress={7070: "127.0.0.1:7070"})
     existing["metadata"]["annotations"] = {f"note{ESCAPES}": ESCAPES}
     plain = copy.deepcopy(existing)
     with Mesh(plain) as server:
         # The Sidecar that is there does not list the port, so it is closed today.
-        shown = play(tmp_path, server, verbosity, "--diff", check_listeners_remediate_unreachable=True)
+        shown = play(tmp_path, server, "-vvv", "--diff", check_listeners_remediate_unreachable=True)
         assert shown.code == 0 and "+" in shown.output, shown.output[-2000:]
         assert obeyed(shown.output) == []
-        undone = play(tmp_path, server, verbosity, "--diff", remediate_listeners_undo=True)
+        undone = play(tmp_path, server, "-vvv", "--diff", remediate_listeners_undo=True)
         assert (undone.code, obeyed(undone.output)) == (0, []), undone.output[-2000:]
         assert server.sidecars["shop", "mine"]["spec"] == plain["spec"]
 
@@ -72,7 +71,7 @@ def test_no_escape_sequence_of_a_remediation_reaches_the_terminal(tmp_path, verb
             {**record_of("x"), "server": f"http://{ESCAPES}"},
         ):
             (tmp_path / "undo.json").write_text(json.dumps(odd), "utf-8")
-            refused = play(tmp_path, server, verbosity, remediate_listeners_undo=True)
+            refused = play(tmp_path, server, "-vvv", remediate_listeners_undo=True)
             assert (refused.code, obeyed(refused.output)) == (2, []), refused.output[-2000:]
         os.unlink(tmp_path / "undo.json")
 
@@ -85,7 +84,7 @@ def test_no_escape_sequence_of_a_remediation_reaches_the_terminal(tmp_path, verb
             (f"{ESCAPES}.yaml", 5),
         ):
             (files / name).write_text(yaml.safe_dump(document), "utf-8")
-            refused = play(tmp_path, server, verbosity, **told)
+            refused = play(tmp_path, server, "-vvv", **told)
             assert (refused.code, obeyed(refused.output)) == (2, []), refused.output[-2000:]
             (files / name).unlink()
 

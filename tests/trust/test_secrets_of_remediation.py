@@ -56,7 +56,7 @@ def shown_in(ended, place):
     return sorted({where for where, text in texts.items() for shape in shapes if shape in text})
 
 
-@pytest.mark.parametrize("verbosity", ["", "-v", "-vvv", "-vvvv"])
+@pytest.mark.parametrize("verbosity", ["", "-vvvv"])
 def test_no_secret_is_shown_handed_on_or_left(tmp_path, verbosity):
     pki = fault_server.pki()
     with Mesh(tls=pki.context()) as server, fault_server.FaultServer(fault_server.proxy(server.port)) as via:

@@ -39,6 +39,22 @@ def test_the_go_module_of_a_kubernetes_requires_the_release_of_its_row(version):
     assert f"\tk8s.io/kubernetes v{version.module}\n" in required
 
 
+def test_what_kubernetes_and_istio_both_need_is_built_once():
+    """Go compiles a module twice where two programs take it in two versions."""
+    newest = next(iter(VERSIONS))
+    of_kubernetes, of_istio = (
+        dict(
+            re.findall(r"^\t(\S+) (v\S+)(?: // indirect)?$", text(f"tests/cluster/modules/{name}/go.mod"), re.MULTILINE)
+        )
+        for name in (f"kubernetes-{newest}", "istio")
+    )
+    replaced = text(f"tests/cluster/modules/kubernetes-{newest}/go.mod")
+    of_kubernetes |= re.findall(r"^\t(\S+) => \1 (v\S+)$", replaced, re.MULTILINE)
+    both = of_kubernetes.keys() & of_istio.keys()
+    assert len(both) > 50
+    assert {name: of_istio[name] for name in both} == {name: of_kubernetes[name] for name in both}
+
+
 def minor(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
