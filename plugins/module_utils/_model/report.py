@@ -70,7 +70,7 @@ RULES = (
     Rule(
         id="probe",
         name="ProbeFails",
-        short="A probe of the kubelet asks a port that listens on localhost only, and fails.",
+        short="A probe of the kubelet asks a port that listens on localhost only, or on which nothing accepts, and fails.",
         help="Bind to 0.0.0.0 or ::, or let the probe run a command in the container.",
         level="error",
     ),
@@ -157,7 +157,7 @@ WORDS = (
         label="Probe fails",
         one="probe fails",
         many="probes fail",
-        about="The kubelet asks a port that listens on localhost only: the pod does not become ready, or is restarted.",
+        about="The kubelet asks a port that listens on localhost only, or on which nothing accepts: the pod does not become ready, or is restarted.",
         fails=True,
         default=True,
         advice="Make the program listen on every address, or let the probe run a command in the container.",

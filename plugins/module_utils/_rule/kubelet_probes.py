@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""Kubelet probes and lifecycle hooks that fail with a localhost port after the upgrade.
+"""Kubelet probes and lifecycle hooks that fail after the upgrade: with a localhost port, or because nothing accepts where they are sent then.
 
 Those that Istio rewrote go to the pod IP from agent 1.10 on, whatever a Sidecar says (istio/istio#36649). Those that it left alone go
 through the proxy like any other connection. Citations are `path@tag` in istio/istio.
@@ -87,6 +87,8 @@ class Failing(t.NamedTuple):
 
 
 AGENT = "with or without a Sidecar, because the Istio agent sends it to the pod IP"
+TAKEN = "through the proxy, which accepts it whatever listens"
+ASKED = "the Istio agent asks the program itself, and nothing accepts there. If the program had only not started yet, check again"
 SAID = {
     "agent": f"and fails already, {AGENT}",
     "next_agent": f"and will fail once the pod is injected again, {AGENT}",
@@ -95,8 +97,12 @@ SAID = {
     "both": f"and fails already, with the port; once the pod is injected again it will fail {AGENT}",
     "proxy": "through the proxy: it fails with the port, and a Sidecar that fixes the port fixes it",
     "bind": "through the proxy: it fails with the port, and in its namespace a Sidecar has no effect, or may have none",
+    "asked": f"{TAKEN}, and will fail once the pod is injected again, with or without a Sidecar: {ASKED}",
+    "perhaps_asked": f"{TAKEN}, and may fail once the pod is injected again, with or without a Sidecar: its injector has not rewritten it, but the "
+    f"next one may, and then {ASKED}",
 }
-"""Who has the probe fail: the agent that the pod has, the one that it gets, that one perhaps, today the proxy and then that agent, or the proxy."""
+"""Who has the probe fail: the agent that the pod has, the one that it gets, that one perhaps, today the proxy and then that agent, or the proxy; and,
+where nothing has the port, the agent that the pod gets, for certain or perhaps."""
 
 ENDS = {"postStart": " The kubelet kills a container whose postStart hook fails."}
 
@@ -138,6 +144,15 @@ def _shown(pod: Template) -> _Shown | None:
     return _Shown(probes, agent, None if agent is None else agent >= (1, 10) and not local, asked_for)
 
 
+class Quiet(t.NamedTuple):
+    """What is known of a port where nothing accepts at the pod IP, and which no program keeps to localhost."""
+
+    on_localhost: bool
+    """Whether a listener accepts at localhost all the same, over the family that the pod IP is not of."""
+    taken: bool
+    """Whether the proxy takes the kubelet's connections to it today."""
+
+
 def failing_probes(
     pod: Pod,
     port: int,
@@ -146,16 +161,24 @@ def failing_probes(
     impact: str | None,
     answered: bool,
     reached: bool | None = True,
+    quiet: Quiet | None = None,
 ) -> list[Failing]:
     """The probes of `port` that fail now, or will once `after` serves and injects the pod. `rewriting` is whether that injector's values have them rewritten.
 
     `impact` is that of the finding on the port, None where its connections arrive after the upgrade: then so do probes that are not rewritten.
     `answered` is whether a listener accepts at the pod IP: then probes that are rewritten succeed. `reached` is whether the proxy reaches a
-    listener today, None where that is not known: so do probes that are not rewritten.
+    listener today, None where that is not known: so do probes that are not rewritten. With `quiet`, those alone count that succeed today all the same.
     """
     shown = _shown(pod)
     if not shown:
         return []
+    if quiet:
+        return [
+            each
+            for probe in shown.probes
+            if probe.port == port
+            for each in _quiet(probe, shown, after, rewriting, reached, quiet)
+        ]
     next_agent = None if after.probes_localhost else after.version
     found = []
     for probe in shown.probes:
@@ -196,6 +219,27 @@ def _perhaps_moved(probe: Probe, through: str | None, reached: bool | None) -> t
     """The same of one that the next agent may send there, and that fails with this impact as long as it goes through the proxy."""
     works = probe.kind == "tcpSocket" or reached is not False
     return (through or "unknown", "perhaps") if works else None
+
+
+def _quiet(
+    probe: Probe, shown: _Shown, after: ControlPlane, rewriting: bool | None, reached: bool | None, quiet: Quiet
+) -> t.Iterator[Failing]:
+    """A probe that succeeds today, and fails once `after` injects the pod, since nothing accepts where the next agent asks.
+
+    It succeeds because its agent asks localhost, because the proxy accepts every tcpSocket, or because a Sidecar delivers the port to another one.
+    """
+    tcp = probe.kind == "tcpSocket"
+    if probe.rewritten:
+        works = not shown.asks_pod_ip and quiet.on_localhost
+    else:
+        works = quiet.taken if tcp else reached is not False
+    will = shown.will_be_rewritten(probe, after, rewriting)
+    if not works or will is False or (after.probes_localhost and quiet.on_localhost):
+        return
+    certain = will and (shown.agent is not None if probe.rewritten else tcp or reached is not None)
+    through_the_proxy = tcp and not probe.rewritten
+    cause = ("asked" if will else "perhaps_asked") if through_the_proxy else "next_agent" if will else "perhaps"
+    yield Failing(probe.container, probe.name, probe.port, "breaks_on_upgrade" if certain else "unknown", cause)
 
 
 @once_per_template

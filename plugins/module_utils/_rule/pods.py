@@ -54,6 +54,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.judge
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.kubelet_probes import (
     Failing,
+    Quiet,
     failing_probes,
     probed_ports,
 )
@@ -160,8 +161,8 @@ class Mesh:
         self.stretches: t.Callable[[Pod], tuple[Stretch, ...]] = PerTemplate(self._stretches_of)
         self._ways: dict[tuple[ControlPlane, ControlPlane], tuple[Stretch, ...]] = {}
         self._on_the_way = PerTemplate(self._on_the_way_of)
-        self.probes: t.Callable[[Pod, int, str | None, bool, bool | None], tuple[Failing, ...]] = PerTemplate(
-            self._probes_of
+        self.probes: t.Callable[[Pod, int, str | None, bool, bool | None, Quiet | None], tuple[Failing, ...]] = (
+            PerTemplate(self._probes_of)
         )
         self._names_any = PerTemplate(self._any_named_by_a_sidecar)
         self._verdicts: dict[t.Any, Verdict] = {}
@@ -311,12 +312,12 @@ class Mesh:
         return ""
 
     def _probes_of(
-        self, pod: Pod, port: int, impact: str | None, answered: bool, reached: bool | None
+        self, pod: Pod, port: int, impact: str | None, answered: bool, reached: bool | None, quiet: Quiet | None
     ) -> tuple[Failing, ...]:
         rewriting = self._planes.rewrite_probes(pod, self._target)
-        found = failing_probes(pod, port, self.planes(pod)[1], rewriting, impact, answered, reached)
-        way = self.stretches(pod)
-        met = [(each.span, failing_probes(pod, port, each.plane, rewriting, impact, answered, reached)) for each in way]
+        seen = rewriting, impact, answered, reached, quiet
+        found = failing_probes(pod, port, self.planes(pod)[1], *seen)
+        met = [(each.span, failing_probes(pod, port, each.plane, *seen)) for each in self.stretches(pod)]
         failing = with_those_on_the_way(found, met)
         alone = bool(self.without_sidecars(pod))
         return tuple(each._replace(cause="bind") if alone and each.sidecar_helps else each for each in failing)
@@ -475,7 +476,10 @@ def judge_pod(
             if verdict.outcome in ("ok", "remediated"):
                 verdict, between = _between(pod, port, exposures, clients, listening, named, verdict, *expected, mesh)
         judged_by = None if by is entry.pod else by.name
-        probes = _probes_of(pod, port, here, concerned, verdict, *expected, mesh) if port in probed else ()
+        probes = ()
+        if port in probed:
+            stopped = bool(idle or by.waiting())
+            probes = _probes_of(pod, port, here, concerned, verdict, *expected, stopped, mesh)
         yield JudgedPort(
             port,
             verdict,
@@ -518,22 +522,38 @@ def _probes_of(
     verdict: Verdict,
     today: Delivery,
     after: Delivery,
+    stopped: bool,
     mesh: Mesh,
 ) -> tuple[Failing, ...]:
-    """The probes that fail because the port listens on localhost only, whatever becomes of its other connections.
+    """The probes that fail because the port listens on localhost only, or nothing does, whatever becomes of its other connections.
 
-    `listeners` are those on the port, `concerned` those and the ones on ports that are dialled for it.
+    `listeners` are those on the port, `concerned` those and the ones on ports that are dialled for it. If a container is `stopped`, what does not listen
+    says nothing of it when it runs.
     """
-    if verdict.outcome not in ("finding", "remediated") and not is_local(listeners, port):
-        return ()
     ips = list(pod.ips[:1])
+    answered = any(answers(listeners, port, ip) for ip in ips)
+    quiet = None
+    if verdict.outcome not in ("finding", "remediated") and not is_local(listeners, port):
+        if answered or stopped:
+            return ()
+        on_localhost = any(answers(listeners, port, ip) for ip in LOCALHOSTS)
+        quiet = Quiet(on_localhost, any(_is_taken(today.met(ip, port, listeners)) for ip in ips))
     reached = None
     if today.kind != "unknown":
         reached = mesh.judge(concerned, port, ips, today, today, ()).outcome in ("ok", "remediated")
     impact = None if verdict.moves[0] else verdict.impact
     if verdict is NOT_EXPOSED and reached:  # by a Sidecar that lists the port
         impact = mesh.judge(concerned, port, ips, today, after, ()).impact
-    return mesh.probes(pod, port, impact, any(answers(listeners, port, ip) for ip in ips), reached)
+    return mesh.probes(pod, port, impact, answered, reached, quiet)
+
+
+LOCALHOSTS = ("127.0.0.1", "::1")
+"""What an agent may mean by `localhost`, whose name has both in every pod: /etc/hosts, as the kubelet writes it."""
+
+
+def _is_taken(met: Delivery) -> bool:
+    """Whether the proxy accepts a connection that is delivered so, whatever it does with it then."""
+    return met.kind != "kernel" and met.cause.name not in ("ipv6_closed", "tproxy_ipv6")
 
 
 def _named(holders: t.Sequence[Holder], *pods: Pod) -> tuple[Holder, ...]:

@@ -474,3 +474,103 @@ def test_of_a_hook_a_record_keeps_the_port_and_nothing_else():
     a_pod["spec"]["containers"][0]["lifecycle"]["preStop"] = {"exec": {"command": ["rm", "secret"]}}
     kept = trim(a_pod, POD)["spec"]["containers"][0]["lifecycle"]
     assert kept == {"postStart": {"httpGet": {"port": 8080}}}
+
+
+ELSEWHERE = ("0.0.0.0:8080",)
+TCP_9090 = plain({"tcpSocket": {"port": 9090}}, "readinessProbe")
+QUIET = [
+    # the pod, what listens, the istiods of today and the settings beside; the target; what is said of its probe
+    ("nothing listens", {"proxy": "1.11.8", **TCP_9090}, ELSEWHERE, istiod("1.11.8"), "1.12", "breaks_on_upgrade"),
+    ("nothing, from 1.9", {**TCP_9090}, ELSEWHERE, istiod(), "1.24", "breaks_on_upgrade"),
+    ("nothing, from 1.9, without a target", {**TCP_9090}, ELSEWHERE, istiod(), None, "breaks_on_upgrade"),
+    ("nothing, as far as 1.11", {**TCP_9090}, ELSEWHERE, istiod(), "1.11", None),
+    (
+        "nothing, and the agent goes on asking localhost",
+        {"proxy": "1.11.8", **TCP_9090},
+        ELSEWHERE,
+        istiod("1.11.8", opt_out=True),
+        "1.20",
+        "breaks_on_upgrade",
+    ),
+    ("another address", {**TCP_9090}, ("10.9.9.9:9090",), istiod(), "1.24", "breaks_on_upgrade"),
+    ("IPv6 alone, in a pod of IPv4", {**TCP_9090}, ("[::]:9090",), istiod(), "1.24", "breaks_on_upgrade"),
+    ("both families", {**TCP_9090}, ("*:9090",), istiod(), "1.24", None),
+    ("left alone by 1.20", {"proxy": "1.20.8", **TCP_9090}, ELSEWHERE, istiod("1.20.8"), "1.24", "unknown"),
+    ("rewriting is off", {**TCP_9090}, ELSEWHERE, istiod(rewrites=False), "1.24", None),
+    ("rewriting is refused", {**TCP_9090, **REFUSED}, ELSEWHERE, istiod(), "1.24", None),
+    (
+        "the proxy does not take it",
+        {**TCP_9090, "annotations": {"traffic.sidecar.istio.io/excludeInboundPorts": "9090"}},
+        ELSEWHERE,
+        istiod(),
+        "1.24",
+        None,
+    ),
+    ("its program does not run", {**TCP_9090, "waiting": "CrashLoopBackOff"}, ELSEWHERE, istiod(), "1.24", None),
+    ("http, of which nothing listens", rewritten(HTTP), ("0.0.0.0:80",), istiod(), "1.24", None),
+    ("http, rewritten, IPv6 alone", rewritten(HTTP), ("[::]:8080",), istiod(), "1.24", "breaks_on_upgrade"),
+    ("http, rewritten, IPv6 alone, up to 1.9", rewritten(HTTP), ("[::]:8080",), istiod(), "1.9", None),
+    (
+        "http, rewritten, IPv6 alone, LOCALHOST",
+        {"proxy": "1.20.8", **rewritten(HTTP, **{LEGACY_ENV: "true"})},
+        ("[::]:8080",),
+        istiod("1.20.8", opt_out=True),
+        "1.20",
+        None,
+    ),
+    (
+        "http, rewritten, IPv4 alone, in a pod of IPv6",
+        {"ips": ("fd00::5",), **rewritten(HTTP)},
+        ("0.0.0.0:8080",),
+        istiod(),
+        "1.24",
+        "breaks_on_upgrade",
+    ),
+    (
+        "http, rewritten, of an unknown agent, IPv6 alone",
+        {"proxy": "@sha256:01", **rewritten(HTTP)},
+        ("[::]:8080",),
+        istiod(),
+        "1.24",
+        "unknown",
+    ),
+    ("http, sent to the pod IP already", {"proxy": "1.20.8", **rewritten(HTTP)}, ("[::]:8080",), NEXT, "1.24", None),
+    ("http, through the proxy", plain(HTTP), ("[::]:8080",), istiod(), "1.24", None),
+]
+
+
+@pytest.mark.parametrize("services", [[], None], ids=["no Service", "a Service"])
+@pytest.mark.parametrize(
+    ("spec", "binds", "today", "target", "impact"), [row[1:] for row in QUIET], ids=[row[0] for row in QUIET]
+)
+def test_a_probe_that_succeeds_though_nothing_accepts_at_the_pod_ip_fails_once_that_is_asked(
+    spec, binds, today, target, impact, services
+):
+    """Up to 1.11 every tcpSocket probe succeeded: upgrade notes of Istio 1.12, "TCP probes now working as expected"."""
+    found = report([pod(**spec)], services=services, binds=binds, istiods=[today], target=target)
+    assert [(probe["impact"], probe["sidecar_helps"]) for probe in found["failing_probes"]] == (
+        [(impact, False)] if impact else []
+    )
+
+
+def test_a_probe_of_a_port_that_nobody_has_says_why():
+    (probe,) = report([pod(**TCP_9090)], binds=ELSEWHERE, target="1.24")["failing_probes"]
+    assert probe["listeners"] == []
+    assert probe["reason"] == (
+        "The readinessProbe of container app asks port 9090 through the proxy, which accepts it whatever listens, and will fail once the pod is "
+        "injected again, with or without a Sidecar: the Istio agent asks the program itself, and nothing accepts there. "
+        "If the program had only not started yet, check again."
+    )
+
+
+def test_a_hook_of_a_port_that_a_sidecar_delivers_to_another_one_fails_once_the_agent_asks_it():
+    found = report(
+        [pod(proxy="1.24.6", **hook(HTTP))],
+        sidecars=MOVED_ON,
+        binds=("0.0.0.0:9000",),
+        istiods=[istiod("1.24.6")],
+        target="1.25",
+    )
+    assert [(probe["impact"], probe["probe"]) for probe in found["failing_probes"]] == [
+        ("breaks_on_upgrade", "postStart")
+    ]
