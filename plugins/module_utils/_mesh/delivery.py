@@ -27,7 +27,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.own_l
     own_listener,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import (
-    ROUTES_IPV6_SINCE,
     has_sidecar,
     interception,
     is_ambient,
@@ -228,7 +227,7 @@ def delivery(
     if not has_sidecar(pod):
         return Delivery("kernel", None, port, Cause("no_sidecar"))
     entry = ingress_entry(sidecar, port)
-    capture = interception(pod)
+    capture = interception(pod).anew(plane.version) if anew else interception(pod)
     intercepted = capture.takes(port)
     bound = (
         entry is not None and not has_no_chain(entry, plane.version) and is_bound(entry, capture.mode, plane.version)
@@ -243,7 +242,7 @@ def delivery(
     else:
         found = _unlisted(port, ips, sidecar, plane, ways)
     found = within_reach(found, pod, plane)
-    if intercepted and capture.loses_ipv6 and not (anew and plane.version and plane.version >= ROUTES_IPV6_SINCE):
+    if intercepted and capture.loses_ipv6:
         found = found._replace(doors=(Doorway(Family(False), "closed", Cause("tproxy_ipv6")), *found.doors))
     redirected = redirects_both(pod) or (False if plane.families_recorded else None)
     past = past_the_proxy(ips, redirected, plane.dual_stack) if intercepted else None

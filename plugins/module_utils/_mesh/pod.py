@@ -156,15 +156,29 @@ class Interception(t.NamedTuple):
     loses_ipv6: bool = False
     """Whether what it takes over IPv6 arrives nowhere: up to 1.11 istio-init redirects that in mode TPROXY, too, and so the proxy connects from the
     client's address, to which the answer leaves the pod: handleInboundIpv6Rules, run.go@1.9.9 to 1.11; ROUTES_IPV6_SINCE."""
+    spares_ssh: bool = False
+    """Whether it leaves port 22 out where everything is included, unasked: run.go@1.12.0; no more from commit f1f7487b9cb, TAKES_SSH_SINCE."""
 
     def takes(self, port: int) -> bool:
         """tools/istio-iptables/pkg/capture/run.go@1.20.8: excludes count only where everything is included."""
         if self.mode == "NONE" or port in NOT_INTERCEPTED or (port == TUNNEL and self.mode != "TPROXY"):
             return False
         if self.include == "*":
-            return port not in self.exclude
+            return port not in self.exclude and not (self.spares_ssh and port == SSH)
         return port in _ports(self.include)
 
+    def anew(self, version: Version | None) -> Interception:
+        """That of the pod which an injector of this version makes in the place of this one."""
+        if version is None:
+            return self
+        return self._replace(
+            loses_ipv6=self.loses_ipv6 and version < ROUTES_IPV6_SINCE,
+            spares_ssh=self.spares_ssh and version < TAKES_SSH_SINCE,
+        )
+
+
+SSH = 22
+TAKES_SSH_SINCE: Version = (1, 13)
 
 ROUTES_IPV6_SINCE: Version = (1, 12)
 """The istio-init that first lets connections over IPv6 arrive in mode TPROXY; tests/envoy shows both."""
@@ -204,10 +218,9 @@ def interception(pod: Template) -> Interception:
     )
     ports = _ports(exclude) | _ports(annotations.get("status.sidecar.istio.io/port") or "")
     version = proxy_version(pod, init or proxy)
-    if version and version < (1, 13):
-        ports.add(22)  # always left out up to 1.12: run.go@1.12.0; no more from commit f1f7487b9cb
     loses_ipv6 = mode.upper() == "TPROXY" and version is not None and version < ROUTES_IPV6_SINCE
-    return Interception(mode.upper(), include.strip(), frozenset(ports), loses_ipv6)
+    spares_ssh = version is not None and version < TAKES_SSH_SINCE
+    return Interception(mode.upper(), include.strip(), frozenset(ports), loses_ipv6, spares_ssh)
 
 
 def _config_mode(config: str | None) -> str | None:

@@ -29,9 +29,14 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.isti
 from ansible_collections.meshops.istio_precheck.tests.helpers import truth
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     istiod,
+    port,
+    report,
+    service,
     sidecar,
     snapshot,
+    verdict,
 )
+from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import pod as written_pod
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import read_pod as pod
 
 
@@ -702,3 +707,37 @@ def test_a_tag_is_read_off_every_legal_image_reference(image, wanted):
 )
 def test_json_in_an_annotation_is_an_object_or_nothing(text, wanted):
     assert as_object(text) == wanted
+
+
+OLD, OPT_OUT = istiod("1.12.9"), istiod("1.12.9", opt_out=True)
+LISTED = [sidecar(selector={"app": "web"}, ingress={22: "127.0.0.1:22"})]
+SSH = [
+    # what listens on port 22 of a pod of an injector up to 1.12, its istiod, the target, what is beside; the verdict, and whether the port opens
+    ("127.0.0.1", OLD, "1.13", {}, "unreachable", False),
+    ("127.0.0.1", OPT_OUT, "1.12", {}, "unreachable", False),
+    ("127.0.0.1", OPT_OUT, "1.13", {}, "remediated", True),
+    ("127.0.0.1", istiod("1.12.9", localhost=True), "1.24", {}, "remediated", True),
+    ("127.0.0.1", OLD, "1.24", {"sidecars": LISTED}, "remediated", True),
+    ("0.0.0.0", OPT_OUT, "1.20", {}, "ok", False),
+    ("10.0.0.5", OLD, "1.20", {}, "ok", False),
+    ("10.0.0.5", OPT_OUT, "1.12", {}, "ok", False),
+    ("10.0.0.5", OPT_OUT, "1.20", {}, "breaks_on_upgrade", False),
+    ("10.0.0.5", istiod("1.12.9", localhost=True), "1.24", {}, "breaks_on_upgrade", False),
+    ("10.0.0.5", OLD, "1.24", {"sidecars": LISTED}, "breaks_on_upgrade", False),
+    ("10.0.0.5", OPT_OUT, "1.20", {"excluded": "22"}, "ok", False),
+]
+
+
+@pytest.mark.parametrize("init", [None, ["-b", "*", "-d", "15020"]], ids=["istio-cni", "istio-init"])
+@pytest.mark.parametrize(("address", "plane", "target", "beside", "wanted", "opens"), SSH)
+def test_port_22_meets_the_proxy_of_the_pod_that_an_injector_from_1_13_makes(
+    address, plane, target, beside, wanted, opens, init
+):
+    """Upgrade notes of Istio 1.13, "Port 22 iptables capture changes"."""
+    more = {name: value for name, value in beside.items() if name == "sidecars"}
+    excluded = {"traffic.sidecar.istio.io/excludeInboundPorts": beside.get("excluded", "")}
+    args = [*init[:-1], f"{init[-1]},{beside.get('excluded', '')}"] if init else None
+    a_pod = written_pod(proxy="1.12.9", annotations=excluded, init=args)
+    services = [service(ports=[port(22, 22, "tcp-ssh")])]
+    found = report([a_pod], services, istiods=[plane], binds=[f"{address}:22"], target=target, **more)
+    assert (verdict(found), [record["port"] for record in found["opens_on_upgrade"]]) == (wanted, [22] if opens else [])
