@@ -22,6 +22,8 @@ BESIDE = "beside"
 GetProxyServiceInstances, pilot/pkg/serviceregistry/kube/controller/controller.go@1.20.8."""
 OTHER_ADDRESS = "other_address"
 """By EndpointSlices without the pod's first address: up to 1.23 (endpointslice.go@1.24.0, which compares that one alone)."""
+OTHER_NAMESPACE = "other_namespace"
+"""By a ServiceEntry of another namespace, which has the pod's address: up to 1.10. istio/istio#33079 leaves those out."""
 NATIVE_PORT = "native_port"
 """By the name of a port that only a native sidecar declares: FindPort reads these from 1.28.5, 1.29.1 and 1.30 on (istio/istio#59142)."""
 PORT_NAME = "port_name"
@@ -29,7 +31,7 @@ PORT_NAME = "port_name"
 PORT_NUMBER = "port_number"
 """By that port's number, which an istiod before these takes."""
 
-ALWAYS_ASKED = (ALWAYS, BESIDE, OTHER_ADDRESS, NATIVE_PORT)
+ALWAYS_ASKED = (ALWAYS, BESIDE, OTHER_ADDRESS, OTHER_NAMESPACE, NATIVE_PORT)
 """In which ways exposed clients of every istiod ask for a port."""
 
 
@@ -41,6 +43,8 @@ def counts(how: str, version: Version | None) -> bool:
         return True
     if how == OTHER_ADDRESS:
         return version < (1, 24)
+    if how == OTHER_NAMESPACE:
+        return version < (1, 11)
     if how == NATIVE_PORT:
         return version >= (1, 30) or (1, 29, 1) <= version < (1, 30) or (1, 28, 5) <= version < (1, 29)
     by_name = version >= (1, 14, 5) or (1, 13, 4) <= version < (1, 14)

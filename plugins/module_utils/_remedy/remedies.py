@@ -214,7 +214,7 @@ class Remedies:
             for each in looked
             for seen in each.ports.values()
             for e in seen.exposures
-            if e.kind == "Service"
+            if e.kind == "Service" and (workload.namespace, e.service) in self._services  # another's selects no pod
         }
         for _rank, name in sorted(exposures):
             candidates.append(lasting(self._services[workload.namespace, name].selector, workload.kind))

@@ -22,6 +22,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targe
     BESIDE,
     NATIVE_PORT,
     OTHER_ADDRESS,
+    OTHER_NAMESPACE,
     PORT_NAME,
     PORT_NUMBER,
 )
@@ -57,7 +58,7 @@ class Exposure(t.NamedTuple):
     """Of the addresses by which the pod is asked; empty: its primary one."""
     rank: tuple[str, str, int]
     """Istio's order where several expose one port: the oldest first, then by host name, then as the ports are written: SetServiceTargets,
-    pilot/pkg/model/context.go@1.20.8. All Services of a pod are of its namespace, so the domain that ends their host names decides nothing."""
+    pilot/pkg/model/context.go@1.20.8. Host names of Services differ before the domain that ends them."""
     how: str
     """What decides whether istiod counts the port among those that Services give the pod: one of the ways of _mesh.targets."""
 
@@ -125,11 +126,15 @@ class _Collector:
             if by_address and not pod.host_network:  # whose address is its node's, and so says nothing of the pod
                 for ip in pod.ips:
                     self._addressed[pod_key[0], ip].add(pod_key)
+        self._anywhere: dict[str, set[PodKey]] = defaultdict(set)
+        for (_namespace, ip), those in self._addressed.items():
+            self._anywhere[ip] |= those
         self._entries: dict[str, list[tuple[Thing, PodKey]]] = defaultdict(list)
+        """WorkloadEntries by their namespaces, each with a pod that has its address."""
         for entry in registry.workload_entries:
             spec = entry.get("spec") or {}
-            for pod_key in self._addressed.get((key(entry)[0], spec.get("address") or "")) or ():
-                self._entries[pod_key[0]].append((spec, pod_key))
+            for pod_key in self._anywhere.get(spec.get("address") or "") or ():
+                self._entries[key(entry)[0]].append((spec, pod_key))
 
     def exposures(self) -> Exposures:
         """Pods that are exposed alike have one and the same tuple."""
@@ -243,10 +248,7 @@ class _Collector:
         }
 
     def add_service_entry(self, entry: ServiceEntry) -> None:
-        """A ServiceEntry with a workloadSelector exposes pods like a Service, and one whose endpoints hold their addresses does, too.
-
-        By its endpoints it exposes pods of its own namespace alone: GetProxyServiceTargets, servicediscovery.go@1.20.8.
-        """
+        """A ServiceEntry with a workloadSelector exposes pods like a Service, and one whose endpoints hold their addresses does, too."""
         if not entry.selector and not entry.endpoints:
             return
         host = min(entry.hosts or ("",))
@@ -279,21 +281,29 @@ class _Collector:
 
     def _add_entries(self, selecting: Service | ServiceEntry, offer: _Offer, name: str, number: int) -> None:
         """What a selector exposes of the pods whose addresses WorkloadEntries hold: it selects these by their labels, and their port of that name comes
-        before the number. istiod has the proxy of that address serve it: GetProxyServiceTargets, serviceTargetsFromWorkloadInstance and
-        convertWorkloadInstanceToServiceInstance, kube/controller/controller.go and serviceentry/conversion.go@1.20.8.
+        before the number. istiod has the proxy of that address serve it, of whatever namespace the pod is: GetProxyServiceTargets,
+        serviceTargetsFromWorkloadInstance and convertWorkloadInstanceToServiceInstance, kube/controller/controller.go and
+        serviceentry/conversion.go@1.20.8; GetInstanceForProxy, serviceregistry/util/workloadinstances.
         """
         for spec, pod_key in self._entries.get(selecting.namespace) or ():
             port = (spec.get("ports") or {}).get(name) or number
             if port and matches(selecting.selector, spec.get("labels")):
-                self._add(pod_key, port, offer._replace(families=(family_of(spec["address"]),)))
+                self._add_from(selecting.namespace, pod_key, port, offer, spec["address"])
 
     def _add_addressed(self, namespace: str, offer: _Offer, endpoints: t.Sequence[Thing], number: int) -> None:
         """An endpoint's own port of that name comes before the others: convertEndpoint, serviceentry/conversion.go@1.20.8."""
         for endpoint in endpoints:
             address = endpoint.get("address") or ""
-            for pod_key in self._addressed.get((namespace, address)) or ():
+            for pod_key in self._anywhere.get(address) or ():
                 own = (endpoint.get("ports") or {}).get(offer.port_name)
-                self._add(pod_key, own or number, offer._replace(families=(family_of(address),)))
+                self._add_from(namespace, pod_key, own or number, offer, address)
+
+    def _add_from(self, namespace: str, pod_key: PodKey, number: int, offer: _Offer, address: str) -> None:
+        """What is exposed by an address of the pod. From 1.11 on istiod counts what ServiceEntries of its namespace alone expose so."""
+        if pod_key[0] != namespace:
+            how = OTHER_NAMESPACE if offer.kind == "ServiceEntry" else offer.how
+            offer = offer._replace(service=f"{namespace}/{offer.service}", how=how)
+        self._add(pod_key, number, offer._replace(families=(family_of(address),)))
 
     def _port_named(self, pod_key: PodKey, name: str) -> tuple[int, bool]:
         """The number of the pod's TCP port of that name, 0 for none, and whether only a native sidecar declares it."""

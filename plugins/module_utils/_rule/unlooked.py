@@ -53,7 +53,7 @@ def not_checked(cluster: Cluster, selection: Selection, groups: t.Collection[Gro
 
     found = [
         *_without_pods(cluster, chosen, selection.scope),
-        *_machines(cluster, chosen),
+        *_machines(cluster, chosen, selection),
         *_addresses(cluster.registry, cluster.pods, chosen),
         *_under_filters(cluster.beside.envoy_filters, groups, mesh),
     ]
@@ -169,17 +169,17 @@ class _Selecting:
         )
 
 
-def _machines(cluster: Cluster, chosen: Chosen) -> t.Iterator[NotChecked]:
+def _machines(cluster: Cluster, chosen: Chosen, selection: Selection) -> t.Iterator[NotChecked]:
     """WorkloadEntries and WorkloadGroups; an entry that istiod made for a group, one for each machine, is counted with it.
 
-    One of the address of a pod beside it is no machine: what selects it exposes that pod.
+    One of the address of a pod, in a namespace that is looked at, is no machine: what selects it exposes that pod.
     """
     entries, machine_groups = cluster.registry.workload_entries, cluster.beside.workload_groups
     known = {
-        (pod.namespace, ip)
+        ip
         for pod in (cluster.pods if entries else ())
         for ip in pod.ips
-        if pod.can_be_asked and not pod.host_network
+        if pod.can_be_asked and not pod.host_network and in_namespaces(pod.namespace, selection)
     }
     groups = {key(group) for group in machine_groups}
     of_group: dict[tuple[str, str], int] = defaultdict(int)
@@ -188,7 +188,7 @@ def _machines(cluster: Cluster, chosen: Chosen) -> t.Iterator[NotChecked]:
         kind, owner = controller_of(entry) or ("", "")
         if kind == "WorkloadGroup" and (namespace, owner) in groups:
             of_group[namespace, owner] += 1
-        elif (namespace, (entry.get("spec") or {}).get("address")) in known:
+        elif (entry.get("spec") or {}).get("address") in known:
             continue
         elif chosen(namespace, (entry.get("spec") or {}).get("labels") or {}):
             detail = "It stands for a machine outside of the cluster's pods, whose sockets are not read."

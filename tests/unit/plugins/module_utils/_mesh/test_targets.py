@@ -11,6 +11,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.targe
     BESIDE,
     NATIVE_PORT,
     OTHER_ADDRESS,
+    OTHER_NAMESPACE,
     PORT_NAME,
     PORT_NUMBER,
     asked,
@@ -41,6 +42,7 @@ VERSIONS = (
         (ALWAYS, VERSIONS),
         (BESIDE, []),
         (OTHER_ADDRESS, "1.9.9 1.13.3 1.13.4 1.14.0 1.14.4 1.14.5 1.15.0 1.23.6".split()),
+        (OTHER_NAMESPACE, ["1.9.9"]),
         (NATIVE_PORT, "1.28.5 1.29.1 1.30.0 1.31.0".split()),
         (PORT_NAME, "1.13.4 1.14.5 1.15.0 1.23.6 1.24.0 1.28.4 1.28.5 1.29.0 1.29.1 1.30.0 1.31.0".split()),
         (PORT_NUMBER, "1.9.9 1.13.3 1.14.0 1.14.4".split()),
@@ -53,7 +55,12 @@ def test_which_istiod_counts_a_port_depends_on_the_way_in_which_it_is_exposed(ho
 def test_of_a_service_entrys_two_ports_one_is_asked_for():
     for version in VERSIONS:
         assert asked(PORT_NAME, as_version(version)) != asked(PORT_NUMBER, as_version(version))
-    assert asked(BESIDE, (1, 24)) and asked(OTHER_ADDRESS, (1, 24)) and asked(NATIVE_PORT, (1, 24))
+    assert (
+        asked(BESIDE, (1, 24))
+        and asked(OTHER_ADDRESS, (1, 24))
+        and asked(OTHER_NAMESPACE, (1, 24))
+        and asked(NATIVE_PORT, (1, 24))
+    )
 
 
 def test_an_istiod_of_unknown_version_may_count_all_but_what_none_counts():
@@ -135,3 +142,34 @@ def test_a_port_that_a_service_entry_exposes_by_the_pods_address_is_checked():
     del entry["spec"]["workloadSelector"]
     entry["spec"]["endpoints"] = [{"address": "10.0.0.5"}]
     assert verdict(report([pod()], [], serviceEntries=[entry], target="1.24")) == "breaks_on_upgrade"
+
+
+BY_ADDRESS = service_entry("db", "billing", ports=[{"number": 8080, "name": "tcp"}])
+del BY_ADDRESS["spec"]["workloadSelector"]
+BY_ADDRESS["spec"]["endpoints"] = [{"address": "10.0.0.5"}]
+IN_BILLING = {
+    "metadata": {"name": "e", "namespace": "billing"},
+    "spec": {"address": "10.0.0.5", "labels": {"app": "db"}},
+}
+SELECTED = {"services": [service("db", "billing", {"app": "db"})], "workloadEntries": [IN_BILLING]}
+BY_ENTRY = {"services": [], "serviceEntries": [BY_ADDRESS]}
+
+
+@pytest.mark.parametrize(
+    ("more", "today", "target", "wanted"),
+    [
+        (BY_ENTRY, istiod("1.9.9"), "1.24", "breaks_on_upgrade"),
+        (BY_ENTRY, istiod("1.10.0", opt_out=True), "1.20", "breaks_on_upgrade"),
+        (BY_ENTRY, istiod("1.20.8", opt_out=True), "1.20", "unreachable"),
+        (BY_ENTRY, istiod("1.24.0", localhost=True), "1.25", "unreachable"),
+        (SELECTED, istiod("1.9.9"), "1.24", "breaks_on_upgrade"),
+        (SELECTED, istiod("1.20.8", opt_out=True), "1.24", "breaks_on_upgrade"),
+        (SELECTED, istiod("1.24.0", localhost=True), "1.25", "remediated"),
+    ],
+)
+def test_what_another_namespace_exposes_of_a_pod_breaks_like_what_its_own_does(more, today, target, wanted):
+    """Up to 1.10 istiod counts ServiceEntries of any namespace: istio/istio#33079."""
+    found = report([pod()], istiods=[today], target=target, **more)
+    assert verdict(found) == wanted
+    (record,) = found["findings"] or found["remediated"]
+    assert [each["name"] for each in record["services"]] == ["billing/db"]

@@ -328,7 +328,11 @@ def test_a_service_entry_whose_endpoints_are_a_pods_addresses_exposes_it(endpoin
     assert [(e.port, e.how, e.families) for e in found.by_pod.get(("shop", "a"), ())] == wanted
     assert found.skipped == []
     entry["metadata"]["namespace"] = "billing"
-    assert exposed_in(snapshot(pods, [], serviceEntries=[entry])).by_pod == {}
+    found = exposed_in(snapshot(pods, [], serviceEntries=[entry])).by_pod.get(("shop", "a"), ())
+    assert [(e.port, e.how, e.families) for e in found] == [
+        (p, "other_namespace", families) for p, _how, families in wanted
+    ]
+    assert {e.service for e in found} == ({"billing/web-entry"} if wanted else set())
 
 
 def workload_entry(address="10.0.0.5", namespace="shop", app="db", **spec):
@@ -369,6 +373,27 @@ def test_what_selects_a_workload_entry_of_a_pods_address_exposes_the_pod(selecti
     found = exposed_in(snapshot(pods, **kinds, workloadEntries=[entry]))
     exposed = [(pod_key, exposure.port) for pod_key, several in found.by_pod.items() for exposure in several]
     assert exposed == [(("shop", "a"), number) for number in wanted]
+
+
+IN_BILLING = [
+    # what selects a WorkloadEntry of billing that has the address of a pod of shop; the ports of that pod, the way of each and what they are told of
+    (service("db", "billing", {"app": "db"}, [port(80, 5432, "tcp")]), [(5432, "", "billing/db")]),
+    (
+        service_entry("db", "billing", {"app": "db"}, [{"number": 80, "name": "tcp"}]),
+        [(80, "other_namespace", "billing/db")],
+    ),
+    (DATABASE, []),
+    (service_entry("db", "shop", {"app": "db"}, [{"number": 80, "name": "tcp"}]), []),
+]
+
+
+@pytest.mark.parametrize(("selecting", "wanted"), IN_BILLING)
+def test_a_workload_entry_stands_for_a_pod_of_another_namespace_too(selecting, wanted):
+    """No istiod asks for the namespace of the one entry of an address: GetInstanceForProxy, workloadinstances/util.go@1.14.0."""
+    kind = "serviceEntries" if "hosts" in selecting["spec"] else "services"
+    more = {"services": [], kind: [selecting]}
+    found = exposed_in(snapshot([pod("a")], **more, workloadEntries=[workload_entry(namespace="billing")]))
+    assert [(e.port, e.how, e.service) for e in found.by_pod.get(("shop", "a"), ())] == wanted
 
 
 def test_what_a_service_entry_does_not_expose_is_said():

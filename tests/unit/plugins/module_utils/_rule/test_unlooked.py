@@ -141,6 +141,17 @@ def test_a_workload_entry_of_a_pods_address_is_no_machine(address, wanted):
     assert [each["impact"] for each in found["findings"]] == ([] if wanted else ["breaks_on_upgrade"])
 
 
+@pytest.mark.parametrize(("namespaces", "wanted"), [((), []), (("bank",), ["vm"]), (("bank", "shop"), [])])
+def test_a_workload_entry_of_the_address_of_a_pod_elsewhere_is_a_machine_if_that_one_is_not_looked_at(
+    namespaces, wanted
+):
+    of_pod = {"metadata": meta("vm-1", "bank"), "spec": {"labels": {"app": "db"}, "address": "10.0.0.5"}}
+    services = [service("db", "bank", {"app": "db"})]
+    chosen = Selection(namespaces=namespaces)
+    found = report(services=services, workloadEntries=[of_pod], target="1.24", selection=chosen)
+    assert [each["reason"] for each in found["not_checked"]] == wanted
+
+
 def test_the_machines_of_a_group_are_counted():
     found = report(workloadEntries=[entry(group="vms"), entry("vm-2", "vms")], workloadGroups=[group()])
     assert "2 WorkloadEntries today" in found["not_checked"][0]["detail"]
