@@ -50,7 +50,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.recor
     urgency,
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import Selection, Target, select
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.unlooked import moves, not_checked
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.unlooked import (
+    listed_alone,
+    moves,
+    not_checked,
+)
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.waivers import Judged, WaiverError, apply
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers, Workload
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._sockets.tables import Tables
@@ -108,6 +112,7 @@ def report_on(cluster: Cluster, options: Options, tables: Tables | None = None) 
             *_by_neighbours(targets, readings),
             *contradictions([group for _workload, group in sorted(groups.items())]),
             *moves(groups.values()),
+            *listed_alone(cluster, options.selection, targets, readings, mesh),
             *silences(mesh.proxies.silent, options.delivery_source),
             *([] if targets else [NOTHING_CHECKED.format(scope=options.selection.scope)]),
             *judged.warnings,

@@ -291,6 +291,20 @@ class Mesh:
             self._unsure.add(unsure[1])
         return decided
 
+    def lists(self, pod: Pod) -> dict[int, str]:
+        """The ports that its effective Sidecars list, of today and of after the upgrade, with the name of one that does."""
+        return {
+            entry["port"]["number"]: "/".join(key(sidecar))
+            for sidecar in self.sidecars(pod)
+            if sidecar
+            for entry in sidecar["spec"].get("ingress") or ()
+            if entry["port"].get("number")
+        }
+
+    def by_rule(self, pod: Pod, port: int) -> tuple[Delivery, Delivery]:
+        """Today's delivery and the one after, of a port that no Service exposes."""
+        return self._deliveries(pod, port, frozenset(), self._addresses(pod, port))
+
     def root_namespaces(self, pod: Pod) -> set[str]:
         """Where the configuration for all namespaces stands, today and after the upgrade."""
         return {self._planes.root_namespace(plane) for plane in self.planes(pod)}
@@ -476,7 +490,7 @@ def judge_pod(
             if verdict.outcome in ("ok", "remediated"):
                 verdict, between = _between(pod, port, exposures, clients, listening, named, verdict, *expected, mesh)
         judged_by = None if by is entry.pod else by.name
-        probes = ()
+        probes: tuple[Failing, ...] = ()
         if port in probed:
             stopped = bool(idle or by.waiting())
             probes = _probes_of(pod, port, here, concerned, verdict, *expected, stopped, mesh)

@@ -13,6 +13,7 @@ import typing as t
 from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import Cluster, Registry
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.delivery import Delivery
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import has_sidecar
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import (
     Labels,
@@ -26,14 +27,16 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.objects import Controller
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import NotChecked, subject
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.label_selector import label_matcher
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import Mesh
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.pods import Mesh, as_read
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.readings import Readings
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.records import Group
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import (
     API_SERVER,
     Selection,
+    Target,
     in_namespaces,
 )
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Workload
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workloads import Controllers, Workload
 
 OF_ROLLOUTS = ("ReplicaSet", "ReplicationController")
 """Kinds of which a workload has one for each rollout, most without replicas."""
@@ -73,6 +76,47 @@ def moves(groups: t.Iterable[Group]) -> list[str]:
                 those = found[verdict.one_program]
                 those[where] = min(those.get(where, verdict.moves), verdict.moves)
     return [_moved(those, one_program) for one_program, those in found.items() if those]
+
+
+def listed_alone(
+    cluster: Cluster, selection: Selection, targets: t.Iterable[Target], readings: Readings, mesh: Mesh
+) -> list[str]:
+    """One line for each port that a Sidecar lists, that no Service exposes, and whose clients, which know the pod's address, an upgrade may cut off.
+
+    No other port that no Service exposes is delivered elsewhere after an upgrade: all are passed through to the pod IP.
+    """
+    if not any(sidecar["spec"].get("ingress") for sidecar in cluster.sidecars):
+        return []
+    wanted, controllers = label_matcher(selection.label_selectors), Controllers(cluster.controllers)
+    looked = {entry.pod.key: entry for entry in targets}
+    found: set[str] = set()
+    for pod in cluster.pods:
+        if not pod.can_be_asked or not in_namespaces(pod.namespace, selection) or not wanted(pod.labels):
+            continue
+        entry = looked.get(pod.key)
+        exposed = {e.port for e in (*entry.exposures, *entry.istio_ports)} if entry else set()
+        for port, sidecar in mesh.lists(pod).items():
+            today, after = mesh.by_rule(pod, port)
+            said = "" if port in exposed or today == after else _lost_by(pod, port, today, after, entry, readings, mesh)
+            if said:
+                workload = controllers.workload(pod)
+                where = f"{workload.namespace}/{workload.kind}/{workload.name}"
+                found.add(f"Port {port} of {where}, which no Service exposes and Sidecar {sidecar} lists: {said}")
+    return sorted(found)
+
+
+def _lost_by(
+    pod: Pod, port: int, today: Delivery, after: Delivery, entry: Target | None, readings: Readings, mesh: Mesh
+) -> str:
+    """How clients of the port may be cut off, by what is known of its listeners; empty if they are not."""
+    reading = readings.of(entry) if entry else None
+    if reading is None or reading.table is None:
+        ends = [(how.kind, how.address, how.port) for how in (today, after)]
+        return f"it was not looked at: today {today.why}, after the upgrade {after.why}." if ends[0] != ends[1] else ""
+    pod = as_read(pod, reading.by)
+    concerned = [each for each in reading.table.listeners if each.port in (port, today.port, after.port)]
+    verdict = mesh.judge(concerned, port, pod.ips[:1], today, after, ())
+    return verdict.reason if verdict.impact in ("breaks_on_upgrade", "unknown") else ""
 
 
 def _moved(those: t.Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]], one_program: bool) -> str:

@@ -20,6 +20,7 @@ from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     scaled,
     service,
     service_entry,
+    sidecar,
     table,
 )
 
@@ -293,4 +294,46 @@ def test_two_listeners_of_which_one_accepts_today_and_the_other_tomorrow_are_tol
     assert report(pods, services, tables=tables)["hints"] == [
         f"{said}such as 127.0.0.1:8080 and 10.0.0.1:8080, on port 8080 of shop/StatefulSet/a and port 8080 of shop/StatefulSet/b: "
         "see whether both are of one program."
+    ]
+
+
+def lists(endpoint, **more):
+    return [sidecar(selector={"app": "web"}, ingress={8080: "127.0.0.1:8080", 9090: endpoint}, **more)]
+
+
+OLD_FORM, PLAIN = lists(":9090"), lists("127.0.0.1:9090")
+NOBODY = "which no Service exposes and Sidecar shop/listeners lists"
+UNEXPOSED = [
+    # what is special; the snapshot and options; the end of the hint, None where there is none
+    (":PORT", {"sidecars": OLD_FORM}, "It listens on 127.0.0.1:9090 only: today"),
+    (":PORT, listening everywhere", {"sidecars": OLD_FORM, "binds": ("0.0.0.0:9090",)}, None),
+    (":PORT, nothing listens", {"sidecars": OLD_FORM, "binds": ()}, None),
+    (":PORT, up to 1.9", {"sidecars": OLD_FORM, "target": "1.9"}, None),
+    (":PORT, not read", {"sidecars": OLD_FORM, "tables": []}, "it was not looked at: today"),
+    (":PORT, no Service at all", {"sidecars": OLD_FORM, "services": []}, "it was not looked at: today"),
+    ("other namespaces", {"sidecars": OLD_FORM, "services": [], "selection": Selection(exclude_namespaces=["shop"])}, None),
+    ("other labels", {"sidecars": OLD_FORM, "selection": Selection(label_selectors=("app=web,tier=x",))}, None),
+    (":PORT, exposed", {"sidecars": OLD_FORM, "services": [service(ports=[port(), port(90, 9090, "b")])]}, None),
+    ("127.0.0.1", {"sidecars": PLAIN}, None),
+    ("not effective any more", {"sidecars": lists("127.0.0.1:9090", revision="default"), "istiods": [istiod(), istiod("1.24.0", "b")]}, "It listens on"),
+    ("no sidecar in the pod", {"sidecars": OLD_FORM, "pods": [pod(proxy=None)]}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "said"), [row[1:] for row in UNEXPOSED], ids=[row[0] for row in UNEXPOSED])
+def test_a_port_that_a_sidecar_lists_and_no_service_exposes_is_named_if_it_may_be_lost(spec, said):
+    """Clients ask for it by the pod's address. It is no finding, since no Service exposes it."""
+    found = report(**{"binds": ("127.0.0.1:9090",), "target": "1.24", **spec})
+    hints = [hint for hint in found["hints"] if NOBODY in hint]
+    assert len(hints) == (said is not None), found["hints"]
+    assert said is None or said in hints[0]
+    assert all(finding["port"] != 9090 or said is None for finding in found["findings"])
+
+
+def test_of_pods_alike_such_a_port_is_named_once():
+    pods = [pod("a"), pod("b", ips=("10.0.0.6",))]
+    found = report(pods, sidecars=OLD_FORM, binds=("127.0.0.1:9090",), target="1.24")
+    assert [hint for hint in found["hints"] if NOBODY in hint] == [
+        f"Port 9090 of shop/Deployment/web, {NOBODY}: It listens on 127.0.0.1:9090 only: today Sidecar shop/listeners delivers it to :9090, "
+        "after the upgrade Sidecar shop/listeners delivers it to the pod IP, because :9090 is no endpoint that istiod knows."
     ]
