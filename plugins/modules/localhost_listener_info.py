@@ -348,7 +348,8 @@ findings:
 failing_probes:
   description:
     - Probes and lifecycle hooks of the kubelet that fail, or will after the upgrade, because they ask a port that listens on localhost only, whether
-      a Service exposes it or not, or one on which nothing accepts, which a proxy of Istio up to 1.11 hides from C(tcpSocket) probes. The pod does not become ready then, or is restarted, whatever the verdict on the port; a waiver of the port does not waive
+      a Service exposes it or not, or one on which nothing accepts, which a proxy of Istio up to 1.11 hides from C(tcpSocket) probes.
+      The pod does not become ready then, or is restarted, whatever the verdict on the port; a waiver of the port does not waive
       its probes.
   returned: success
   type: list
