@@ -22,6 +22,7 @@ import typing as t
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import type_name
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
 
@@ -43,6 +44,12 @@ ALIKE = 0.92
 """How like a whole name, its prefix misspelt, must be to one of a role. Above it nothing but a slip of the hand is left."""
 SLIPS = 2
 """How many letters of a role's name may be wrong before an option that is right."""
+
+TEXTS = ("path", "raw", "str")
+"""Types of options that are a text, or may be."""
+
+IN_ITS_PLACE = ("remediate_listeners_dir",)
+"""Texts beside those of the connection without which something else is taken that was not asked for."""
 
 WHOLE = ("check_listeners_label_selectors",)
 """A text is one selector, in which a comma means "and" as for `kubectl get -l`."""
@@ -100,9 +107,15 @@ def read(
                 given[name] = value
     checked = ArgumentSpecValidator(options).validate(given)
     values = {name: value for name, value in checked.validated_parameters.items() if value is not None}
-    paths = {name: value for name, value in given.items() if options[name].get("type") == "path"}  # for another host
+    paths = {  # as they are, for another host
+        name: str(value) if value and not isinstance(value, str) else value
+        for name, value in given.items()
+        if options[name].get("type") == "path"
+    }
+    also = ALSO_READ.get(role, ())
+    problems += _no_texts({each: roles[each] for each in (role, *also) if each in roles}, there, value_of)
     # Without it another cluster may be checked, or another namespace, or Sidecars applied that were to be taken back.
-    read_here = tuple(f"{each}_" for each in (role, *ALSO_READ.get(role, ())))
+    read_here = tuple(f"{each}_" for each in (role, *also))
     hints = []
     for name, other in _meant(there, roles).items():
         said = f"Unknown variable {name}." + (f" Did you mean {other}?" if other else "")
@@ -111,6 +124,29 @@ def read(
         elif other or name.startswith(f"{role}_"):
             hints.append(said)
     return Variables({**values, **paths}, problems or [str(message) for message in checked.error_messages], hints)
+
+
+def _no_texts(
+    roles: t.Mapping[str, Specification], there: t.Sequence[str], value_of: t.Callable[[str], t.Any]
+) -> t.Iterator[str]:
+    """What is wrong with values of texts that are none.
+
+    YAML has `context: no` be false, and a template has what is false be as if it were not given: then the current context was checked, in the place of
+    the one called `no`. What is no text and leads to a path that nobody named is refused, too.
+    """
+    for role, options in roles.items():
+        for name in there:
+            kind = options[name].get("type", "str") if name in options else ""
+            decides = option(role, name) in AUTH_ARG_SPEC or name in IN_ITS_PLACE
+            if kind not in TEXTS or not (decides or kind == "path"):
+                continue
+            try:
+                value = plain(value_of(name))
+            except Exception:  # who reads it says so
+                continue
+            dropped = decides and (isinstance(value, bool) or (not value and value is not None and value != ""))
+            if dropped or (kind == "path" and (value is True or isinstance(value, (list, dict)))):
+                yield f"{name}: wanted text, found {type_name(value)}; a word such as no, and a number, need quotes in YAML"
 
 
 def _meant(names: t.Iterable[str], roles: t.Mapping[str, Specification]) -> dict[str, str]:

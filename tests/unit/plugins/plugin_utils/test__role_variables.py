@@ -84,6 +84,35 @@ def test_every_list_of_every_role_takes_items_between_commas():
             assert (found.values, found.problems) == ({name: two}, []), name
 
 
+@pytest.mark.parametrize("role", ["check_listeners", "remediate_listeners"])
+@pytest.mark.parametrize("name", ["context", "host", "kubeconfig", "impersonate_user", "proxy"])
+@pytest.mark.parametrize("value", [False, True, 0, 0.0, [], {}])
+def test_no_value_that_a_template_takes_for_none_leads_to_another_cluster(role, name, value):
+    """`check_listeners_context: no`, of a cluster in Norway, is false in YAML: the current context was checked in its place."""
+    given = {f"check_listeners_{name}": value}
+    (problem, *_more) = _role_variables.read(role, OPTIONS, given, lambda name: given[name]).problems
+    assert problem.startswith(f"check_listeners_{name}: wanted text, found ") and "quotes" in problem
+
+
+@pytest.mark.parametrize("value", ["no", "0", "", None, 2026])
+def test_a_text_of_the_connection_is_one(value):
+    assert read(context=value).problems == []
+    assert read(kubeconfig={"current-context": "no"}).problems == []
+    assert read(proxy_headers={}, impersonate_groups=[], validate_certs=False).problems == []
+
+
+@pytest.mark.parametrize("value", [False, 0, [], {}])
+def test_what_is_no_directory_does_not_stand_for_files_that_nobody_reviewed(value):
+    assert read("remediate_listeners", dir=value).problems[0].startswith("remediate_listeners_dir: wanted text")
+
+
+def test_a_path_that_is_a_number_is_text():
+    """As a directory that is named by the year. It was a traceback."""
+    found = read(report_dir=2026, remediation_dir=2026.5, snapshot_src=2026)
+    names = ("report_dir", "remediation_dir", "snapshot_src")
+    assert [found.values[f"check_listeners_{name}"] for name in names] == ["2026", "2026.5", "2026"]
+
+
 def test_numbers_and_truths_are_what_they_say_and_paths_stay_as_given():
     found = read(concurrency="8", validate_certs="no", snapshot_src="~/cluster.json", context="")
     assert found.problems == []
