@@ -136,6 +136,25 @@ def test_no_parameter_of_the_role_does_and_what_a_run_before_it_found_is_forgott
     assert said in played.output and played.result["msg"].startswith(said)
 
 
+def test_where_errors_are_ignored_what_a_run_before_it_found_is_forgotten_too(play, record):
+    """No `rescue` is played then, and what comes after goes by the facts."""
+    role = {"name": "meshops.istio_precheck.check_listeners", "apply": {"ignore_errors": True}}
+    fine = {"check_listeners_snapshot_src": record("fine", binds=("0.0.0.0:8080",))}
+    fails = {"check_listeners_snapshot_src": record(), "__check_listeners_gate": {}}
+    book = {
+        "hosts": "localhost",
+        "connection": "local",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.include_role": role, "vars": fine},
+            {"ansible.builtin.include_role": role, "vars": fails},
+        ],
+    }
+    played = play(playbook=[book])
+    assert (played.code, played.passed) == (0, False), played.output
+    assert played.result["failed"] and not played.result["summary"]
+
+
 @pytest.mark.parametrize(
     ("playbook", "name", "meant"),
     [
