@@ -25,6 +25,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.repo
     nothing,
     was_checked,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import type_name
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_user
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import path_part, printable
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _role_variables, _terminal
@@ -189,9 +190,10 @@ def gate(returned: Values, fail_on: t.Sequence[str], verbose: bool = False, reco
     """What comes of `returned` without a file: `{passed, blocking, details, verdict, outcome}`. Raises FailOnError.
 
     `blocking` are the Blockers as `{word, count, known}`, `verdict` is the text in lines, `details` is it without the sentence at its end, and `outcome` is
-    what a summary of many clusters takes.
+    what a summary of many clusters takes. Raises TypeError for what is no Report.
     """
     words = checked_fail_on(fail_on)
+    _check_parts(returned)
     result = _result(returned)
     problem = result.get("msg") or None
     server = (returned.get("cluster") or {}).get("server") or ""
@@ -216,8 +218,9 @@ def _recorded(returned: Values) -> str:
 def report_files(
     returned: Values, formats: t.Sequence[str], cluster: str, fail_on: t.Sequence[str]
 ) -> list[dict[str, str]]:
-    """The reports of `returned` as files, `{path, content}` each, with what the gate makes of it. Raises FailOnError and ReportError."""
+    """The reports of `returned` as files, `{path, content}` each, with what the gate makes of it. Raises FailOnError, ReportError and TypeError."""
     words = checked_fail_on(fail_on)
+    _check_parts(returned)
     result = _result(returned)
     about = _about(returned, {"check_listeners_fail_on": words}, Place(cluster), _is_open(result, words), ())
     return [{"path": path, "content": text} for path, text in _reports(result, formats, about, cluster).items()]
@@ -229,13 +232,25 @@ def _is_open(result: Report, fail_on: t.Sequence[str]) -> bool:
 
 def _result(returned: Values, problem: str = "", hints: t.Sequence[str] = ()) -> Report:
     """What the facts hold: never more than the Report, since a module's result may hold what it was given."""
-    found = {name: value for name, value in returned.items() if name in nothing()}
-    if not problem and (_has_failed(returned) or found.keys() != nothing().keys()):
+    shape: dict[str, t.Any] = {**nothing()}
+    found = {name: value for name, value in returned.items() if name in shape and name not in _no_parts(returned)}
+    if not problem and (_has_failed(returned) or found.keys() != shape.keys()):
         problem = str(returned.get("msg") or "localhost_listener_info ended without a result")
-    result: dict[str, t.Any] = {**nothing(), **found}
-    if found:
+    result: dict[str, t.Any] = {**shape, **found}
+    if "hints" in found:
         result["hints"] = [*result["hints"], *hints]
     return t.cast(Report, {**result, "failed": True, "msg": problem} if problem else result)
+
+
+def _no_parts(returned: Values) -> list[str]:
+    """The parts that are of another type than those of a Report: in a mapping or a text in the place of a list nobody finds a finding."""
+    return [name for name, empty in nothing().items() if name in returned and not isinstance(returned[name], type(empty))]
+
+
+def _check_parts(returned: Values) -> None:
+    """Raises TypeError."""
+    for name in _no_parts(returned):
+        raise TypeError(f"{name}: found {type_name(returned[name])}")
 
 
 def _has_failed(returned: Values) -> bool:

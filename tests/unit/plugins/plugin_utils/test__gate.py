@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -79,6 +80,17 @@ def test_a_result_that_is_no_whole_report_opens_nothing(left_out):
     made = _gate.outcome(returned, {"check_listeners_fail_on": []}, _gate.Place("east"))
     assert made.passed is (left_out is None)
     assert ("without a result" in made.line) is (left_out is not None)
+
+
+@pytest.mark.parametrize("other", [{}, "", None, 0, {"impact": "breaks_on_upgrade"}, "unknown"])
+@pytest.mark.parametrize("name", [*nothing()])
+def test_a_list_that_is_none_opens_nothing(name, other):
+    """In a mapping or a text nobody finds a finding."""
+    kept = name == "summary" and isinstance(other, dict)
+    returned = {**nothing(), "summary": {"pods": 1, "pods_read": 1}, name: other}
+    with contextlib.nullcontext() if kept else pytest.raises(TypeError, match=name):
+        assert _gate.gate(returned, [])["passed"]
+    assert _gate.outcome(returned, {"check_listeners_fail_on": []}, _gate.Place("east")).passed is kept
 
 
 HERE = {
