@@ -295,17 +295,19 @@ def table(of="web-7d4b9-a", binds=("127.0.0.1:8080",), namespace="shop", text=No
 
 
 def held_table(held, of="web-7d4b9-a", namespace="shop"):
-    """A table as a probe on the node reads it: `held` has for each IPv4 bind the processes that have it open, each with its container."""
+    """A table as a probe on the node reads it: `held` has for each bind the processes that have it open, each with its container."""
     heads = [
         "  sl  local_address rem_address   st\n",
         "  sl  local_address                         remote_address   st\n",
     ]
-    lines, holders = [], []
+    lines, holders = {4: [], 6: []}, []
     for number, (bind, processes) in enumerate(held.items()):
         host, _colon, port_number = bind.rpartition(":")
-        address = int.from_bytes(ipaddress.ip_address(host).packed, "little")
-        lines.append(
-            f"{number:4}: {address:08X}:{int(port_number):04X} 00000000:0000 0A 00000000:00000000 00:00000000 00000000"
+        at = ipaddress.ip_address(host.strip("[]"))
+        words = (at.packed[place : place + 4] for place in range(0, len(at.packed), 4))
+        address = "".join(f"{int.from_bytes(word, 'little'):08X}" for word in words)
+        lines[at.version].append(
+            f"{number:4}: {address}:{int(port_number):04X} {'0' * len(address)}:0000 0A 00000000:00000000 00:00000000 00000000"
             f"     0        0 {500 + number} 1 0000000000000000 100 0 0 10 0\n"
         )
         for process, container in processes:
@@ -315,7 +317,7 @@ def held_table(held, of="web-7d4b9-a", namespace="shop"):
         "namespace": namespace,
         "pod": of,
         "format": "procnet",
-        "stdout": "".join([heads[0], *lines, heads[1]]),
+        "stdout": "".join([heads[0], *lines[4], heads[1], *lines[6]]),
         "holders": holders,
     }
 

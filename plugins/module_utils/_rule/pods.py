@@ -555,7 +555,9 @@ def _probes_of(
     reached = None
     if today.kind != "unknown":
         reached = mesh.judge(concerned, port, ips, today, today, ()).outcome in ("ok", "remediated")
-    impact = None if verdict.moves[0] else verdict.impact
+    impact = verdict.impact
+    if verdict.moves[0]:  # another program answers at some address, which need not be the one that the kubelet asks
+        impact = mesh.judge(concerned, port, ips, today, after, ()).impact
     if verdict is NOT_EXPOSED and reached:  # by a Sidecar that lists the port
         impact = mesh.judge(concerned, port, ips, today, after, ()).impact
     return mesh.probes(pod, port, impact, answered, reached, quiet)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import DUAL_STACK_ENV
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     held_table,
     istiod,
     pod,
     report,
+    service,
     sidecar,
     verdict,
 )
@@ -124,3 +126,26 @@ def test_a_probe_of_the_port_is_said_to_fail_only_where_nothing_answers_it():
     found = report(pods=[spec], tables=[held_table({ON_LO: [AGENT], ON_IP: [SERVER]})], target="1.24")
     assert verdict(found) == "breaks_on_upgrade"
     assert not found["failing_probes"]
+
+
+@pytest.mark.parametrize(("ips", "failing"), [(("10.0.0.5", "fd00::5"), 1), (("fd00::5", "10.0.0.5"), 0)])
+def test_another_program_over_one_family_helps_no_probe_over_the_other(ips, failing):
+    """The kubelet asks the pod's first address. A waiver of the port would have waived the probe with it."""
+    made = pod(
+        ips=ips,
+        probes={"readinessProbe": {"httpGet": {"path": "/", "port": 8080}}},
+        annotations={"sidecar.istio.io/rewriteAppHTTPProbers": "false"},
+        env={DUAL_STACK_ENV: "true"},
+    )
+    web = service()
+    web["spec"]["ipFamilies"] = ["IPv4", "IPv6"]
+    found = report(
+        pods=[made],
+        services=[web],
+        tables=[held_table({ON_LO: [AGENT], "[fd00::5]:8080": [SERVER]})],
+        istiods=[istiod("1.22.6", localhost=True, dual=True), istiod("1.24.0", revision="canary", dual=True)],
+        target="1.24",
+    )
+    (finding,) = found["findings"]
+    assert finding["answered_by"] == {"today": [ON_LO], "later": ["[fd00::5]:8080"]}
+    assert [probe["impact"] for probe in found["failing_probes"]] == ["breaks_on_upgrade"] * failing
