@@ -244,7 +244,9 @@ def _result(returned: Values, problem: str = "", hints: t.Sequence[str] = ()) ->
 
 def _no_parts(returned: Values) -> list[str]:
     """The parts that are of another type than those of a Report: in a mapping or a text in the place of a list nobody finds a finding."""
-    return [name for name, empty in nothing().items() if name in returned and not isinstance(returned[name], type(empty))]
+    return [
+        name for name, empty in nothing().items() if name in returned and not isinstance(returned[name], type(empty))
+    ]
 
 
 def _check_parts(returned: Values) -> None:

@@ -38,6 +38,8 @@ MAY_BE_BLANK = ("port_name", "address", "container", "process")
 STRANGE = "strange-to-all"
 STRANGE_PORT = 54321
 STRANGE_TEXTS = {
+    "reason": f"Today {STRANGE}.",
+    "why": f"a {STRANGE}",
     "id": f"IST0143/{STRANGE}/Deployment/{STRANGE}/{STRANGE_PORT}",
     "listeners": f"*:{STRANGE_PORT}",
     "listener": f"*:{STRANGE_PORT}",
@@ -72,7 +74,9 @@ FORMS = {
     "pods": NAME,
     "port_name": Form(r"[\w-]+"),
     "container": LABEL,
-    "address": Form(r"[0-9a-f:.]+"),
+    "address": Form(r"[0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-f.]*:[0-9a-f:.]*"),
+    "reason": Form(r"\A\S+ .*\.\Z", ("", "Today ", "Today"), (".", " so.", "so.", "")),
+    "why": Form(r"\A\S+ .*\Z", ("", "a ", "a"), ("", " so", "so")),
     "listeners": LISTENER,
     "listener": LISTENER,
 }

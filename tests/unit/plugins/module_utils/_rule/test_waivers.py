@@ -294,6 +294,11 @@ ALWAYS = {
     "services[?port]": "a number is true of every finding",
     "notes[0] || id": "text is true of every finding, whatever it holds: compare it",
     "@": "an object is true of every finding",
+    "reason != 'x'": "it is true of every finding",
+    "contains(reason, ' ')": "it is true of every finding",
+    "ends_with(reason, '.') && delivery.after.why != ''": "it is true of every finding",
+    "delivery.today.why != 'rule'": "it is true of every finding",
+    "delivery.today.address != 'abc'": "it is true of every finding",
 }
 
 
@@ -342,6 +347,15 @@ def test_a_waiver_that_does_not_depend_on_the_finding_is_refused(match):
         "listeners[0] != '127.0.0.53%lo:53'",
         "processes[?listener != '[::1]:9999']",
         "delivery.today.address != '::1'",
+        "delivery.today.address != '127.0.0.1'",
+        "contains(reason, 'localhost')",
+        "!contains(reason, 'localhost')",
+        "!contains(reason, 'LOCALHOST) over')",
+        "!starts_with(reason, 'It listens on ')",
+        "!ends_with(reason, 'either.')",
+        "reason != 'It listens on 127.0.0.1:8080 only.'",
+        "!contains(delivery.after.why, 'Sidecar')",
+        "delivery.after.why != 'a newer istiod delivers to the pod IP'",
         "delivery.today.by != 'proxy'",
         "!contains(workload.name, 'web')",
         "length(pods) > `3` || length(services) > `2`",
