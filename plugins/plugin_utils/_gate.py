@@ -11,7 +11,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import ipaddress
+import json
 import os
 import typing as t
 import urllib.parse
@@ -126,20 +128,39 @@ def in_brief(result: Report, passed: bool, sentence: str) -> dict[str, t.Any]:
 def _asked(returned: Values, server: str, values: Values, place: Place) -> dict[str, t.Any]:
     """What tells a cluster from others: one address may be several clusters', by proxy and by machine.
 
-    A record is told from others by its cluster and its time, or else by its path.
+    A record is told from others by its cluster and its time, whoever evaluates it; or else by its path, or by what it holds. Those of machines that
+    each are a cluster may name one address, and be of one second.
     """
     record = ""
+    by = [without_user(str(values.get("check_listeners_proxy") or "")), "" if place.local else place.host]
     if _role_variables.is_recorded(values):
         cluster = returned.get("cluster") or {}
-        server = cluster.get("server") or (_text(values.get("check_listeners_snapshot_src")) if cluster else "")
+        server = cluster.get("server") or ""
+        given = values.get("check_listeners_snapshot")
+        if given is not None or not _is_here(_host_of(server)):
+            by = ["", ""]
+        if cluster and not server:
+            server = _text(values.get("check_listeners_snapshot_src")) or f"without a server, {_digest(given)}"
         record = _recorded(returned)
     lists = ("namespaces", "exclude_namespaces", "label_selectors")
     return {
         "server": without_user(server).rstrip("/"),
         "record": record,
-        "by": [without_user(str(values.get("check_listeners_proxy") or "")), "" if place.local else place.host],
+        "by": by,
         **{name: list(values.get(f"check_listeners_{name}") or ()) for name in lists},
     }
+
+
+def _host_of(server: str) -> str:
+    """The host of a URL; this one where none is named."""
+    try:
+        return urllib.parse.urlsplit(server).hostname or "localhost"
+    except ValueError:
+        return server
+
+
+def _digest(value: t.Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def same_cluster(hosts: t.Sequence[str], outcomes: t.Sequence[Values], host: str) -> str:

@@ -189,6 +189,36 @@ def test_one_record_passes_for_one_host_alone(east, west, paths, said):
 
 
 @pytest.mark.parametrize(
+    ("server", "source", "local", "same"),
+    [
+        ("https://api", [{"snapshot": {"pods": []}}] * 2, True, True),
+        ("https://api", [{"snapshot": {"pods": []}}] * 2, False, True),
+        ("https://api", [{"snapshot_src": "r.json"}] * 2, False, True),
+        ("https://127.0.0.1:6443", [{"snapshot": {"pods": []}}] * 2, False, True),
+        (
+            "https://127.0.0.1:6443",
+            [{"snapshot_src": "r.json"}] * 2,
+            False,
+            False,
+        ),  # each is a cluster, recorded at once
+        ("https://127.0.0.1:6443", [{"snapshot_src": "r.json"}] * 2, True, True),
+        ("", [{"snapshot": {"pods": []}}] * 2, True, True),
+        ("", [{"snapshot": {"pods": []}}] * 2, False, True),
+        ("", [{"snapshot": {"pods": []}}, {"snapshot": {"pods": [{}]}}], True, False),
+        ("", [{"snapshot_src": "r.json"}] * 2, False, False),  # each has a file of its own there
+    ],
+)
+def test_one_record_is_one_wherever_it_is_evaluated_and_whatever_it_says_of_its_server(server, source, local, same):
+    """Hosts that are reached over SSH passed by one record for all of them, and so did all by one that is data and names no server."""
+    outcomes = []
+    for host, given in zip(("east", "west"), source):
+        values = {"check_listeners_fail_on": [], **{f"check_listeners_{name}": each for name, each in given.items()}}
+        returned = {**nothing(), "cluster": {"server": server, "taken_at": EARLY}}
+        outcomes.append({"asked": _gate.outcome(returned, values, _gate.Place(host, local=local)).asked})
+    assert bool(_gate.same_cluster(["east", "west"], outcomes, "west")) is same
+
+
+@pytest.mark.parametrize(
     ("source", "taken_at", "said"),
     [
         ({"check_listeners_snapshot_src": "r.json"}, "2026-11-23T06:30:00Z", "a record of 2026-11-23T06:30:00Z."),
