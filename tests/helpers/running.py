@@ -211,6 +211,7 @@ def environment(place: pathlib.Path) -> dict[str, str]:
         "ANSIBLE_REMOTE_TMP": str(place / "tmp" / "remote"),
         "ANSIBLE_LOCALHOST_WARNING": "False",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "False",
+        "ANSIBLE_INVENTORY_ENABLED": "host_list,yaml",  # to load the others takes a tenth of a play
         "ANSIBLE_NOCOLOR": "1",
     }
 
