@@ -220,6 +220,32 @@ def test_no_cluster_is_passed_by_the_verdict_on_another(play, record, how):
     assert (alone.code, reached(alone)) == (0, ["east"]), alone.output
 
 
+@pytest.mark.parametrize("how", ["named twice", "needed twice"])
+def test_a_role_that_is_named_again_is_played_again(play, record, tmp_path, how):
+    """Where a role does not say otherwise, ansible-core passes over it once it has run for the host."""
+    fine, breaks = record("fine", **FINE), record("breaks")
+    upgrade = tmp_path / "roles" / "upgrade"
+    (upgrade / "tasks").mkdir(parents=True)
+    (upgrade / "tasks" / "main.yml").write_text(json.dumps([TASK]), encoding="utf-8")
+    if how == "named twice":  # the same parameters, whose values are others by then
+        select = {"ansible.builtin.set_fact": {"behind": "second", "which": breaks}}
+        (tmp_path / "roles" / "select" / "tasks").mkdir(parents=True)
+        (tmp_path / "roles" / "select" / "tasks" / "main.yml").write_text(json.dumps([select]), encoding="utf-8")
+        gate = {"role": ROLE, "check_listeners_snapshot_src": "{{ which | default(fine) }}"}
+        roles = [gate, "upgrade", "select", gate, {"role": "upgrade", "again": True}]
+    else:
+        (upgrade / "meta").mkdir()
+        (upgrade / "meta" / "main.yml").write_text(json.dumps({"dependencies": [{"role": ROLE}]}), encoding="utf-8")
+        roles = [
+            {"role": "upgrade", "check_listeners_snapshot_src": fine},
+            {"role": "upgrade", "check_listeners_snapshot_src": breaks, "behind": "second"},
+        ]
+    book = [{"hosts": "localhost", "gather_facts": False, "connection": "local", "roles": roles}]
+    played = play(playbook=book, fine=fine)
+    assert (played.code, reached(played)) == (2, ["localhost"]), played.output
+    assert "Do not upgrade yet: 1 port breaks on upgrade" in played.output
+
+
 ISTIOCTL = {
     "neither": (FINE, "echo 'No issues found when checking the cluster.' >&2", []),
     "the gate": ({}, "exit 0", ["Do not upgrade yet: 1 port breaks on upgrade"]),

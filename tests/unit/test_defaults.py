@@ -97,3 +97,9 @@ def test_the_table_of_a_readme_says_the_default(role):
                 assert option.get("default") in (None, []), name
             elif "default" in option:
                 assert option["default"] == values[number], name
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_a_role_is_played_each_time_that_it_is_named(role):
+    """By its default ansible-core passes over one that has run for the host, whatever its variables are by then."""
+    assert yaml.safe_load((ROLES / role / "meta/main.yml").read_text("utf-8"))["allow_duplicates"] is True
