@@ -301,22 +301,22 @@ def _under_filters(filters: t.Iterable[Thing], groups: t.Iterable[Group], mesh: 
             }
 
 
-WHOLE = ("CLUSTER", "FILTER_CHAIN", "HTTP_ROUTE", "LISTENER", "ROUTE_CONFIGURATION", "VIRTUAL_HOST")
-"""What a patch of which may have the proxy deliver elsewhere, whatever it does; a network filter, where it changes one that is there. HTTP filters,
-and what is put before or after others, as Istio's own telemetry is, leave the delivery alone."""
+LEAVE_ALONE = ("BOOTSTRAP", "EXTENSION_CONFIG", "HTTP_FILTER")
+"""What patches apply to that leave the delivery alone, whatever they do. Of all else, such as what a later Istio adds, nobody knows that."""
+
+PUT_BESIDE = ("ADD", "INSERT_AFTER", "INSERT_BEFORE", "INSERT_FIRST")
+"""How a network filter is put before or after others, as Istio's own telemetry is, which stay as they are."""
+
+ELSEWHERE = ("GATEWAY", "SIDECAR_OUTBOUND")
+"""Contexts in which a patch changes nothing of what comes in."""
 
 
 def _changes_inbound(spec: Thing) -> bool:
     """One with targetRefs is for gateways and waypoints. A context that is not given is ANY, the enum's zero: EnvoyFilter.PatchContext."""
     return not spec.get("targetRefs") and any(
-        ((patch.get("match") or {}).get("context") or "ANY") in ("ANY", "SIDECAR_INBOUND")
-        and (
-            patch.get("applyTo") in WHOLE
-            or (
-                patch.get("applyTo") == "NETWORK_FILTER"
-                and (patch.get("patch") or {}).get("operation") in ("MERGE", "REMOVE", "REPLACE")
-            )
-        )
+        (patch.get("match") or {}).get("context") not in ELSEWHERE
+        and patch.get("applyTo") not in LEAVE_ALONE
+        and not (patch.get("applyTo") == "NETWORK_FILTER" and (patch.get("patch") or {}).get("operation") in PUT_BESIDE)
         for patch in spec.get("configPatches") or ()
     )
 

@@ -197,6 +197,13 @@ UNDER = [("Deployment", "web", "envoy_filter")]
         ({"applied": "HTTP_ROUTE", "context": "SIDECAR_OUTBOUND"}, []),
         ({"applied": "VIRTUAL_HOST", "context": "GATEWAY"}, []),
         ({"applied": "HTTP_FILTER"}, []),
+        ({"applied": "LISTENER_FILTER", "operation": "INSERT_FIRST"}, UNDER),  # it may take away the original address
+        ({"applied": "A_PART_OF_TOMORROW"}, UNDER),
+        ({"applied": ""}, UNDER),  # a number, in the place of a word
+        ({"applied": "NETWORK_FILTER", "operation": "A_WAY_OF_TOMORROW"}, UNDER),
+        ({"context": "A_CONTEXT_OF_TOMORROW"}, UNDER),
+        ({"applied": "BOOTSTRAP"}, []),
+        ({"applied": "EXTENSION_CONFIG", "operation": "ADD"}, []),
         ({"context": "SIDECAR_OUTBOUND"}, []),
         ({"context": "GATEWAY"}, []),
         ({"selector": {"app": "web"}}, UNDER),
