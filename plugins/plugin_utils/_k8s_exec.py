@@ -49,8 +49,11 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.pro
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import COMMAND
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import Reduced
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_users
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import WORKLOAD_ENTRY
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, Snapshot
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.trim import Trimmer
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.options import Options
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.selection import (
     Selection,
@@ -182,7 +185,7 @@ def list_answers(results: t.Sequence[Result]) -> list[Answer]:
             status, detail = _said(result)
             answer.update(status=status, detail=without_users(detail))
         elif listing:
-            answer["objects"] = [reduced(listing, thing, item["api_version"]) for thing in result["resources"] or ()]
+            answer = {"item": item, **_reduced(listing, result["resources"] or (), item["api_version"])}
         else:
             answer["objects"] = [{} for _thing in result["resources"] or ()]
         if _is_masked(answer.get("objects")):
@@ -195,6 +198,42 @@ MASKED = (
     "kubernetes.core hid a part of the answer, because it is the same as a secret of the connection, such as a short password; "
     "use check_listeners_gather_with: module"
 )
+
+
+class _Hidden(Exception):
+    """A part that would be read and not kept has something hidden in it."""
+
+
+class _Watching(Trimmer):
+    """Looks for what is hidden before a part is reduced: what is left may not show it, such as a list without the one that has another name by then."""
+
+    def _new_function(self, shape: t.Any) -> t.Callable[[t.Any], t.Any] | None:
+        if not isinstance(shape, Reduced):
+            return super()._new_function(shape)
+        inner, keep = self._function(shape.shape), shape.keep
+
+        def watched(value: t.Any) -> t.Any:
+            part = inner(value) if inner else value
+            if _is_masked(part):
+                raise _Hidden
+            return keep(part)
+
+        return watched
+
+
+_watching = _Watching(share=False)
+
+
+def _reduced(listing: Listing, resources: t.Sequence[t.Any], version: str) -> dict[str, t.Any]:
+    """The `objects` of an answer, or why there are none."""
+    if listing.shape is WORKLOAD_ENTRY:  # of which what is no address, and no port, is dropped
+        specs = [thing.get("spec") for thing in resources if isinstance(thing, dict)]
+        if _is_masked([[spec.get("address"), spec.get("ports")] for spec in specs if isinstance(spec, dict)]):
+            return {"status": 0, "detail": MASKED}
+    try:
+        return {"objects": [reduced(listing, thing, version, _watching) for thing in resources]}
+    except _Hidden:
+        return {"status": 0, "detail": MASKED}
 
 
 def _is_masked(value: t.Any) -> bool:

@@ -458,6 +458,43 @@ def test_an_answer_in_which_a_secret_was_hidden_is_no_answer(secret):
     assert (answer["code"], answer["reason"]) == (None, "masked")
 
 
+PROBERS = {"name": "ISTIO_KUBE_APP_PROBERS", "value": '{"/app-health/app/readyz": {"httpGet": {"port": 9999}}}'}
+POLICY = {"name": "PILOT_ENABLE_INBOUND_PASSTHROUGH", "value": "false"}
+ENTRY = {"address": "10.0.0.5", "ports": {"http": 8080}}
+VALUES = {"values": '{"sidecarInjectorWebhook": {"rewriteAppHTTPProbe": true}}'}
+
+
+def _with(parts, **more):
+    return {"metadata": {"name": "one", "namespace": "shop"}, **parts, **more}
+
+
+@pytest.mark.parametrize(
+    "key, kind, thing, secrets",
+    [
+        ("pods", "Pod", _with({"spec": {"containers": [{"name": "istio-proxy", "env": [PROBERS]}]}}), ["httpG", "9999"]),
+        (
+            "pods",
+            "Pod",
+            _with({"spec": {"containers": []}}, metadata={**cluster.meta("web"), "annotations": {"proxy.istio.io/config": "interceptionMode: NONE"}}),
+            ["interception", "NONE"],
+        ),
+        ("istiods", "Pod", _with({"spec": {"containers": [{"name": "discovery", "env": [POLICY]}]}}), ["PILOT", "false"]),
+        ("configMaps", "ConfigMap", _with({"data": VALUES}), ["rewrite", "true"]),
+        ("workloadEntries", "WorkloadEntry", _with({"spec": ENTRY}), ["10.0", "8080"]),
+    ],
+)  # fmt: skip
+def test_what_is_hidden_in_a_part_that_is_read_and_not_kept_is_seen(key, kind, thing, secrets):
+    """Else a probe, a variable or an address is as if it were not there."""
+    from ansible.module_utils.common.parameters import remove_values
+
+    item = {"key": key, "kind": kind, "api_version": "v1", "namespace": "", "name": ""}
+    for secret in secrets:
+        (answer,) = _k8s_exec.list_answers([{"item": item, **remove_values({"resources": [thing]}, {secret})}])
+        assert answer == {"item": item, "status": 0, "detail": _k8s_exec.MASKED}, secret
+    (answer,) = _k8s_exec.list_answers([{"item": item, "resources": [thing]}])
+    assert len(answer["objects"]) == 1
+
+
 @pytest.mark.parametrize(("target", "asked"), [("1.24", ["web-7d4b9-a"]), ("1.21", [])])
 def test_the_proxies_of_what_this_upgrade_breaks_are_asked(target, asked):
     """From 1.22 on the policy counts, and then the program, which has bound the pod IP alone, is not reached any more."""
