@@ -12,8 +12,11 @@ It is what the format `json` holds, what every other format is made of, and what
 
 from __future__ import annotations
 
+import datetime
 import json
+import math
 import pathlib
+import re
 import typing as t
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import (
@@ -177,7 +180,7 @@ def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
         else:
             found.append((made["metadata"]["cluster"], path.name, made))
     newest: dict[tuple[str, str], tuple[str, Document]] = {}
-    for cluster, name, made in sorted(found, key=lambda one: one[2]["metadata"].get("takenAt") or "", reverse=True):
+    for cluster, name, made in sorted(found, key=lambda one: _time(one[2]["metadata"].get("takenAt")), reverse=True):
         kept, _made = newest.setdefault((cluster, made["metadata"].get("server") or ""), (name, made))
         if kept != name:
             older.append(
@@ -187,6 +190,15 @@ def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
         made for (cluster, _server), (name, made) in sorted(newest.items(), key=lambda one: (one[0][0], one[1][0]))
     ]
     return {"reports": reports, "older": sorted(older, key=lambda one: one["path"]), "left_out": left_out}
+
+
+def _time(text: str | None) -> float:
+    """Seconds, by which the newest is found whatever its offset; what is no time is older than all that is one."""
+    try:
+        found = datetime.datetime.fromisoformat(re.sub("[Zz]$", "+00:00", text or ""))
+        return found.replace(tzinfo=found.tzinfo or datetime.timezone.utc).timestamp()
+    except (OverflowError, ValueError):
+        return -math.inf
 
 
 def as_json(made: Document) -> str:
