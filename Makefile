@@ -4,7 +4,7 @@
 
 # TESTING.md says what each target is for; noxfile.py holds the commands.
 
-STAGES = unit properties lint build sanity units playbooks installed importer browser older trust fuzz matrix kernel envoy istiod cluster-up live mesh mesh-up oldest scale bench cluster-down
+STAGES = unit properties lint build sanity units playbooks installed importer browser older trust fuzz matrix kernel envoy istiod cluster-up live mesh mesh-up scale oldest bench cluster-down
 
 .PHONY: help demo setup test clean $(STAGES)
 

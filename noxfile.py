@@ -296,10 +296,8 @@ FAULTS = tuple(
     f"tests/unit/plugins/{name}"
     for name in ("module_utils/_gather/test_api.py", "module_utils/_gather/test_exec.py", "modules", "action")
 )
-# Those tests of sanity that depend on the versions most and need the fewest tools.
-SANITY = tuple(
-    f"--test={name}" for name in ("ansible-doc", "compile", "import", "runtime-metadata", "validate-modules")
-)
+# Those tests of sanity that depend on ansible-core most; `sanity` compiles and imports with every Python.
+SANITY = tuple(f"--test={name}" for name in ("ansible-doc", "runtime-metadata", "validate-modules"))
 
 
 def environment_of(session: nox.Session, pair: Pair) -> pathlib.Path:
@@ -438,6 +436,13 @@ def mesh_up(session):
 
 
 @stage(minutes=40, everywhere=False, default=PLANNED)
+def scale(session):
+    """thousands of pods, and kubelets that are slow, dead or liars"""
+    need_cluster()
+    pytest(session, "tests/scale")
+
+
+@stage(minutes=40, everywhere=False, default=PLANNED)
 def oldest(session):
     """exec, rights and the gate on the oldest Kubernetes: what a version can change"""
     need_cluster()
@@ -446,13 +451,6 @@ def oldest(session):
         pytest(session, "tests/live/test_gate.py", "tests/live/test_rights.py", **this)
     finally:
         cluster(session, "down", **this)
-
-
-@stage(minutes=40, everywhere=False, default=PLANNED)
-def scale(session):
-    """thousands of pods, and kubelets that are slow, dead or liars"""
-    need_cluster()
-    pytest(session, "tests/scale")
 
 
 @stage(minutes=60, default=False)

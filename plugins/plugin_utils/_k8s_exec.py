@@ -49,7 +49,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.pro
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import read_cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.proxy_answer import COMMAND
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import Reduced
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import Alike, Reduced
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.secrets import without_users
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.shapes import WORKLOAD_ENTRY
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import API_VERSION, Snapshot
@@ -208,7 +208,7 @@ class _Watching(Trimmer):
     """Looks for what is hidden before a part is reduced: what is left may not show it, such as a list without the one that has another name by then."""
 
     def _new_function(self, shape: t.Any) -> t.Callable[[t.Any], t.Any] | None:
-        if not isinstance(shape, Reduced):
+        if isinstance(shape, Alike) or not isinstance(shape, Reduced):
             return super()._new_function(shape)
         inner, keep = self._function(shape.shape), shape.keep
 
