@@ -39,7 +39,9 @@ def entry(port: int, endpoint: str) -> Entry:
 
 NO_PROXY = "no proxy"
 TPROXY_V6_OLD = "interception mode TPROXY, pod with IPv6 alone, istio-init up to 1.11"
-"""What an injector of a later version makes anew is not so: what is said of after the upgrade, too, is in tests/unit."""
+SSH_OLD = ("port 22, istio-init up to 1.12", "port 22, istio-cni, proxy up to 1.12")
+MADE_ANEW = {TPROXY_V6_OLD: (1, 12), **dict.fromkeys(SSH_OLD, (1, 13))}
+"""From which version on an injector makes another pod: what is said of after the upgrade, too, is in tests/unit."""
 WORLDS: dict[str, tuple[Kind, Capture | str]] = {
     "interception mode TPROXY": (kinds.TPROXY, Capture()),
     TPROXY_V6_OLD: (
@@ -82,8 +84,7 @@ WORLDS: dict[str, tuple[Kind, Capture | str]] = {
     "includes are a list without the port": (kinds.PLAIN, Capture(include="80,18080")),
     "includes are empty": (kinds.PLAIN, Capture(include="")),
     "includes are empty, by istio-init `-b`": (kinds.PLAIN, Capture(include="")),
-    "port 22, istio-init up to 1.12": (kinds.PLAIN, Capture(init=(1, 12))),
-    "port 22, istio-cni, proxy up to 1.12": (kinds.PLAIN, Capture(init=(1, 12))),
+    **dict.fromkeys(SSH_OLD, (kinds.PLAIN, Capture(init=(1, 12)))),
     "Sidecar: `127.0.0.1:8080`, pod with IPv6 alone": (kinds.V6_ALONE, Capture()),
 }
 """The pods that are not ordinary: one IPv4 address, REDIRECT, everything captured."""
@@ -118,7 +119,7 @@ def test_a_connection_ends_up_where_the_page_says(special: str, envoy):
                 words = {truth.IP}  # TPROXY shows the client's address whoever delivers; and there is no ztunnel here
             # What nobody looks at is set in this pod, and in that of the next test it is not.
             assert (truth.LO if cell == truth.UNKNOWN else cell) in words, (settings, answer)
-            if cell == truth.UNKNOWN or port in ISTIOS_OWN or (special == TPROXY_V6_OLD and version >= (1, 12)):
+            if cell == truth.UNKNOWN or port in ISTIOS_OWN or version >= MADE_ANEW.get(special, (9,)):
                 continue
             for bind in binds[: 2 + len(own)]:
                 said = _verdict(spec, settings, port, endpoint, bind, asked)
