@@ -112,7 +112,7 @@ def report_on(cluster: Cluster, options: Options, tables: Tables | None = None) 
             *_by_neighbours(targets, readings),
             *contradictions([group for _workload, group in sorted(groups.items())]),
             *moves(groups.values()),
-            *listed_alone(cluster, options.selection, targets, readings, mesh),
+            *listed_alone(cluster, options.selection, targets, controllers, readings, mesh),
             *silences(mesh.proxies.silent, options.delivery_source),
             *([] if targets else [NOTHING_CHECKED.format(scope=options.selection.scope)]),
             *judged.warnings,

@@ -79,7 +79,12 @@ def moves(groups: t.Iterable[Group]) -> list[str]:
 
 
 def listed_alone(
-    cluster: Cluster, selection: Selection, targets: t.Iterable[Target], readings: Readings, mesh: Mesh
+    cluster: Cluster,
+    selection: Selection,
+    targets: t.Iterable[Target],
+    controllers: Controllers,
+    readings: Readings,
+    mesh: Mesh,
 ) -> list[str]:
     """One line for each port that a Sidecar lists, that no Service exposes, and whose clients, which know the pod's address, an upgrade may cut off.
 
@@ -87,7 +92,7 @@ def listed_alone(
     """
     if not any(sidecar["spec"].get("ingress") for sidecar in cluster.sidecars):
         return []
-    wanted, controllers = label_matcher(selection.label_selectors), Controllers(cluster.controllers)
+    wanted = label_matcher(selection.label_selectors)
     looked = {entry.pod.key: entry for entry in targets}
     found: set[str] = set()
     for pod in cluster.pods:
@@ -96,8 +101,10 @@ def listed_alone(
         entry = looked.get(pod.key)
         exposed = {e.port for e in (*entry.exposures, *entry.istio_ports)} if entry else set()
         for port, sidecar in mesh.lists(pod).items():
+            if port in exposed:
+                continue
             today, after = mesh.by_rule(pod, port)
-            said = "" if port in exposed or today == after else _lost_by(pod, port, today, after, entry, readings, mesh)
+            said = "" if today == after else _lost_by(pod, port, today, after, entry, readings, mesh)
             if said:
                 workload = controllers.workload(pod)
                 where = f"{workload.namespace}/{workload.kind}/{workload.name}"
