@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
-import re
 import sys
 import time
 import typing as t
@@ -32,7 +31,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.err
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._gather.source import Keep
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import schema as _schema
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model import snapshot as _snapshot
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import PodKey, is_namespace
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import excerpt
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import Report
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Snapshot
@@ -103,10 +102,6 @@ LARGEST = {"concurrency": 1000, "concurrency_per_node": 1000, "exec_timeout": 36
 """Beyond these there is no use but to keep a machine busy: threads, and seconds."""
 
 
-NAMESPACE = re.compile(r"(?=.{1,63}\Z)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?", re.ASCII)
-"""A label of DNS, as Kubernetes wants it. It becomes a part of an address: with `..` all namespaces were listed, and none was looked at."""
-
-
 class CheckError(Exception):
     """The check cannot be made. The text says why, and names the option."""
 
@@ -135,7 +130,7 @@ def read_options(given: Values) -> Options:
         if not all(namespace.strip() for namespace in names):
             raise CheckError(f"{name}: a namespace has a name, found an empty one")
         for namespace in names:
-            if not NAMESPACE.fullmatch(namespace):
+            if not is_namespace(namespace):  # with `..` all namespaces were listed, and none was looked at
                 raise CheckError(f"{name}: {excerpt(namespace)} is no name of a namespace")
     try:
         label_matcher(given["label_selectors"])

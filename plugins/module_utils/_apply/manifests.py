@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Thing, is_name, is_namespace
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.outside import OutsideError, from_yaml
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.schema import (
     Mapping,
@@ -23,7 +23,6 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.sche
 )
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import OutsideTextError
 
-PART = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 """Kubernetes checks the length of a name as a whole, not of its parts between dots: IsDNS1123Label (a namespace's name), IsDNS1123Subdomain (most others)
 in k8s.io/apimachinery/pkg/util/validation/validation.go@v0.20.2."""
 
@@ -97,11 +96,3 @@ def legal_names(manifest: t.Any, where: str) -> tuple[str, str]:
     if not is_name(name):
         raise ManifestError(f"{where}: {name!r} is no name of a Sidecar")
     return namespace, name
-
-
-def is_namespace(text: t.Any) -> bool:
-    return isinstance(text, str) and len(text) <= 63 and re.fullmatch(PART, text) is not None
-
-
-def is_name(text: t.Any) -> bool:
-    return isinstance(text, str) and len(text) <= 253 and re.fullmatch(rf"{PART}(\.{PART})*", text) is not None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import marshal
+import re
 import typing as t
 
 PodKey = tuple[str, str]
@@ -28,6 +29,19 @@ PLAIN_MARSHAL = 2
 def content_of(value: t.Any) -> bytes:
     """16 bytes that stand for a plain value: equal ones have the same. Raises ValueError for one of very many levels."""
     return hashlib.blake2b(marshal.dumps(value, PLAIN_MARSHAL), digest_size=16).digest()
+
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+
+def is_namespace(text: t.Any) -> bool:
+    """Whether it is a label of DNS, as Kubernetes wants it. It becomes a part of an address, and of a path."""
+    return isinstance(text, str) and len(text) <= 63 and re.fullmatch(_LABEL, text) is not None
+
+
+def is_name(text: t.Any) -> bool:
+    """Whether it is a subdomain of DNS."""
+    return isinstance(text, str) and len(text) <= 253 and re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", text) is not None
 
 
 class Template:

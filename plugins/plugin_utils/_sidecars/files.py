@@ -17,10 +17,9 @@ import typing as t
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._apply.manifests import (
     ManifestError,
     Thing,
-    is_name,
-    is_namespace,
     legal_names,
 )
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import is_name, is_namespace
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.text import printable
 
 FILE_NAME = 255 - len(".ansible_tmp12345678")
