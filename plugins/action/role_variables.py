@@ -10,7 +10,11 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _role_variables
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import nothing
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _play, _role_variables
+
+CHECKS = "remediate_listeners"
+"""The role that plays check_listeners before its own tasks."""
 
 
 class ActionModule(ActionBase):
@@ -22,10 +26,14 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         directory = pathlib.Path(task_vars["role_path"])
         found = _role_variables.of(directory.name, directory, self._templar, task_vars)
+        problem = "; ".join(found.problems)
+        if directory.name == CHECKS and not problem and not found.values["remediate_listeners_undo"]:
+            skipped = (_play.skips(self._task, self._templar, task_vars, nothing(), passed) for passed in (False, True))
+            problem = _play.CONDITION if any(skipped) else ""
         return {
             "changed": False,
             "variables": _role_variables.shown(directory.name, found.values),
-            "problem": "; ".join(found.problems),
+            "problem": problem,
             "warnings": found.hints,
             "_ansible_verbose_override": True,
         }

@@ -20,7 +20,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.meshops.istio_precheck.plugins.action.localhost_listener_info import (
     ActionModule as ListenerInfo,
 )
-from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _role_variables
+from ansible_collections.meshops.istio_precheck.plugins.plugin_utils import _gate, _play, _role_variables
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._kubernetes_core import AUTH_ARG_SPEC
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._plain import plain
 
@@ -51,8 +51,11 @@ class ActionModule(ListenerInfo):
         args = {name: plain(value) for name, value in self._task.args.items()}
         variables = _role_variables.of(ROLE, pathlib.Path(task_vars["role_path"]), self._templar, task_vars)
         problem = "; ".join(variables.problems) or self._speaks_for_others(task_vars)
+        problem = problem or _play.unread_defaults(self._task, self._templar, self._connection_options(task_vars))
         if not problem and _role_variables.by_tasks(variables.values):
             if "snapshot" not in args:
+                if _play.skips(self._task, self._templar, task_vars, _gate.nothing(), False):
+                    return {"failed": True, "msg": _play.CONDITION}
                 return {"by_tasks": True, "variables": _role_variables.shown(ROLE, variables.values), **QUIET}
             problem = args.get("problem") or (
                 "" if args["snapshot"] else "the tasks that gather ended without a result"
@@ -66,6 +69,11 @@ class ActionModule(ListenerInfo):
             local=self._is_local(),
         )
         made = _gate.outcome(returned, variables.values, place, problem, variables.hints)
+        is_trial = boolean(task_vars.get("__remediate_listeners_is_trial", False), strict=False)
+        if (is_trial or not made.passed) and _play.skips(
+            self._task, self._templar, task_vars, made.result, made.passed
+        ):
+            return {"failed": True, "msg": f"{made.line} Beside that, {_play.CONDITION}"}
         line = _gate.in_brief(made.result, made.passed, made.line)
         stats = {"data": {ROLE: {place.host: line}}, "per_host": False, "aggregate": True}
         known: Values = {

@@ -143,8 +143,13 @@ def _asked(returned: Values, server: str, values: Values, place: Place) -> dict[
             server = _text(values.get("check_listeners_snapshot_src")) or f"without a server, {_digest(given)}"
         record = _recorded(returned)
     lists = ("namespaces", "exclude_namespaces", "label_selectors")
+    kubeconfig = values.get("check_listeners_kubeconfig") or ""
     return {
         "server": without_user(server).rstrip("/"),
+        # Tasks of kubernetes.core do not say which server they asked.
+        "kubeconfig": _digest(kubeconfig) if kubeconfig else "",
+        "context": _text(values.get("check_listeners_context")),
+        "by_tasks": _role_variables.by_tasks(values),
         "record": record,
         "by": by,
         **{name: list(values.get(f"check_listeners_{name}") or ()) for name in lists},
@@ -171,11 +176,16 @@ def same_cluster(hosts: t.Sequence[str], outcomes: t.Sequence[Values], host: str
     """
     asked = {name: (outcome or {}).get("asked") or {} for name, outcome in zip(hosts, outcomes)}
     own = asked.get(host) or {}
-    if not own.get("server"):
+    if not (own.get("server") or own.get("by_tasks")):
         return ""
     same = [name for name in hosts if name == host or (asked[name] and _overlap(own, asked[name]))]
     if len(same) < 2:
         return ""
+    if not all(asked[name].get("server") for name in same):
+        return printable(
+            f"Do not upgrade yet: {', '.join(same[:-1])} and {same[-1]} may be the same cluster. With gather_with k8s_exec nobody can tell where no host "
+            "is given. Give each check_listeners_host, or check_listeners_context, or a kubeconfig of its own."
+        )
     what, of = ("record", f" of {own['record']}") if own["record"] else ("cluster", "")
     return printable(
         f"Do not upgrade yet: {', '.join(same[:-1])} and {same[-1]} are the same {what}{of} ({own['server']}). "
@@ -188,13 +198,31 @@ def _overlap(one: Values, other: Values) -> bool:
 
     Whether two label selectors leave each other's pods out, nobody can tell: selectors that differ are taken to do so.
     """
-    if (_address(one["server"]), one["record"], one["by"]) != (_address(other["server"]), other["record"], other["by"]):
+    if not _may_be_one(one, other):
         return False
     if one["label_selectors"] and other["label_selectors"] and {*one["label_selectors"]} != {*other["label_selectors"]}:
         return False
     named = [set(each["namespaces"]) for each in (one, other) if each["namespaces"]]
     left_out = {*one["exclude_namespaces"], *other["exclude_namespaces"]}
     return not named or bool(set.intersection(*named) - left_out)
+
+
+def _may_be_one(one: Values, other: Values) -> bool:
+    """Whether two hosts asked one server, or may have.
+
+    A context that is not named is the current one of the kubeconfig, whichever that is, and a kubeconfig that is not named may be any.
+    """
+    if (one["record"], one["by"]) != (other["record"], other["by"]):
+        return False
+    if one["server"] and other["server"]:
+        return _address(one["server"]) == _address(other["server"])
+    unknown = [each for each in (one, other) if not each["server"]]
+    if not all(each.get("by_tasks") for each in unknown):
+        return False  # a check that failed, which has shut the gate
+    if len(unknown) == 1:
+        return not (unknown[0]["kubeconfig"] or unknown[0]["context"])
+    same_file = one["kubeconfig"] == other["kubeconfig"]
+    return same_file and (one["context"] == other["context"] or not (one["context"] and other["context"]))
 
 
 def _address(server: str) -> tuple[t.Any, ...]:

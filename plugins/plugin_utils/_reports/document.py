@@ -181,7 +181,10 @@ def read(directory: pathlib.Path) -> dict[str, list[t.Any]]:
             found.append((made["metadata"]["cluster"], path.name, made))
     newest: dict[tuple[str, str], tuple[str, Document]] = {}
     for cluster, name, made in sorted(found, key=lambda one: _time(one[2]["metadata"].get("takenAt")), reverse=True):
-        kept, _made = newest.setdefault((cluster, made["metadata"].get("server") or ""), (name, made))
+        meta = made["metadata"]
+        # A report of this machine that names no server may be of any cluster: then those of one time are of one.
+        other = (meta.get("takenAt") or name) if cluster == "localhost" else ""
+        kept, _made = newest.setdefault((cluster, meta.get("server") or other), (name, made))
         if kept != name:
             older.append(
                 {"path": str(directory / name), "reason": f"it is of the same cluster as {kept}, and no newer"}

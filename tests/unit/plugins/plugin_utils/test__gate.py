@@ -136,12 +136,42 @@ def test_hosts_that_asked_one_server_for_one_namespace_are_the_same_cluster(east
     assert not any(_gate.same_cluster(hosts, outcomes, host) for host in ("recorded", "lost"))
 
 
+BY_TASKS = {"server": "", "kubeconfig": "", "context": "", "by_tasks": True}
+
+
+@pytest.mark.parametrize(
+    ("east", "west", "same"),
+    [
+        ({"context": "east"}, {}, True),  # whichever the current one is
+        ({}, {}, True),
+        ({"context": "east"}, {"context": "east"}, True),
+        ({"context": "east"}, {"context": "west"}, False),
+        ({"kubeconfig": "a", "context": "east"}, {"kubeconfig": "a"}, True),
+        ({"kubeconfig": "a"}, {"kubeconfig": "b"}, False),
+        ({"kubeconfig": "a", "context": "east"}, {"context": "east"}, False),
+        ({"server": "https://api"}, {}, True),
+        ({"server": "https://api"}, {"context": "west"}, False),
+        ({"server": "https://api"}, {"server": "https://api2"}, False),
+        ({"by": ["", "bastion-1"]}, {"by": ["", "bastion-2"]}, False),
+        ({"context": "east", "namespaces": ["shop"]}, {"namespaces": ["bank"]}, False),
+        ({}, {"by_tasks": False}, False),  # that check failed
+    ],
+)
+def test_hosts_whose_tasks_may_have_asked_one_cluster_are_told_to_name_it(east, west, same):
+    outcomes = [{"asked": {**HERE, **BY_TASKS, **each}} for each in (east, west)]
+    for host in ("east", "west"):
+        found = _gate.same_cluster(["east", "west"], outcomes, host)
+        assert bool(found) is same
+        assert not same or found.startswith("Do not upgrade yet: east and west may be the same cluster. ")
+
+
 def test_an_outcome_says_which_cluster_was_asked():
     returned = {**nothing(), "cluster": {"server": "https://jane:pw@api/"}}
     values = {"check_listeners_fail_on": [], "check_listeners_namespaces": ["shop"]}
     made = _gate.outcome(returned, values, _gate.Place("east", local=False))
     wanted = {"server": "https://api", "by": ["", "east"], "namespaces": ["shop"], "exclude_namespaces": []}
-    assert made.asked == {**wanted, "record": "", "label_selectors": []}
+    unnamed = {"kubeconfig": "", "context": "", "by_tasks": False}
+    assert made.asked == {**wanted, **unnamed, "record": "", "label_selectors": []}
 
 
 @pytest.mark.parametrize(

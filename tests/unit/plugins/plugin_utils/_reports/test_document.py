@@ -26,3 +26,17 @@ def test_the_newest_report_of_a_cluster_counts_however_its_time_is_written(tmp_p
     found = _document.read(tmp_path)
     assert [each["metadata"]["takenAt"] for each in found["reports"]] == [NEWEST]
     assert [each["path"] for each in found["older"]] == [str(tmp_path / "old.json")]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "server", "reports"),
+    [("localhost", "", 2), ("prod", "", 1), ("localhost", "https://a", 1)],
+)
+def test_reports_that_name_no_cluster_at_all_are_not_taken_for_those_of_one(tmp_path, cluster, server, reports):
+    for name, taken_at in (("new", NEWEST), ("old", "2026-12-01T02:00:00Z")):
+        about = {"cluster": cluster, "server": server, "passed": name == "new", "taken_at": taken_at}
+        (tmp_path / f"{name}.json").write_text(
+            _document.as_json(_document.document(nothing(), about)), encoding="utf-8"
+        )
+    found = _document.read(tmp_path)
+    assert (len(found["reports"]), len(found["older"])) == (reports, 2 - reports)
