@@ -250,6 +250,9 @@ def _create(facts: WorkloadFacts, default: Thing | None, cures: dict[int, str]) 
         )
     _one_effective(facts)
     _check_ports(facts)
+    beyond = _unexposed(facts)
+    if beyond:  # what tells the exposed ones apart is not in the template: the next pods may lack it
+        raise _Obstacle(f"{beyond}: a Sidecar for the workload would change it.")
     meta: dict[str, t.Any] = {"name": name_of(facts.workload), "namespace": facts.workload.namespace}
     if any(s["metadata"]["name"] == meta["name"] for s in facts.sidecars):
         raise _Obstacle(
@@ -330,6 +333,17 @@ def caught(facts: WorkloadFacts, selector: Labels) -> set[Workload]:
     return {n.workload for n in facts.neighbours if n.workload not in facts.own and matches(selector, n.labels)}
 
 
+def _unexposed(facts: WorkloadFacts, selector: Labels | None = None) -> str | None:
+    """Pods of the workload that no Service exposes, of those that the selector matches, if one is given.
+
+    Nobody has read them, and the endpoint of a listed port is theirs, too: it may open what is closed in them.
+    """
+    exposed = {seen.name for port in facts.ports for seen in port.seen}
+    own = (n for n in facts.neighbours if n.workload in facts.own and (selector is None or matches(selector, n.labels)))
+    beyond = sorted(name for each in own for name in each.pods if name not in exposed)
+    return f"No Service exposes {_some(beyond)} of the same workload" if beyond else None
+
+
 def _misfit(facts: WorkloadFacts, selector: Labels, what: str) -> str | None:
     """Why the selector does not fit the workload, by the pods it would really match."""
     own = {seen.name for port in facts.ports for seen in port.seen}
@@ -340,7 +354,8 @@ def _misfit(facts: WorkloadFacts, selector: Labels, what: str) -> str | None:
     missed = sorted(name for pods in left_out for name in pods if name in own)
     if missed:
         return f"{what} does not select all of the workload's pods: not {_some(missed)}."
-    return None
+    beyond = _unexposed(facts, selector)
+    return f"{what} also selects pods that nobody asks: {beyond}." if beyond else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

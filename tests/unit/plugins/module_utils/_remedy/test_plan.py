@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import pathlib
 import re
+import typing as t
 
 import pytest
 
@@ -24,6 +25,7 @@ from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.workl
 from ansible_collections.meshops.istio_precheck.plugins.plugin_utils._sidecars.files import sidecar_files
 from ansible_collections.meshops.istio_precheck.tests.helpers.cluster import (
     istiod,
+    meta,
     pod,
     port,
     report,
@@ -1154,3 +1156,41 @@ def test_beside_a_port_that_breaks_a_closed_one_stays_closed():
     assert ingress(found) == {8080: "127.0.0.1:8080", 9090: "0.0.0.0:9090"}
     assert found["remediations"][0]["findings"] == ["IST0143/shop/Deployment/web/8080"]
     assert ingress(plans(**both)) == {8080: "127.0.0.1:8080", 9090: "127.0.0.1:9090"}
+
+
+def leader_and_standby(**options: t.Any) -> dict:
+    """A StatefulSet whose program labels one of its pods, the only one that the Service selects."""
+    maker = {
+        "kind": "StatefulSet",
+        "metadata": meta("web"),
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": {"metadata": {"labels": {"app": "web"}}}},
+    }
+    named = (("web-0", "10.0.0.5", {"role": "leader"}), ("web-1", "10.0.0.6", {}))
+    return report(
+        pods=[
+            pod(name=name, owner=("StatefulSet", "web"), ips=(ip,), proxy="1.20.8", labels=labels)
+            for name, ip, labels in named
+        ],
+        services=[service(selector={"app": "web", "role": "leader"})],
+        istiods=[istiod("1.20.8", opt_out=True)],
+        target="1.24",
+        controllers=[maker],
+        tables=[table("web-0"), table("web-1")],
+        **options,
+    )
+
+
+def test_no_sidecar_is_planned_that_would_change_pods_of_the_workload_that_nobody_exposes():
+    found = leader_and_standby()
+    assert found["remediations"] == []
+    (finding,) = found["findings"]
+    assert (finding["impact"], finding["remedy"]) == ("breaks_on_upgrade", "change_bind")
+    assert (
+        "No Service exposes web-1 of the same workload: a Sidecar for the workload would change it." in finding["notes"]
+    )
+
+
+def test_no_sidecar_is_edited_that_selects_pods_of_the_workload_which_nobody_exposes():
+    found = leader_and_standby(sidecars=[sidecar(selector={"app": "web"})])
+    assert found["remediations"] == []
+    assert "also selects pods that nobody asks: No Service exposes web-1" in " ".join(found["findings"][0]["notes"])
