@@ -250,8 +250,8 @@ def _create(facts: WorkloadFacts, default: Thing | None, cures: dict[int, str]) 
         )
     _one_effective(facts)
     _check_ports(facts)
-    beyond = _unexposed(facts)
-    if beyond:  # what tells the exposed ones apart is not in the template: the next pods may lack it
+    beyond = _unexposed(facts, facts.selectors[0]) if facts.selectors else None
+    if beyond:  # a narrower selector would not last: the labels of the next pods are those of the first
         raise _Obstacle(f"{beyond}: a Sidecar for the workload would change it.")
     meta: dict[str, t.Any] = {"name": name_of(facts.workload), "namespace": facts.workload.namespace}
     if any(s["metadata"]["name"] == meta["name"] for s in facts.sidecars):
@@ -333,13 +333,13 @@ def caught(facts: WorkloadFacts, selector: Labels) -> set[Workload]:
     return {n.workload for n in facts.neighbours if n.workload not in facts.own and matches(selector, n.labels)}
 
 
-def _unexposed(facts: WorkloadFacts, selector: Labels | None = None) -> str | None:
-    """Pods of the workload that no Service exposes, of those that the selector matches, if one is given.
+def _unexposed(facts: WorkloadFacts, selector: Labels) -> str | None:
+    """Pods of the workload that the selector matches and no Service exposes.
 
     Nobody has read them, and the endpoint of a listed port is theirs, too: it may open what is closed in them.
     """
     exposed = {seen.name for port in facts.ports for seen in port.seen}
-    own = (n for n in facts.neighbours if n.workload in facts.own and (selector is None or matches(selector, n.labels)))
+    own = (n for n in facts.neighbours if n.workload in facts.own and matches(selector, n.labels))
     beyond = sorted(name for each in own for name in each.pods if name not in exposed)
     return f"No Service exposes {_some(beyond)} of the same workload" if beyond else None
 

@@ -86,15 +86,25 @@ class Failing(t.NamedTuple):
         return f"{told}{when}{ENDS.get(self.name, '')}"
 
 
-AGENT = "with or without a Sidecar, because the Istio agent sends it to the pod IP"
 TAKEN = "through the proxy, which accepts it whatever listens"
 ASKED = "the Istio agent asks the program itself, and nothing accepts there. If the program had only not started yet, check again"
+
+
+def _by_agent(asks: str) -> dict[str, str]:
+    """What to say of probes that go to an agent, which asks there."""
+    agent = f"with or without a Sidecar, because the Istio agent sends it to {asks}"
+    return {
+        "agent": f"and fails already, {agent}",
+        "next_agent": f"and will fail once the pod is injected again, {agent}",
+        "perhaps": "through the proxy, and may fail once the pod is injected again, with or without a Sidecar: its injector has not rewritten it, but the "
+        f"next one may, and then the Istio agent sends it to {asks}",
+        "both": f"and fails already, with the port; once the pod is injected again it will fail {agent}",
+    }
+
+
 SAID = {
-    "agent": f"and fails already, {AGENT}",
-    "next_agent": f"and will fail once the pod is injected again, {AGENT}",
-    "perhaps": "through the proxy, and may fail once the pod is injected again, with or without a Sidecar: its injector has not rewritten it, but the "
-    "next one may, and then the Istio agent sends it to the pod IP",
-    "both": f"and fails already, with the port; once the pod is injected again it will fail {AGENT}",
+    **_by_agent("the pod IP"),
+    **{f"{cause}_localhost": said for cause, said in _by_agent("localhost").items()},
     "proxy": "through the proxy: it fails with the port, and a Sidecar that fixes the port fixes it",
     "bind": "through the proxy: it fails with the port, and in its namespace a Sidecar has no effect, or may have none",
     "asked": f"{TAKEN}, and will fail once the pod is injected again, with or without a Sidecar: {ASKED}",
@@ -162,11 +172,13 @@ def failing_probes(
     answered: bool,
     reached: bool | None = True,
     quiet: Quiet | None = None,
+    on_localhost: bool = True,
 ) -> list[Failing]:
     """The probes of `port` that fail now, or will once `after` serves and injects the pod. `rewriting` is whether that injector's values have them rewritten.
 
     `impact` is that of the finding on the port, None where its connections arrive after the upgrade: then so do probes that are not rewritten.
-    `answered` is whether a listener accepts at the pod IP: then probes that are rewritten succeed. `reached` is whether the proxy reaches a
+    `answered` is whether a listener accepts at the pod IP, `on_localhost` whether one does at localhost: then probes that are rewritten succeed, as far as
+    their agent asks there, which that of an injector with LOCALHOST does at localhost. `reached` is whether the proxy reaches a
     listener today, None where that is not known: so do probes that are not rewritten. With `quiet`, those alone count that succeed today all the same.
     """
     shown = _shown(pod)
@@ -179,24 +191,30 @@ def failing_probes(
             if probe.port == port
             for each in _quiet(probe, shown, after, rewriting, reached, quiet)
         ]
-    next_agent = None if after.probes_localhost else after.version
+    meets = on_localhost if after.probes_localhost else answered or after.version is None
     found = []
     for probe in shown.probes:
         if probe.port != port:
             continue
         said: tuple[str, str] | None = None
         if probe.rewritten and shown.asks_pod_ip:
-            said = None if answered else ("unreachable", "agent")
+            said = ("unreachable", "agent") if not answered else None if meets else ("breaks_on_upgrade", "next_agent")
         else:
             will = shown.will_be_rewritten(probe, after, rewriting)
             through = impact if probe.kind != "tcpSocket" else None  # the proxy accepts every TCP connection
-            if will is not False and next_agent is not None and not answered:
+            stays = after.probes_localhost and probe.rewritten and shown.asks_pod_ip is False
+            if will is not False and not meets and not stays:
                 said = _once_moved(probe, shown, impact, reached) if will else _perhaps_moved(probe, through, reached)
             if not will and not said and through:
                 said = through, "proxy"
         if said:
-            found.append(Failing(probe.container, probe.name, port, *said))
+            found.append(Failing(probe.container, probe.name, port, said[0], _where(said[1], after)))
     return found
+
+
+def _where(cause: str, after: ControlPlane) -> str:
+    """The cause, with where the agent that the pod gets asks."""
+    return f"{cause}_localhost" if after.probes_localhost and cause in ("next_agent", "perhaps", "both") else cause
 
 
 def _too_old(version: Version | None, since: Version) -> bool:
@@ -239,7 +257,8 @@ def _quiet(
     certain = will and (shown.agent is not None if probe.rewritten else tcp or reached is not None)
     through_the_proxy = tcp and not probe.rewritten
     cause = ("asked" if will else "perhaps_asked") if through_the_proxy else "next_agent" if will else "perhaps"
-    yield Failing(probe.container, probe.name, probe.port, "breaks_on_upgrade" if certain else "unknown", cause)
+    impact = "breaks_on_upgrade" if certain else "unknown"
+    yield Failing(probe.container, probe.name, probe.port, impact, _where(cause, after))
 
 
 @once_per_template
@@ -250,15 +269,17 @@ def probed_ports(pod: Template) -> set[int]:
 
 
 class AtRisk(t.NamedTuple):
-    """Ports that no Service needs to expose for an upgrade to have a probe fail; `listed` those for which a Sidecar has to list the port."""
+    """Ports that no Service needs to expose for an upgrade to have a probe fail; `listed` those for which a Sidecar has to list the port, `localhost` those
+    for which some injector has to have probes go to localhost."""
 
     always: frozenset[int]
     listed: frozenset[int]
+    localhost: frozenset[int]
 
 
 @once_per_template
 def at_risk(pod: Template) -> AtRisk:
-    """The ports whose probes or hooks go elsewhere once the pod is injected again: from localhost, or from the proxy, to the pod IP.
+    """The ports whose probes or hooks go elsewhere once the pod is injected again: from localhost, or from the proxy, to the pod IP, or to localhost.
 
     The proxy passes a port that neither a Service nor a Sidecar names through to the pod IP, so there only a tcpSocket probe gets worse, which
     the proxy accepts by itself.
@@ -266,13 +287,14 @@ def at_risk(pod: Template) -> AtRisk:
     shown = _shown(pod)
     always: set[int] = set()
     listed: set[int] = set()
+    localhost: set[int] = set()
     for probe in shown.probes if shown else ():
-        if not shown or not _is_port(probe.port):
+        if not shown or not _is_port(probe.port) or (not probe.rewritten and shown.asked_for is False):
             continue
-        if shown.asks_pod_ip if probe.rewritten else shown.asked_for is False:
-            continue
-        (always if probe.rewritten or probe.kind == "tcpSocket" else listed).add(probe.port)
-    return AtRisk(frozenset(always), frozenset(listed))
+        localhost.add(probe.port)
+        if not (probe.rewritten and shown.asks_pod_ip):
+            (always if probe.rewritten or probe.kind == "tcpSocket" else listed).add(probe.port)
+    return AtRisk(frozenset(always), frozenset(listed), frozenset(localhost))
 
 
 def _is_port(port: t.Any) -> bool:

@@ -161,7 +161,7 @@ class Mesh:
         self.stretches: t.Callable[[Pod], tuple[Stretch, ...]] = PerTemplate(self._stretches_of)
         self._ways: dict[tuple[ControlPlane, ControlPlane], tuple[Stretch, ...]] = {}
         self._on_the_way = PerTemplate(self._on_the_way_of)
-        self.probes: t.Callable[[Pod, int, str | None, bool, bool | None, Quiet | None], tuple[Failing, ...]] = (
+        self.probes: t.Callable[[Pod, int, str | None, bool, bool | None, Quiet | None, bool], tuple[Failing, ...]] = (
             PerTemplate(self._probes_of)
         )
         self._names_any = PerTemplate(self._any_named_by_a_sidecar)
@@ -326,10 +326,17 @@ class Mesh:
         return ""
 
     def _probes_of(
-        self, pod: Pod, port: int, impact: str | None, answered: bool, reached: bool | None, quiet: Quiet | None
+        self,
+        pod: Pod,
+        port: int,
+        impact: str | None,
+        answered: bool,
+        reached: bool | None,
+        quiet: Quiet | None,
+        on_localhost: bool,
     ) -> tuple[Failing, ...]:
         rewriting = self._planes.rewrite_probes(pod, self._target)
-        seen = rewriting, impact, answered, reached, quiet
+        seen = rewriting, impact, answered, reached, quiet, on_localhost
         found = failing_probes(pod, port, self.planes(pod)[1], *seen)
         met = [(each.span, failing_probes(pod, port, each.plane, *seen)) for each in self.stretches(pod)]
         failing = with_those_on_the_way(found, met)
@@ -546,12 +553,13 @@ def _probes_of(
     """
     ips = list(pod.ips[:1])
     answered = any(answers(listeners, port, ip) for ip in ips)
+    on_localhost = any(answers(listeners, port, ip) for ip in LOCALHOSTS)
     quiet = None
     if verdict.outcome not in ("finding", "remediated") and not is_local(listeners, port):
-        if answered or stopped:
+        if stopped or (answered and on_localhost):
             return ()
-        on_localhost = any(answers(listeners, port, ip) for ip in LOCALHOSTS)
-        quiet = Quiet(on_localhost, any(_is_taken(today.met(ip, port, listeners)) for ip in ips))
+        if not answered:
+            quiet = Quiet(on_localhost, any(_is_taken(today.met(ip, port, listeners)) for ip in ips))
     reached = None
     if today.kind != "unknown":
         reached = mesh.judge(concerned, port, ips, today, today, ()).outcome in ("ok", "remediated")
@@ -560,7 +568,7 @@ def _probes_of(
         impact = mesh.judge(concerned, port, ips, today, after, ()).impact
     if verdict is NOT_EXPOSED and reached:  # by a Sidecar that lists the port
         impact = mesh.judge(concerned, port, ips, today, after, ()).impact
-    return mesh.probes(pod, port, impact, answered, reached, quiet)
+    return mesh.probes(pod, port, impact, answered, reached, quiet, on_localhost)
 
 
 LOCALHOSTS = ("127.0.0.1", "::1")

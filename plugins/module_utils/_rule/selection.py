@@ -14,7 +14,7 @@ from collections import defaultdict
 
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.cluster import Cluster
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._mesh.pod import ISTIO_PORTS, has_sidecar
-from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, Thing, key
+from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.kube import Pod, PodKey, key
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.report import OutOfScope
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._model.snapshot import Metadata
 from ansible_collections.meshops.istio_precheck.plugins.module_utils._rule.exposure import Exposure, expose
@@ -59,7 +59,7 @@ def select(cluster: Cluster, selection: Selection) -> Targets:
     """
     wanted = label_matcher(selection.label_selectors)
     exposures = expose(cluster.pods, cluster.registry, Controllers(cluster.controllers))
-    at_risk_in = _AtRisk(cluster.sidecars)
+    at_risk_in = _AtRisk(cluster)
     chosen: dict[PodKey, tuple[Pod, tuple[Exposure, ...]]] = {}
     for pod in cluster.pods:
         ports = exposures.by_pod.get(pod.key) or ()
@@ -107,20 +107,22 @@ def _shares(pods: t.Iterable[Pod], selection: Selection) -> dict[PodKey, tuple[P
 class _AtRisk:
     """Whether an upgrade may have a probe or hook of a pod fail, whatever Services expose."""
 
-    def __init__(self, sidecars: t.Iterable[Thing]) -> None:
+    def __init__(self, cluster: Cluster) -> None:
+        self._localhost = any(plane.localhost_policy or plane.passthrough_off for plane in cluster.istio.planes)
+        """Whether some injector has probes go to localhost, or will in another version."""
         self._listed: dict[str, set[int]] = defaultdict(set)
         """The ports that Sidecars list, by namespace; under the empty name those of Sidecars that may be for all."""
-        for sidecar in sidecars:
+        for sidecar in cluster.sidecars:
             numbers = {entry["port"].get("number") for entry in sidecar["spec"].get("ingress") or ()}
             for name in (key(sidecar)[0], *([] if sidecar["spec"].get("workloadSelector") else [""])):
                 self._listed[name].update(number for number in numbers if number)
 
     def __call__(self, pod: Pod) -> bool:
-        always, if_listed = at_risk(pod)
-        if not (always or if_listed):
+        always, if_listed, if_localhost = at_risk(pod)
+        if not if_localhost:  # which holds all
             return False
         here = self._listed.get(pod.namespace, set()) | self._listed.get("", set())
-        return bool(always or if_listed & here)
+        return bool(always or if_listed & here or self._localhost)
 
 
 def asked(readers: t.Sequence[PodKey], read: t.Callable[[PodKey], bool | None]) -> t.Sequence[PodKey]:

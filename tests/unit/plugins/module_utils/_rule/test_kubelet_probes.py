@@ -574,3 +574,83 @@ def test_a_hook_of_a_port_that_a_sidecar_delivers_to_another_one_fails_once_the_
     assert [(probe["impact"], probe["probe"]) for probe in found["failing_probes"]] == [
         ("breaks_on_upgrade", "postStart")
     ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# An agent that will ask localhost, where the program is bound to the pod IP alone
+
+
+ON_THE_POD_IP = ("0.0.0.0:8080", "10.0.0.5:8558")
+ADMIN = {"httpGet": {"port": 8558}}
+
+
+@pytest.mark.parametrize(
+    "spec, istiods, target, binds, wanted",
+    [
+        # LOCALHOST is set already, and the next version is the first to obey it
+        ({"proxy": "1.21.6", **rewritten(ADMIN)}, [istiod("1.21.6", localhost=True)], "1.22", ON_THE_POD_IP, WILL),
+        # pods move to a canary that has it
+        (
+            {"proxy": "1.20.8", **rewritten(ADMIN)},
+            [istiod("1.20.8"), istiod("1.24.0", revision="canary", localhost=True)],
+            "1.24",
+            ON_THE_POD_IP,
+            WILL,
+        ),
+        # the next injector is the first to rewrite one of its kind
+        ({"proxy": "1.24.6", **hook(ADMIN)}, [istiod("1.24.6", localhost=True)], "1.25", ON_THE_POD_IP, WILL),
+        (
+            {"proxy": "1.12.0", **plain({"grpc": {"port": 8558}})},
+            [istiod("1.12.0", opt_out=True)],
+            "1.13",
+            ON_THE_POD_IP,
+            WILL,
+        ),
+        # nobody knows whether the next one rewrites it
+        ({"proxy": "1.22.0", **plain(ADMIN)}, [istiod("1.22.0", localhost=True)], "1.23", ON_THE_POD_IP, MAY),
+        # the program accepts at localhost, too
+        (
+            {"proxy": "1.21.6", **rewritten(ADMIN)},
+            [istiod("1.21.6", localhost=True)],
+            "1.22",
+            ("*:8080", "*:8558"),
+            NOTHING,
+        ),
+        # its agent asks localhost already, so that nothing changes
+        (
+            {"proxy": "1.22.0", **rewritten(ADMIN, **{LEGACY_ENV: "true"})},
+            [istiod("1.22.0", localhost=True)],
+            "1.23",
+            ON_THE_POD_IP,
+            NOTHING,
+        ),
+        # it goes on asking the pod IP
+        ({"proxy": "1.21.6", **rewritten(ADMIN)}, [istiod("1.21.6")], "1.22", ON_THE_POD_IP, NOTHING),
+    ],
+)
+def test_a_probe_that_moves_to_localhost_fails_where_only_the_pod_ip_is_listened_on(
+    spec, istiods, target, binds, wanted
+):
+    found = report(pods=[pod(**spec)], istiods=istiods, target=target, binds=binds)
+    said = [each["reason"] for each in found["failing_probes"]]
+    assert len(said) == (wanted is not NOTHING), said
+    assert wanted is NOTHING or (wanted in said[0] and "sends it to localhost" in said[0])
+    assert ("failing_probes" in [each.word for each in blocking(found, DEFAULT_FAIL_ON)]) is (wanted is not NOTHING)
+
+
+def test_the_sidecar_that_keeps_a_port_hides_no_probe_of_it_that_moves_to_localhost():
+    spec = {"proxy": "1.21.6", **rewritten(HTTP)}
+    known = {
+        "pods": [pod(**spec)],
+        "istiods": [istiod("1.21.6", localhost=True)],
+        "target": "1.24",
+        "binds": ("10.0.0.5:8080",),
+    }
+    first = report(**known)
+    (remediation,) = first["remediations"]
+    applied = remediation["manifest"]
+    applied["metadata"]["creationTimestamp"] = "2026-11-24T00:00:00Z"
+    assert any("Not fixed by it" in note and "localhost" in note for note in remediation["notes"])
+    second = report(**known, sidecars=[applied])
+    assert second["findings"] == []
+    assert [each.word for each in blocking(second, DEFAULT_FAIL_ON)] == ["failing_probes"]
